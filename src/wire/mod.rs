@@ -1,0 +1,22 @@
+//! What the client said: strict parsers over bytes, without IO.
+//!
+//! ```text
+//! first bytes ── protocol::sniff ──┬─ Tls   ── client_hello::parse ── the server name
+//!                                  └─ Http1 ── head::Head::scan ──┬── request_target::RequestTarget ── path
+//!                                                                 ├── headers (what is forwarded)
+//!                                                                 └── body::ChunkScanner (what ends the message)
+//! ```
+//!
+//! What two parsers could read in two ways is refused here, so that the origin cannot read it in another way than the
+//! policy did.
+
+pub mod body;
+pub mod client_hello;
+mod field;
+pub mod head;
+pub mod headers;
+pub mod path;
+pub mod protocol;
+pub mod request_target;
+
+pub use field::FieldError;
