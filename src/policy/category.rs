@@ -1,0 +1,403 @@
+//! Named lists of hosts: what `categories` in a policy stands for.
+//!
+//! | use | gives |
+//! |---|---|
+//! | `name/part` | the part's hosts; a warning when it is optional or a way out for data; an error when it is templated |
+//! | `name` | every part that is none of these |
+//! | anything else | an error, with the nearest name |
+//!
+//! The presets of the collected data are not part of the list: they repeat hosts that the categories have.
+
+use std::sync::{Arc, OnceLock};
+
+use super::document::{CategoryUse, LONGEST_NAME, pattern};
+use super::pattern::Pattern;
+use crate::source::{Kind, Place, Problem, Spot, nearest, quoted};
+
+/// The list that comes with the program.
+const SHIPPED: &str = include_str!("../../policies/categories.yaml");
+/// The name of its file in problems.
+const SHIPPED_FILE: &str = "policies/categories.yaml";
+
+/// The keys of a list's document.
+pub(crate) use super::document::metadata::DOCUMENT_KEYS;
+/// The keys of a list's `metadata`.
+pub(crate) const LIST_METADATA_KEYS: [&str; 1] = ["name"];
+/// The keys of a list's `spec`.
+pub(crate) const LIST_SPEC_KEYS: [&str; 2] = ["version", "categories"];
+/// The keys of a part.
+pub(crate) const PART_KEYS: [&str; 6] = ["hosts", "optional", "risk", "scheme", "note", "src"];
+
+/// A list of categories.
+#[derive(Debug, Clone)]
+pub struct CategoryList {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What `categoriesVersion` pins.
+    pub version: u32,
+    /// The categories, in the order written.
+    pub categories: Vec<Category>,
+    /// Where it begins.
+    pub place: Place,
+}
+
+/// One category.
+#[derive(Debug, Clone)]
+pub struct Category {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its parts, in the order written.
+    pub parts: Vec<Part>,
+}
+
+/// One part of a category.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its hosts that are patterns.
+    pub hosts: Vec<Pattern>,
+    /// Its hosts that are templates: `{registry}.azurecr.io`.
+    pub templates: Vec<Arc<str>>,
+    /// Whether it must be named to be taken.
+    pub optional: bool,
+    /// Whether it accepts uploads from anybody.
+    pub exfil: bool,
+    /// Whether plain HTTP is among its schemes.
+    pub plain_http: bool,
+    /// A remark for readers.
+    pub note: Option<Arc<str>>,
+}
+
+impl Part {
+    /// Whether a whole category includes it.
+    const fn is_whole(&self) -> bool {
+        !self.optional && !self.exfil && self.templates.is_empty()
+    }
+}
+
+/// What a use of a category stands for.
+#[derive(Debug, Clone, Default)]
+pub struct Resolved {
+    /// The Allow patterns.
+    pub patterns: Vec<Pattern>,
+    /// What should be looked at.
+    pub warnings: Vec<Problem>,
+}
+
+/// The list in force: the shipped one, or the operator's.
+#[derive(Debug, Clone)]
+pub struct CategoryLists {
+    /// That list.
+    list: Arc<CategoryList>,
+}
+
+impl CategoryLists {
+    /// The list that comes with the program.
+    #[must_use]
+    pub fn shipped() -> Self {
+        static LIST: OnceLock<Arc<CategoryList>> = OnceLock::new();
+        let list = LIST.get_or_init(|| {
+            let found = super::document::parse(&SHIPPED_FILE.into(), SHIPPED).lists.pop();
+            // A test proves that it parses. Were it broken, no category would resolve: closed.
+            Arc::new(found.unwrap_or_else(nothing))
+        });
+        Self { list: Arc::clone(list) }
+    }
+
+    /// The operator's list in place of the shipped one.
+    ///
+    /// # Errors
+    /// There is more than one.
+    pub fn replaced(lists: &[CategoryList]) -> Result<Self, Problem> {
+        match lists {
+            [] => Ok(Self::shipped()),
+            [list] => Ok(Self { list: Arc::new(list.clone()) }),
+            [first, second, ..] => Err(Problem::error("a second CategoryList")
+                .at(second.place.clone())
+                .cure(format!("keep one; the first is at {}", first.place))),
+        }
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn list(&self) -> &CategoryList {
+        &self.list
+    }
+
+    /// Whether a pinned version is this list's; the problem names both.
+    #[must_use]
+    pub fn check_version(&self, pinned: u32, place: &Place) -> Option<Problem> {
+        let version = self.list.version;
+        (pinned != version).then(|| {
+            Problem::error(format!(
+                "categoriesVersion is {pinned}, but the list `{}` is version {version}",
+                self.list.name
+            ))
+            .at(place.clone())
+            .path("spec.categoriesVersion")
+            .cure(format!("review the list and write {version}, or install a version with list {pinned}"))
+        })
+    }
+
+    /// The patterns that a use stands for.
+    ///
+    /// # Errors
+    /// No such category or part, or a part whose hosts are templates.
+    pub fn resolve(&self, wanted: &CategoryUse) -> Result<Resolved, Problem> {
+        let refuse = |message: String, cure: String| {
+            Problem::error(message).at(wanted.place.clone()).path("spec.categories").cure(cure)
+        };
+        let names = || self.list.categories.iter().map(|category| category.name.as_ref());
+        let Some(category) = self.list.categories.iter().find(|category| category.name == wanted.category)
+        else {
+            return Err(refuse(
+                format!("unknown category {}", quoted(&wanted.category)),
+                suggest(&wanted.category, names(), "the categories are"),
+            ));
+        };
+        let Some(name) = &wanted.part else { return Ok(whole(category)) };
+        let parts = || category.parts.iter().map(|part| part.name.as_ref());
+        let Some(part) = category.parts.iter().find(|part| part.name == *name) else {
+            return Err(refuse(
+                format!("{} has no part {}", quoted(&category.name), quoted(name)),
+                suggest(name, parts(), "its parts are"),
+            ));
+        };
+        if let Some(template) = part.templates.first() {
+            return Err(refuse(
+                format!("the hosts of `{}/{}` are templates", category.name, part.name),
+                format!("write your own host under `hostRules`, in place of `{template}`"),
+            ));
+        }
+        let warnings = warning(category, part, wanted).into_iter().collect();
+        Ok(Resolved { patterns: part.hosts.clone(), warnings })
+    }
+}
+
+/// The patterns of a category that is taken as a whole.
+fn whole(category: &Category) -> Resolved {
+    let parts = category.parts.iter().filter(|part| part.is_whole());
+    Resolved { patterns: parts.flat_map(|part| part.hosts.iter().cloned()).collect(), warnings: Vec::new() }
+}
+
+/// The warning that naming a part deserves.
+fn warning(category: &Category, part: &Part, wanted: &CategoryUse) -> Option<Problem> {
+    let what = match (part.exfil, part.optional) {
+        (true, _) => "accepts uploads from anybody: data can leave through it",
+        (false, true) => "is optional: it is rarely needed, or wider than its purpose",
+        (false, false) => return None,
+    };
+    let problem = Problem::warning(format!("`{}/{}` {what}", category.name, part.name))
+        .at(wanted.place.clone())
+        .path("spec.categories");
+    Some(problem.cure("list the hosts that are needed under `hostRules`, or leave it when it is meant"))
+}
+
+/// The nearest name, or all of them.
+fn suggest<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clone, lead: &str) -> String {
+    match nearest(written, names.clone()) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("{lead} {}", names.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// A list without categories.
+fn nothing() -> CategoryList {
+    let place = Place { file: SHIPPED_FILE.into(), line: 1, column: 1 };
+    CategoryList { name: "shipped".into(), version: 0, categories: Vec::new(), place }
+}
+
+/// A `kind: CategoryList` document, when nothing of it is wrong.
+pub(super) fn decode(spot: &Spot<'_>) -> Option<CategoryList> {
+    let before = spot.decoder().errors();
+    let fields = spot.fields(&DOCUMENT_KEYS)?;
+    let mut name = None;
+    if let Some(spot) = fields.require("metadata")
+        && let Some(fields) = spot.fields(&LIST_METADATA_KEYS)
+    {
+        name = fields.require("name").and_then(|spot| spot.word(LONGEST_NAME).map(Arc::from));
+    }
+    let mut version = None;
+    let mut categories = Vec::new();
+    if let Some(spot) = fields.require("spec")
+        && let Some(fields) = spot.fields(&LIST_SPEC_KEYS)
+    {
+        let number = fields.require("version").and_then(|spot| spot.integer(1, u64::from(u32::MAX)));
+        version = number.and_then(|number| u32::try_from(number).ok());
+        if let Some(spot) = fields.require("categories") {
+            categories = named(&spot, |name, spot| Category { name, parts: named(spot, part) });
+        }
+    }
+    if spot.decoder().errors() > before {
+        return None;
+    }
+    Some(CategoryList { name: name?, version: version?, categories, place: spot.place() })
+}
+
+/// The entries of a mapping with free keys, which are names.
+fn named<T>(spot: &Spot<'_>, decode: impl Fn(Arc<str>, &Spot<'_>) -> T) -> Vec<T> {
+    if !spot.is_map() {
+        spot.error(format!("expected a mapping, found {}", spot.node().kind.noun()));
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (key, value) in spot.entries() {
+        let shaped = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if key.text.is_empty() || key.text.len() > LONGEST_NAME || !key.text.bytes().all(shaped) {
+            value.error_cure(
+                format!("{} is not a name", quoted(&key.text)),
+                "write lower-case letters, digits and `-`",
+            );
+        }
+        found.push(decode(Arc::clone(&key.text), &value));
+    }
+    found
+}
+
+/// One part.
+fn part(name: Arc<str>, spot: &Spot<'_>) -> Part {
+    let mut part = Part {
+        name,
+        hosts: Vec::new(),
+        templates: Vec::new(),
+        optional: false,
+        exfil: false,
+        plain_http: false,
+        note: None,
+    };
+    let Some(fields) = spot.fields(&PART_KEYS) else { return part };
+    if let Some(spot) = fields.require("hosts") {
+        for item in spot.items() {
+            match &item.node().kind {
+                Kind::Text(text) if text.contains('{') => part.templates.push(text.as_str().into()),
+                Kind::Text(_)
+                | Kind::Null
+                | Kind::Bool(_)
+                | Kind::Int(_)
+                | Kind::Float(_)
+                | Kind::List(_)
+                | Kind::Map(_) => {
+                    part.hosts.extend(pattern(&item));
+                }
+            }
+        }
+    }
+    part.optional = fields.get("optional").and_then(|spot| spot.boolean()).unwrap_or(false);
+    part.exfil = fields.get("risk").and_then(|spot| spot.choice(&[("exfil", true)])).unwrap_or(false);
+    if let Some(spot) = fields.get("scheme") {
+        part.plain_http = spot.each(|item| item.choice(&[("http", true), ("https", false)])).contains(&true);
+    }
+    part.note = fields.get("note").and_then(|spot| spot.text()).map(Arc::from);
+    if let Some(spot) = fields.get("src") {
+        let _sources = spot.each(|item| item.text().map(drop));
+    }
+    part
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn wanted(text: &str) -> CategoryUse {
+        let (category, part) =
+            text.split_once('/').map_or((text, None), |(category, part)| (category, Some(part)));
+        let place = Place { file: "p.yaml".into(), line: 1, column: 1 };
+        CategoryUse { category: category.into(), part: part.map(Arc::from), place }
+    }
+
+    fn hosts(text: &str) -> Vec<String> {
+        let resolved = CategoryLists::shipped().resolve(&wanted(text)).unwrap();
+        resolved.patterns.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_shipped_list_loads_without_a_problem() {
+        let parsed = super::super::document::parse(&SHIPPED_FILE.into(), SHIPPED);
+        assert_eq!(parsed.problems, []);
+        assert_eq!(parsed.lists[0].version, 1);
+        assert_eq!(CategoryLists::shipped().list().categories.len(), 8);
+    }
+
+    #[test]
+    fn every_part_that_is_not_a_template_resolves() {
+        for category in &CategoryLists::shipped().list().categories {
+            for part in &category.parts {
+                let use_ = wanted(&format!("{}/{}", category.name, part.name));
+                assert_eq!(
+                    CategoryLists::shipped().resolve(&use_).is_err(),
+                    !part.templates.is_empty(),
+                    "{use_:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_gives_its_own_hosts() {
+        let python = hosts("package-registries/python");
+        assert!(python.contains(&"pypi.org".to_owned()) && !python.contains(&"test.pypi.org".to_owned()));
+    }
+
+    #[test]
+    fn a_whole_category_leaves_out_optional_templated_and_risky_parts() {
+        let code = hosts("code-repositories");
+        assert_eq!(code, ["*.ghe.com"]);
+        let registries = hosts("container-registries");
+        assert!(registries.contains(&"ghcr.io".to_owned()));
+        for host in ["*.azurecr.io", "*.blob.core.windows.net", "*.docker.io"] {
+            assert!(!registries.contains(&host.to_owned()));
+        }
+    }
+
+    #[test]
+    fn naming_a_risky_or_optional_part_is_a_warning() {
+        for (text, word) in
+            [("code-repositories/github", "uploads"), ("package-registries/python-optional", "optional")]
+        {
+            let resolved = CategoryLists::shipped().resolve(&wanted(text)).unwrap();
+            assert_eq!(resolved.warnings.len(), 1);
+            assert!(resolved.warnings[0].message.contains(word));
+            assert!(!resolved.warnings[0].is_error());
+        }
+        assert!(
+            CategoryLists::shipped().resolve(&wanted("package-registries/npm")).unwrap().warnings.is_empty()
+        );
+    }
+
+    #[test]
+    fn unknown_names_are_errors_with_the_nearest_one() {
+        let problem = CategoryLists::shipped().resolve(&wanted("package-registry")).unwrap_err();
+        assert_eq!(problem.cure.as_deref(), Some("did you mean `package-registries`?"));
+        let problem = CategoryLists::shipped().resolve(&wanted("package-registries/pyton")).unwrap_err();
+        assert_eq!(problem.cure.as_deref(), Some("did you mean `python`?"));
+    }
+
+    #[test]
+    fn a_templated_part_is_an_error_with_a_cure() {
+        let problem =
+            CategoryLists::shipped().resolve(&wanted("container-registries/acr-global")).unwrap_err();
+        assert!(problem.cure.unwrap().contains("{registry}.azurecr.io"));
+    }
+
+    #[test]
+    fn a_pinned_version_must_be_the_lists() {
+        let lists = CategoryLists::shipped();
+        let place = Place { file: "p.yaml".into(), line: 4, column: 1 };
+        assert_eq!(lists.check_version(1, &place), None);
+        assert!(lists.check_version(2, &place).unwrap().message.contains("version 1"));
+    }
+
+    #[test]
+    fn an_operators_list_replaces_the_shipped_one() {
+        let text = "kind: CategoryList\nmetadata: {name: ours}\nspec: {version: 7, categories: {tools: {ci: {hosts: [ci.corp]}}}}";
+        let parsed = super::super::document::parse(&"ours.yaml".into(), text);
+        assert_eq!(parsed.problems, []);
+        let lists = CategoryLists::replaced(&parsed.lists).unwrap();
+        assert_eq!(lists.resolve(&wanted("tools")).unwrap().patterns.len(), 1);
+        assert!(lists.resolve(&wanted("package-registries")).is_err());
+        let two = [parsed.lists[0].clone(), parsed.lists[0].clone()];
+        assert!(CategoryLists::replaced(&two).is_err());
+    }
+}

@@ -1,0 +1,393 @@
+//! What a question is answered with: a permit, or a denial that names its rule.
+//!
+//! A permit is evidence. Its fields are private, it cannot be cloned, and only
+//! [`Policy`](super::Policy) makes one, so an outward socket cannot be opened without a decision:
+//!
+//! ```compile_fail
+//! use sluicegate::policy::AddressPermit;
+//! let address: std::net::SocketAddr = "192.0.2.1:443".parse().unwrap();
+//! let forged = AddressPermit { address };
+//! ```
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::compile::Compiled;
+use super::mode::Scope;
+use crate::addr::{Name, Target};
+use crate::source::Place;
+
+/// Why a call was denied: the closed list of `product.md` §3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// No document applies to this sandbox.
+    NoPolicy,
+    /// A document of this sandbox cannot be evaluated.
+    PolicyError,
+    /// It is not known which sandbox this is, or the signs of it disagree.
+    IdentityUnknown,
+    /// The message, name or address is malformed or not in canonical form.
+    BadRequest,
+    /// Two names of one request differ.
+    AuthorityMismatch,
+    /// TLS that must carry a server name does not.
+    SniMissing,
+    /// A `hostRules` Deny matches.
+    HostDenied,
+    /// The longest matching `cidrRules` prefix is a Deny.
+    CidrDenied,
+    /// A `rules` Deny is the first that fits.
+    RuleDenied,
+    /// No rule allows it and the default is Deny.
+    DefaultDeny,
+    /// Allowed by name, but not on this port.
+    PortDenied,
+    /// Loopback, link-local and other addresses that never leave this host or link.
+    GuardLocal,
+    /// A cloud metadata address.
+    GuardMetadata,
+    /// The gateway itself: its addresses, sockets, resolvers or parent proxies.
+    GuardSelf,
+    /// A private or special-purpose address that no `cidrRules` Allow covers.
+    GuardPrivate,
+    /// Port 25 without a `cidrRules` Allow that lists it.
+    GuardPort,
+    /// The name could not be resolved.
+    DnsFailed,
+    /// Every resolved address was refused, for different reasons.
+    DnsAllDenied,
+    /// The verdict hangs on an HTTP request, and this is not one.
+    NotHttp,
+    /// A `securityRules` entry of the delegated network denies.
+    NetworkRuleDenied,
+    /// A secret that must be injected cannot be had.
+    SecretUnavailable,
+    /// A secret is not bound to this host.
+    SecretHostMismatch,
+    /// A limit of the gateway or of this sandbox is reached.
+    Limit,
+    /// The audit log cannot take another record.
+    AuditUnavailable,
+    /// The policy changed while the connection was open, and denies it now.
+    PolicyChange,
+    /// The origin could not be reached.
+    UpstreamFailed,
+}
+
+impl Reason {
+    /// Every reason, in the order of `product.md` §3.
+    pub const ALL: [Self; 26] = [
+        Self::NoPolicy,
+        Self::PolicyError,
+        Self::IdentityUnknown,
+        Self::BadRequest,
+        Self::AuthorityMismatch,
+        Self::SniMissing,
+        Self::HostDenied,
+        Self::CidrDenied,
+        Self::RuleDenied,
+        Self::DefaultDeny,
+        Self::PortDenied,
+        Self::GuardLocal,
+        Self::GuardMetadata,
+        Self::GuardSelf,
+        Self::GuardPrivate,
+        Self::GuardPort,
+        Self::DnsFailed,
+        Self::DnsAllDenied,
+        Self::NotHttp,
+        Self::NetworkRuleDenied,
+        Self::SecretUnavailable,
+        Self::SecretHostMismatch,
+        Self::Limit,
+        Self::AuditUnavailable,
+        Self::PolicyChange,
+        Self::UpstreamFailed,
+    ];
+
+    /// The code in audit records, metric labels and `x-deny-reason`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoPolicy => "no_policy",
+            Self::PolicyError => "policy_error",
+            Self::IdentityUnknown => "identity_unknown",
+            Self::BadRequest => "bad_request",
+            Self::AuthorityMismatch => "authority_mismatch",
+            Self::SniMissing => "sni_missing",
+            Self::HostDenied => "host_denied",
+            Self::CidrDenied => "cidr_denied",
+            Self::RuleDenied => "rule_denied",
+            Self::DefaultDeny => "default_deny",
+            Self::PortDenied => "port_denied",
+            Self::GuardLocal => "guard_local",
+            Self::GuardMetadata => "guard_metadata",
+            Self::GuardSelf => "guard_self",
+            Self::GuardPrivate => "guard_private",
+            Self::GuardPort => "guard_port",
+            Self::DnsFailed => "dns_failed",
+            Self::DnsAllDenied => "dns_all_denied",
+            Self::NotHttp => "not_http",
+            Self::NetworkRuleDenied => "network_rule_denied",
+            Self::SecretUnavailable => "secret_unavailable",
+            Self::SecretHostMismatch => "secret_host_mismatch",
+            Self::Limit => "limit",
+            Self::AuditUnavailable => "audit_unavailable",
+            Self::PolicyChange => "policy_change",
+            Self::UpstreamFailed => "upstream_failed",
+        }
+    }
+
+    /// The reason with this code.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == code)
+    }
+}
+
+/// Which rule of a document spoke: the list it stands in and its position there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RuleId {
+    /// `hostRules[n]`.
+    Host(u32),
+    /// `cidrRules[n]`.
+    Cidr(u32),
+    /// `rules[n]`.
+    Rule(u32),
+    /// `categories[n]`.
+    Category(u32),
+}
+
+impl fmt::Display for RuleId {
+    /// The list and the position, as in `hostRules[2]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(index) => write!(f, "hostRules[{index}]"),
+            Self::Cidr(index) => write!(f, "cidrRules[{index}]"),
+            Self::Rule(index) => write!(f, "rules[{index}]"),
+            Self::Category(index) => write!(f, "categories[{index}]"),
+        }
+    }
+}
+
+/// A document and the rule in it that decided; no rule stands for its `defaultAction`.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    pub(super) document: Arc<Compiled>,
+    pub(super) rule: Option<RuleId>,
+}
+
+impl Cause {
+    /// The document's name.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<str> {
+        &self.document.name
+    }
+
+    /// The document's scope.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        &self.document.scope
+    }
+
+    /// The rule's list and position.
+    #[must_use]
+    pub const fn rule_id(&self) -> Option<RuleId> {
+        self.rule
+    }
+
+    /// The rule as a reader of the document would point at it: `hostRules[2] *.github.com`, or its name.
+    #[must_use]
+    pub fn rule(&self) -> Option<String> {
+        self.rule.map(|rule| self.document.label(rule))
+    }
+
+    /// Where the rule stands; where the document stands when no rule decided.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        self.document.place_of(self.rule)
+    }
+}
+
+/// A refusal: why, and by which rule of which document. Not an error: the question was answered.
+#[derive(Debug, Clone)]
+pub struct Denial {
+    pub(super) reason: Reason,
+    pub(super) cause: Option<Cause>,
+    pub(super) detail: Cow<'static, str>,
+}
+
+impl Denial {
+    /// A denial that no document made: a guard, a malformed message, a limit.
+    ///
+    /// `detail` is a full sentence for the person who reads the refusal; it must not carry a secret.
+    #[must_use]
+    pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, cause: None, detail: detail.into() }
+    }
+
+    /// A denial by `cause`.
+    pub(super) fn by(reason: Reason, cause: Cause) -> Self {
+        Self { reason, cause: Some(cause), detail: Cow::Borrowed("") }
+    }
+
+    /// The same denial for another reason, as when an open connection is closed.
+    #[must_use]
+    pub fn because(self, reason: Reason) -> Self {
+        Self { reason, ..self }
+    }
+
+    /// Why.
+    #[must_use]
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// The document and rule, when a document decided.
+    #[must_use]
+    pub const fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
+    /// What was found, as far as more is known than the reason.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// What happened, as a sentence.
+    #[must_use]
+    pub fn message(&self, target: &str) -> String {
+        super::explain::message(self, target)
+    }
+
+    /// What to change, as a sentence; nothing when no change of a document would help.
+    #[must_use]
+    pub fn hint(&self, target: Option<&Target>) -> Option<String> {
+        super::explain::hint(self, target)
+    }
+}
+
+/// What is known of one HTTP request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestFacts<'a> {
+    /// The method, as sent (RFC 9110 §9: case-sensitive).
+    pub method: &'a str,
+    /// The path in canonical form, without query.
+    pub path: &'a str,
+}
+
+/// Question A was answered: this target may be resolved, and asked about further.
+#[derive(Debug)]
+pub struct TargetPermit {
+    pub(super) target: Target,
+    pub(super) alias: Option<Name>,
+    pub(super) cause: Cause,
+    pub(super) open: Option<Cause>,
+    pub(super) would_deny: Option<Box<Denial>>,
+}
+
+impl TargetPermit {
+    /// The target that was judged.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The document and rule that allowed it, in the lowest scope that applies.
+    #[must_use]
+    pub const fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// The rule on whose path or methods the verdict still hangs, if any.
+    #[must_use]
+    pub const fn open(&self) -> Option<&Cause> {
+        self.open.as_ref()
+    }
+
+    /// What a document under `enforcement: Report` would have denied.
+    #[must_use]
+    pub fn would_deny(&self) -> Option<&Denial> {
+        self.would_deny.as_deref()
+    }
+}
+
+/// Question B was answered: this very address may be dialled, once.
+#[derive(Debug)]
+pub struct AddressPermit {
+    pub(super) address: SocketAddr,
+    pub(super) would_deny: Option<Box<Denial>>,
+}
+
+impl AddressPermit {
+    /// The judged address.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What a document under `enforcement: Report` would have denied.
+    #[must_use]
+    pub fn would_deny(&self) -> Option<&Denial> {
+        self.would_deny.as_deref()
+    }
+
+    /// A permit for the gateway's own dials in tests of lower rooms.
+    #[cfg(test)]
+    pub(crate) const fn for_test(address: SocketAddr) -> Self {
+        Self { address, would_deny: None }
+    }
+}
+
+/// Question C was answered: this request may be forwarded.
+#[derive(Debug)]
+pub struct RequestPermit {
+    pub(super) cause: Cause,
+    pub(super) by_request: bool,
+    pub(super) would_deny: Option<Box<Denial>>,
+}
+
+impl RequestPermit {
+    /// The document and rule that allowed it, in the lowest scope that applies.
+    #[must_use]
+    pub const fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// Whether some rule for this host decides by path or method, so that headers which override either
+    /// must not reach the origin.
+    #[must_use]
+    pub const fn decides_by_request(&self) -> bool {
+        self.by_request
+    }
+
+    /// What a document under `enforcement: Report` would have denied.
+    #[must_use]
+    pub fn would_deny(&self) -> Option<&Denial> {
+        self.would_deny.as_deref()
+    }
+}
+
+/// The one denial that stands for those of every resolved address: their common reason, else
+/// `dns_all_denied`.
+#[must_use]
+pub fn settle(denials: Vec<(IpAddr, Denial)>) -> Denial {
+    let mut all = denials.into_iter().map(|(_, denial)| denial);
+    let Some(first) = all.next() else {
+        return Denial::new(Reason::DnsFailed, "the name has no address");
+    };
+    if all.all(|denial| denial.reason == first.reason) {
+        first
+    } else {
+        Denial::new(Reason::DnsAllDenied, "every address of the name was refused, for different reasons")
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,157 @@
+//! `kind: Secret`: where the values of a secret come from. The values are never here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::metadata::{DOCUMENT_KEYS, name};
+use super::pattern;
+use crate::policy::pattern::Pattern;
+use crate::source::{Kind, Place, Spot, quoted};
+
+/// The keys of a secret's `metadata`.
+pub(crate) const SECRET_METADATA_KEYS: [&str; 2] = ["name", "group"];
+/// The keys of a secret's `spec`.
+pub(crate) const SECRET_SPEC_KEYS: [&str; 2] = ["keys", "hosts"];
+/// The keys of a source.
+pub(crate) const SOURCE_KEYS: [&str; 2] = ["file", "env"];
+
+/// A secret: its keys, who may use it, and where it may go.
+#[derive(Debug, Clone)]
+pub struct Secret {
+    /// Its id in `secretRef`.
+    pub name: Arc<str>,
+    /// The group whose policies may use it; None: every policy's.
+    pub group: Option<Arc<str>>,
+    /// Its keys, in the order written; at least one.
+    pub keys: Vec<SecretKey>,
+    /// The hosts it may be sent to; None: the exact host of the rule that uses it.
+    pub hosts: Option<Vec<Pattern>>,
+    /// Where it begins.
+    pub place: Place,
+}
+
+/// One key of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretKey {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where its value comes from.
+    pub source: SecretSource,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SecretSource {
+    /// The contents of a file.
+    File(PathBuf),
+    /// A variable of the gateway's environment.
+    Env(Arc<str>),
+}
+
+/// A `kind: Secret` document, when nothing of it is wrong.
+pub(super) fn decode(spot: &Spot<'_>) -> Option<Secret> {
+    let before = spot.decoder().errors();
+    let fields = spot.fields(&DOCUMENT_KEYS)?;
+    let mut id = None;
+    let mut group = None;
+    if let Some(spot) = fields.require("metadata")
+        && let Some(fields) = spot.fields(&SECRET_METADATA_KEYS)
+    {
+        id = fields.require("name").and_then(|spot| name(&spot));
+        group = fields.get("group").and_then(|spot| name(&spot));
+    }
+    let mut found = Vec::new();
+    let mut hosts = None;
+    if let Some(spot) = fields.require("spec")
+        && let Some(fields) = spot.fields(&SECRET_SPEC_KEYS)
+    {
+        found = fields.require("keys").map(|spot| keys(&spot)).unwrap_or_default();
+        hosts = fields.get("hosts").map(|spot| self::hosts(&spot));
+    }
+    if spot.decoder().errors() > before {
+        return None;
+    }
+    Some(Secret { name: id?, group, keys: found, hosts, place: spot.place() })
+}
+
+/// `spec.keys`.
+fn keys(spot: &Spot<'_>) -> Vec<SecretKey> {
+    if matches!(&spot.node().kind, Kind::Map(entries) if entries.is_empty()) {
+        spot.error_cure("a secret without keys", "add `token: {file: …}`");
+    }
+    if !spot.is_map() {
+        spot.error_cure("expected a mapping of keys", "write {token: {file: …}}");
+        return Vec::new();
+    }
+    let mut keys = Vec::new();
+    for (key, value) in spot.entries() {
+        let good = !key.text.is_empty()
+            && key.text.len() <= super::LONGEST_NAME
+            && !key.text.chars().any(char::is_control);
+        if !good {
+            value.error(format!("{} is not a name for a key", quoted(&key.text)));
+        }
+        if let Some(source) = source(&value) {
+            keys.push(SecretKey { name: Arc::clone(&key.text), source, place: value.place() });
+        }
+    }
+    keys
+}
+
+/// `spec.hosts`: at least one pattern, none of them every host.
+fn hosts(spot: &Spot<'_>) -> Vec<Pattern> {
+    if matches!(&spot.node().kind, Kind::List(items) if items.is_empty()) {
+        spot.error_cure(
+            "lists no host",
+            "leave `hosts` out to bind the secret to the host of the rule that uses it",
+        );
+    }
+    spot.each(|item| {
+        let found = pattern(&item)?;
+        if found.to_string() == "*" {
+            item.error_cure("a secret for every host is no secret", "name the hosts that need it");
+            return None;
+        }
+        Some(found)
+    })
+}
+
+/// `{file: …}` or `{env: …}`.
+pub(crate) fn source(spot: &Spot<'_>) -> Option<SecretSource> {
+    if spot.is_text() {
+        // The text is not repeated: somebody may have written the value itself.
+        spot.error_cure(
+            "expected where the value comes from, found text",
+            "write {file: /path} or {env: NAME}; values do not belong here",
+        );
+        return None;
+    }
+    let fields = spot.fields(&SOURCE_KEYS)?;
+    let file = fields.get("file").map(|spot| spot.word(4096));
+    let env = fields.get("env").map(|spot| variable(&spot));
+    match (file, env) {
+        (Some(file), None) => Some(SecretSource::File(PathBuf::from(file?))),
+        (None, Some(env)) => Some(SecretSource::Env(env?)),
+        (Some(_), Some(_)) | (None, None) => {
+            spot.error_cure("exactly one source is needed", "write {file: /path} or {env: NAME}");
+            None
+        }
+    }
+}
+
+/// The name of an environment variable.
+pub(crate) fn variable(spot: &Spot<'_>) -> Option<Arc<str>> {
+    let text = spot.word(256)?;
+    let shaped = !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !shaped {
+        spot.error_cure(
+            format!("{} is not the name of an environment variable", quoted(text)),
+            "write it as GITHUB_TOKEN",
+        );
+        return None;
+    }
+    Some(text.into())
+}

@@ -1,0 +1,585 @@
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn load(text: &str) -> Parsed {
+    parse(&"dir/egress.yaml".into(), text)
+}
+
+/// The one document of a text in which nothing is wrong.
+fn good(text: &str) -> Document {
+    let mut parsed = load(text);
+    assert_eq!(parsed.problems, [], "{text}");
+    assert!(parsed.failed.is_empty());
+    parsed.documents.remove(0)
+}
+
+/// The errors of a text, each on one line.
+fn errors(text: &str) -> Vec<String> {
+    let parsed = load(text);
+    let errors: Vec<String> =
+        parsed.problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect();
+    assert!(!errors.is_empty(), "accepted {text:?}");
+    assert!(parsed.documents.is_empty() && !parsed.failed.is_empty(), "{text}");
+    errors
+}
+
+/// The text has exactly one error, and it contains every one of these.
+fn error(text: &str, parts: &[&str]) {
+    let found = errors(text);
+    assert_eq!(found.len(), 1, "{text}: {found:?}");
+    for part in parts {
+        assert!(found[0].contains(part), "{text}: {found:?} lacks {part:?}");
+    }
+}
+
+/// The warnings of a text that loads.
+fn warnings(text: &str) -> Vec<String> {
+    let parsed = load(text);
+    assert!(parsed.failed.is_empty(), "{:?}", parsed.problems);
+    parsed.problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_bare_document_is_a_global_policy_named_after_its_file() {
+    let document = good("mode: Limited\nhostRules: [pypi.org, files.pythonhosted.org, \"*.github.com\"]\n");
+    assert_eq!((&*document.name, &document.scope), ("egress", &Scope::Global));
+    assert_eq!((document.spec.mode, document.spec.default_action), (Mode::Limited, Action::Deny));
+    assert_eq!(document.spec.host_rules.len(), 3);
+    assert_eq!(document.spec.host_rules[2].pattern.to_string(), "*.github.com");
+    assert_eq!(document.spec.host_rules[2].place.to_string(), "dir/egress.yaml:2:47");
+    assert_eq!(document.spec.host_rules[0].action, Action::Allow);
+}
+
+#[test]
+fn azures_json_export_loads_as_it_stands() {
+    let document = good(
+        r#"{"defaultAction":"Deny","hostRules":[{"pattern":"pypi.org","action":"Allow"},{"pattern":"*.evil.example","action":"Deny"}],
+        "rules":[{"name":"read","match":{"host":"api.example.com"},"action":{"type":"Allow"}}],"trafficInspection":"Partial"}"#,
+    );
+    assert_eq!(document.spec.mode, Mode::Limited);
+    assert_eq!(document.spec.host_rules[1].action, Action::Deny);
+    assert_eq!(document.spec.rules[0].action, RuleAction::Allow);
+    assert_eq!(document.spec.rules[0].name.as_deref(), Some("read"));
+}
+
+#[test]
+fn the_scope_follows_from_what_is_named() {
+    let scope = |metadata: &str| good(&format!("kind: EgressPolicy\nmetadata: {metadata}\nspec: {{}}")).scope;
+    assert_eq!(scope("{name: a}"), Scope::Global);
+    assert_eq!(scope("{name: a, group: g}"), Scope::Group("g".into()));
+    let sandbox = Scope::Sandbox { group: Some("g".into()), sandbox: "s".into() };
+    assert_eq!(scope("{name: a, group: g, sandbox: s}"), sandbox);
+    assert_eq!(scope("{name: a, group: g, sandbox: s, scope: Sandbox}"), sandbox);
+    assert_eq!(scope("{name: a, sandbox: s}"), Scope::Sandbox { group: None, sandbox: "s".into() });
+}
+
+#[test]
+fn an_explicit_scope_must_fit_what_is_named() {
+    for metadata in [
+        "{name: a, scope: Global, group: g}",
+        "{name: a, scope: Global, sandbox: s}",
+        "{name: a, scope: Group}",
+        "{name: a, scope: Group, group: g, sandbox: s}",
+        "{name: a, scope: Sandbox}",
+        "{name: a, scope: Sandbox, group: g}",
+    ] {
+        error(
+            &format!("kind: EgressPolicy\nmetadata: {metadata}\nspec: {{}}"),
+            &["metadata.scope", "scope `"],
+        );
+    }
+    error("kind: EgressPolicy\nmetadata: {name: a, scope: sandbox}\nspec: {}", &["did you mean `Sandbox`?"]);
+}
+
+#[test]
+fn names_are_short_and_printable() {
+    let long = "x".repeat(129);
+    for bad in ["''", "\"a\\nb\"", long.as_str(), "5", "[a]", "' a'"] {
+        error(&format!("kind: EgressPolicy\nmetadata: {{name: {bad}}}\nspec: {{}}"), &["metadata.name"]);
+    }
+}
+
+#[test]
+fn p2_an_empty_file_null_a_list_or_a_scalar_is_no_policy() {
+    for text in [
+        "",
+        "\n# only a comment\n",
+        "null",
+        "~",
+        "[]",
+        "---\n",
+        "Limited",
+        "5",
+        "--- {}\n---\n",
+        "'{}'",
+        "\0",
+        "[",
+    ] {
+        let parsed = load(text);
+        assert!(parsed.problems.iter().any(Problem::is_error), "accepted {text:?}");
+        assert_eq!(parsed.failed.len(), 1, "{text:?}");
+    }
+    assert_eq!(good("{}").spec.default_action, Action::Deny);
+}
+
+#[test]
+fn p2_unknown_and_duplicate_keys_wrong_case_and_broken_yaml_are_refused() {
+    error(
+        "mode: Limited\nhostrules: []\n",
+        &["egress.yaml:2:1", "unknown key `hostrules`", "did you mean `hostRules`?"],
+    );
+    error("mode: Limited\nmode: Unrestricted\n", &["2:1", "duplicate key `mode`"]);
+    error("defaultAction: deny\n", ["spec", "defaultAction", "did you mean `Deny`?"].split_at(1).1);
+    error("hostRules: [{pattern: a.com, action: DENY}]", &["hostRules[0].action", "did you mean `Deny`?"]);
+    error("hostRules: [{patern: a.com, pattern: b.com}]", &["hostRules[0]", "did you mean `pattern`?"]);
+    error("hostRules:\n", &["hostRules: expected a list, found nothing"]);
+    error("mode:\n", &["mode: expected text, found nothing"]);
+    error("hostRules: [a.com\n", &["not YAML"]);
+    error("hostRules: [\"**\"]", &["hostRules[0]"]);
+    error(&format!("hostRules: {}{}", "[".repeat(50), "]".repeat(50)), &["nested deeper than 32"]);
+    error("hostRules:\n  - *.github.com\n", &["2:5", "quote it: \"*.github.com\""]);
+}
+
+#[test]
+fn p2_host_bits_in_a_network_are_refused_with_the_right_one() {
+    error(
+        "cidrRules: [{cidr: 10.0.0.1/8, action: Deny}]",
+        &["cidrRules[0].cidr", "10.0.0.0/8", "10.0.0.1/32"],
+    );
+    error("cidrRules: [{cidr: \"2001:db8::1/32\", action: Deny}]", &["2001:db8::/32"]);
+}
+
+#[test]
+fn mode_and_default_action_follow_from_each_other() {
+    for (text, mode, action) in [
+        ("{}", Mode::Limited, Action::Deny),
+        ("mode: Limited", Mode::Limited, Action::Deny),
+        ("mode: Unrestricted", Mode::Unrestricted, Action::Allow),
+        ("defaultAction: Deny", Mode::Limited, Action::Deny),
+        ("defaultAction: Allow", Mode::Unrestricted, Action::Allow),
+        ("{mode: Limited, defaultAction: Deny}", Mode::Limited, Action::Deny),
+        ("{mode: Unrestricted, defaultAction: Allow}", Mode::Unrestricted, Action::Allow),
+    ] {
+        let spec = good(text).spec;
+        assert_eq!((spec.mode, spec.default_action), (mode, action), "{text}");
+    }
+    error("{mode: Limited, defaultAction: Allow}", &["`mode: Limited` means `defaultAction: Deny`"]);
+    error(
+        "{mode: Unrestricted, defaultAction: Deny}",
+        &["`mode: Unrestricted` means `defaultAction: Allow`"],
+    );
+}
+
+#[test]
+fn networks_are_canonical_and_ipv4_is_written_as_ipv4() {
+    let spec = good("cidrRules: [{cidr: 10.0.0.0/8, action: Deny, ports: [22, 8000-8100]}, {cidr: \"::/0\", action: Allow}]").spec;
+    assert_eq!(spec.cidr_rules[0].net.to_string(), "10.0.0.0/8");
+    assert_eq!(spec.cidr_rules[0].ports.as_ref().map(ToString::to_string).as_deref(), Some("22,8000-8100"));
+    assert!(spec.cidr_rules[1].ports.is_none());
+    error(
+        "cidrRules: [{cidr: \"::ffff:10.0.0.0/104\", action: Deny}]",
+        &["IPv4 written as IPv6", "write 10.0.0.0/8"],
+    );
+    for bad in [
+        "10.0.0.0",
+        "10.0.0.0/33",
+        "10.0.0.0/08",
+        "10.0.0.0/+8",
+        "010.0.0.0/8",
+        "10.0.0/8",
+        "fe80::%1/64",
+        "a.com",
+        "/8",
+        "10.0.0.0/",
+    ] {
+        error(
+            &format!("cidrRules: [{{cidr: \"{bad}\", action: Deny}}]"),
+            &["cidrRules[0].cidr", "is not a network"],
+        );
+    }
+    error("cidrRules: [{cidr: 10.0.0.0/8}]", &["`action` is missing"]);
+}
+
+#[test]
+fn a_network_among_host_rules_is_sent_to_cidr_rules() {
+    for net in ["10.0.0.0/8", "2001:db8::/32", "[2001:db8::]/32"] {
+        error(&format!("hostRules: [\"{net}\"]"), &["hostRules[0]", "cidrRules"]);
+    }
+}
+
+#[test]
+fn ports_are_numbers_or_ranges() {
+    let spec = good("ports: [443, 8000-8100, \"22\"]").spec;
+    assert_eq!(
+        spec.ports.map(|ports| ports.to_string()).as_deref().map(|text| text.contains("8000-8100")),
+        Some(true)
+    );
+    for bad in [
+        "[0]",
+        "[65536]",
+        "[-1]",
+        "[8100-8000]",
+        "[\"0443\"]",
+        "[0443]",
+        "[a]",
+        "[1.5]",
+        "[80-]",
+        "[-80]",
+        "[]",
+        "443",
+        "[[443]]",
+        "[80-90-100]",
+        "[+80]",
+    ] {
+        assert!(errors(&format!("ports: {bad}"))[0].contains("ports"), "{bad}");
+    }
+}
+
+#[test]
+fn the_same_pattern_twice_is_a_warning_and_says_which_wins() {
+    let found = warnings("hostRules: [a.com, {pattern: a.com, action: Deny}, b.com, B.com]");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("hostRules[1]") && found[0].contains("Deny wins"));
+    assert!(found[1].contains("hostRules[3]") && found[1].contains("already"));
+}
+
+#[test]
+fn rules_have_hosts_paths_methods_and_actions() {
+    let text = "rules:\n  - {name: a, match: {host: x.com, path: /v1/*, methods: [GET, HEAD]}, action: Allow}\n  - {match: {host: x.com}, action: {type: Deny}}\n";
+    let parsed = load(text);
+    assert_eq!(parsed.problems.len(), 1, "{:?}", parsed.problems);
+    assert!(parsed.problems[0].message.contains("not decrypt"));
+    let rules = &parsed.documents[0].spec.rules;
+    assert_eq!(rules[0].methods.as_ref().map(|methods| methods.len()), Some(2));
+    assert_eq!((rules[0].action, rules[1].action), (RuleAction::Allow, RuleAction::Deny));
+    for (rule, part) in [
+        ("{match: {host: x.com}}", "`action` is missing"),
+        ("{action: Allow}", "`match` is missing"),
+        ("{match: {}, action: Allow}", "`host` is missing"),
+        ("{match: {host: x.com, methods: [get]}, action: Allow}", "did you mean `GET`?"),
+        ("{match: {host: x.com, methods: []}, action: Allow}", "lists no method"),
+        ("{match: {host: x.com, methods: [\"A B\"]}, action: Allow}", "not a method"),
+        ("{match: {host: x.com, path: v1}, action: Allow}", "rules[0].match.path"),
+        ("{match: {host: x.com, query: a}, action: Allow}", "unknown key `query`"),
+        ("{match: {host: x.com}, action: allow}", "did you mean `Allow`?"),
+        (
+            "{match: {host: x.com}, action: {type: Allow, headers: [{operation: Remove, name: X-A}]}}",
+            "only Transform",
+        ),
+        ("{match: {host: x.com}, action: {type: Deny, host: y.com}}", "only Rewrite"),
+    ] {
+        error(&format!("rules: [{rule}]"), &["rules[0]", part]);
+    }
+}
+
+#[test]
+fn inspection_none_cannot_have_rules_that_look_inside() {
+    error(
+        "{trafficInspection: None, rules: [{match: {host: x.com, methods: [GET]}, action: Allow}]}",
+        &["rules[0]", "`trafficInspection` is `None`"],
+    );
+    assert_eq!(
+        good("{trafficInspection: None, rules: [{match: {host: x.com}, action: Deny}]}").spec.rules.len(),
+        1
+    );
+}
+
+#[test]
+fn a_transform_or_rewrite_is_judged_whole_and_then_refused_once() {
+    for action in [
+        "{type: Transform, headers: [{operation: Set, name: X-Team, value: blue}]}",
+        "{type: Transform, headers: [{operation: Insert, name: Authorization, valueRef: {secretRef: {secretId: github, secretKey: token, format: \"Bearer {value}\"}}}]}",
+        "{type: Transform, headers: [{operation: Set, name: Authorization, valueRef: {managedIdentityRef: {type: SystemAssigned, resource: \"https://r\"}}}]}",
+        "{type: Rewrite, host: other.com, path: /x, scheme: https}",
+        "{type: Rewrite, scheme: http, headers: [{operation: Remove, name: X-A}]}",
+    ] {
+        error(
+            &format!("rules: [{{match: {{host: x.com}}, action: {action}}}]"),
+            &["rules[0]", "needs interception"],
+        );
+    }
+    for (action, part) in [
+        ("{type: Transform}", "without headers"),
+        ("Transform", "without headers"),
+        ("{type: Rewrite}", "without a new place"),
+        ("{type: Rewrite, host: \"*.x.com\"}", "one place"),
+        ("{type: Rewrite, scheme: ftp}", "`http`"),
+        ("{type: Transform, headers: [{operation: Set, name: X-A}]}", "no value to set"),
+        ("{type: Transform, headers: [{operation: Remove, name: X-A, value: b}]}", "Remove takes no value"),
+        ("{type: Transform, headers: [{operation: set, name: X-A, value: b}]}", "did you mean `Set`?"),
+        ("{type: Transform, headers: [{operation: Set, name: Host, value: b}]}", "no rule may change `Host`"),
+        ("{type: Transform, headers: [{operation: Set, name: user-agent, value: b}]}", "no rule may change"),
+        (
+            "{type: Transform, headers: [{operation: Set, name: X-Forwarded-For, value: b}]}",
+            "no rule may change",
+        ),
+        ("{type: Transform, headers: [{operation: Set, name: \"X A\", value: b}]}", "not a header name"),
+        (
+            "{type: Transform, headers: [{operation: Set, name: X-A, value: \"b\\r\\nc: d\"}]}",
+            "visible ASCII",
+        ),
+        (
+            "{type: Transform, headers: [{operation: Set, name: X-A, value: b, valueRef: {secretRef: {secretId: s}}}]}",
+            "both",
+        ),
+        ("{type: Transform, headers: [{operation: Set, name: X-A, valueRef: {}}]}", "exactly one reference"),
+        (
+            "{type: Transform, headers: [{operation: Set, name: X-A, valueRef: {secretRef: {}}}]}",
+            "`secretId` is missing",
+        ),
+        (
+            "{type: Transform, headers: [{operation: Set, name: X-A, valueRef: {secretRef: {secretId: s, format: x}}}]}",
+            "{value}",
+        ),
+        (
+            "{type: Transform, headers: [{operation: Set, name: X-A, valueRef: {managedIdentityRef: {type: UserAssigned, resource: r}}}]}",
+            "identityResourceId",
+        ),
+    ] {
+        let found = errors(&format!("rules: [{{match: {{host: x.com}}, action: {action}}}]"));
+        assert_eq!(found.len(), 2, "{action}: {found:?}");
+        assert!(found[0].contains(part), "{action}: {found:?} lacks {part:?}");
+        assert!(found[1].contains("needs interception"));
+    }
+}
+
+#[test]
+fn a_wrong_value_of_a_header_is_never_repeated() {
+    let text = "rules: [{match: {host: x.com}, action: {type: Transform, headers: [{operation: Set, name: X-A, value: \"s3cr\u{e9}t\"}]}}]";
+    assert!(errors(text).iter().all(|error| !error.contains("s3cr")));
+}
+
+#[test]
+fn what_this_version_does_not_have_is_said_and_never_ignored() {
+    for (text, part) in [
+        ("{mode: VNet, vnet: {network: prod}}", "needs networks"),
+        ("{vnet: {network: prod}}", "belongs to mode VNet"),
+        ("{skipEgressProxy: true}", "skipping the rules"),
+        ("{limits: {connections: 5}}", "limits per sandbox"),
+        ("{ask: {}}", "`ask`"),
+        ("{hooks: []}", "`hooks`"),
+        ("{trafficInspection: Full}", "needs interception"),
+        ("{trafficInspection: Legacy}", "needs interception"),
+    ] {
+        let found = errors(text);
+        assert!(
+            found.iter().any(|error| error.contains(part) && error.contains("this version does not have")),
+            "{found:?}"
+        );
+    }
+    assert!(!good("skipEgressProxy: false").removed);
+    let text = "{mode: VNet, vnet: {network: prod, securityRules: [{name: a, priority: 99, action: Allow, destination: [\"*\", 10.0.0.1/8]}], managedPath: {packageRegistries: {pypy: true}}}}";
+    let found = errors(text);
+    for part in ["100 to 4096", "10.0.0.0/8", "did you mean `pypi`?", "needs networks"] {
+        assert!(found.iter().any(|error| error.contains(part)), "{found:?} lacks {part}");
+    }
+    assert!(errors("{limits: {conections: 5}}")[0].contains("did you mean `connections`?"));
+}
+
+#[test]
+fn constraints_bound_lower_documents_only() {
+    let spec = good("constraints: {maxMode: VNet, minInspection: Partial, managedPath: Forbidden, skipEgressProxy: Permitted}").spec;
+    assert_eq!(
+        spec.constraints,
+        Constraints {
+            max_mode: Some(Mode::VNet),
+            min_inspection: Some(Inspection::Partial),
+            managed_path_forbidden: true,
+            skip_permitted: true
+        }
+    );
+    error(
+        "kind: EgressPolicy\nmetadata: {name: a, sandbox: s}\nspec: {constraints: {maxMode: Limited}}",
+        &["spec.constraints", "nothing is below a Sandbox"],
+    );
+    error("constraints: {managedPath: Permitted}", &["constraints.managedPath", "Forbidden"]);
+}
+
+#[test]
+fn report_is_an_enforcement() {
+    assert_eq!(good("enforcement: Report").spec.enforcement, Enforcement::Report);
+    error("enforcement: report", &["did you mean `Report`?"]);
+}
+
+#[test]
+fn categories_are_names_or_parts() {
+    let spec =
+        good("{categories: [package-registries/python, certificate-status], categoriesVersion: 1}").spec;
+    assert_eq!(spec.categories[0].part.as_deref(), Some("python"));
+    assert_eq!((spec.categories[1].part.as_deref(), spec.categories_version), (None, Some(1)));
+    for bad in ["[/python]", "[a/]", "[a/b/c]", "a", "[5]"] {
+        assert!(errors(&format!("categories: {bad}"))[0].contains("categories"));
+    }
+    error("categoriesVersion: \"1\"", &["categoriesVersion", "whole number"]);
+}
+
+#[test]
+fn a_document_is_removed_by_its_metadata() {
+    let document = good("kind: EgressPolicy\nmetadata: {name: a, sandbox: s, removed: true}\n");
+    assert!(document.removed);
+    error("kind: EgressPolicy\nmetadata: {name: a, removed: false}\n", &["`spec` is missing"]);
+}
+
+#[test]
+fn an_envelope_needs_its_kind_and_a_known_version() {
+    error("metadata: {name: a}\nspec: {}\n", &["`spec` without `kind`"]);
+    error("apiVersion: sluicegate/v1\n", &["`apiVersion` without `kind`"]);
+    error(
+        "apiVersion: v1\nkind: EgressPolicy\nmetadata: {name: a}\nspec: {}\n",
+        &["apiVersion", "sluicegate/v1"],
+    );
+    error("kind: egressPolicy\nmetadata: {name: a}\nspec: {}\n", &["kind", "did you mean `EgressPolicy`?"]);
+    error("kind: EgressPolicy\nmetadata: {name: a}\nspec: {}\nmode: Limited\n", &["unknown key `mode`"]);
+    error("kind: EgressPolicy\nspec: {}\n", &["`metadata` is missing"]);
+    error("kind: EgressPolicy\nmetadata: {name: a}\nspec:\n", &["spec: expected a mapping, found nothing"]);
+}
+
+#[test]
+fn every_problem_of_a_file_is_reported_at_once() {
+    let found = errors(
+        "mode: limited\nports: [0]\nhostRules: [{pattern: '', action: no}, {}]\nfoo: 1\n---\nmode: {}\n---\n[]\n",
+    );
+    assert_eq!(found.len(), 8, "{found:#?}");
+}
+
+#[test]
+fn a_bad_document_does_not_take_its_neighbours_with_it() {
+    let parsed = load(
+        "kind: EgressPolicy\nmetadata: {name: a, group: g}\nspec: {mode: x}\n---\nkind: EgressPolicy\nmetadata: {name: b}\nspec: {mode: Limited}\n---\nkind: EgressPolicy\nmetadata: {name: c, group: g, group: h}\nspec: {}\n---\nmode: [\n",
+    );
+    assert_eq!(parsed.documents.len(), 1);
+    assert_eq!(parsed.failed.iter().flatten().collect::<Vec<_>>(), [&Scope::Group("g".into())]);
+    assert_eq!(parsed.failed.len(), 3);
+}
+
+#[test]
+fn a_secret_says_where_its_values_come_from() {
+    let parsed = load(
+        "kind: Secret\nmetadata: {name: github, group: agents}\nspec: {keys: {token: {file: /run/secrets/github}, id: {env: GITHUB_ID}}, hosts: [api.github.com]}\n",
+    );
+    assert_eq!(parsed.problems, []);
+    let secret = &parsed.secrets[0];
+    assert_eq!((&*secret.name, secret.group.as_deref(), secret.keys.len()), ("github", Some("agents"), 2));
+    assert_eq!(secret.keys[0].source, SecretSource::File("/run/secrets/github".into()));
+    assert_eq!(secret.keys[1].source, SecretSource::Env("GITHUB_ID".into()));
+    assert_eq!(secret.hosts.as_ref().map(Vec::len), Some(1));
+    for (spec, part) in [
+        ("{}", "`keys` is missing"),
+        ("{keys: {}}", "without keys"),
+        ("{keys: {a: {}}}", "exactly one source"),
+        ("{keys: {a: {file: x, env: Y}}}", "exactly one source"),
+        ("{keys: {a: {env: A-B}}}", "environment variable"),
+        ("{keys: {a: {file: x}}, hosts: []}", "lists no host"),
+        ("{keys: {a: {file: x}}, hosts: [\"*\"]}", "every host"),
+        ("{keys: {a: hunter2}}", "values do not belong here"),
+    ] {
+        let found = errors(&format!("kind: Secret\nmetadata: {{name: s}}\nspec: {spec}\n"));
+        assert!(found[0].contains(part), "{found:?}");
+        assert!(!found[0].contains("hunter2"));
+    }
+}
+
+#[test]
+fn a_large_file_loads_without_quadratic_work() {
+    use std::fmt::Write as _;
+    let mut text = String::from("mode: Limited\nhostRules:\n");
+    for n in 0..100_000 {
+        writeln!(text, "  - {{pattern: h{n}.example.com, action: Allow}}").unwrap();
+    }
+    assert_eq!(good(&text).spec.host_rules.len(), 100_000);
+}
+
+const VALID: &str = "apiVersion: sluicegate/v1\nkind: EgressPolicy\nmetadata: {name: coding-agent, scope: Sandbox, group: agents, sandbox: sbx-42}\nspec:\n  mode: Limited\n  hostRules: [pypi.org, {pattern: \"*.github.com\", action: Deny}]\n  cidrRules: [{cidr: 10.0.0.0/8, action: Allow, ports: [443, 8000-8100]}]\n  rules: [{name: r, match: {host: x.com, path: /a/*, methods: [GET]}, action: {type: Allow}}]\n  categories: [package-registries/python]\n  enforcement: Report\n";
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_text_makes_the_decoder_panic(text in any::<String>()) {
+        let _parsed = load(&text);
+    }
+
+    #[test]
+    fn no_change_to_a_valid_document_makes_the_decoder_panic(
+        cut in 0..VALID.len(), keep in 0..VALID.len(), inserted in "[-:,\\[\\]{}#&*!'\" \na-c0-9]{0,6}"
+    ) {
+        let mut text = VALID.get(..cut).unwrap_or_default().to_owned();
+        text.push_str(&inserted);
+        text.push_str(VALID.get(keep..).unwrap_or_default());
+        let parsed = load(&text);
+        let errors = parsed.problems.iter().any(Problem::is_error);
+        prop_assert_eq!(errors, !parsed.failed.is_empty());
+    }
+}
+
+#[test]
+fn every_example_and_every_inline_policy_of_the_corpus_loads() {
+    for (name, text) in EXAMPLES {
+        let parsed = parse(&name.into(), text);
+        assert_eq!(parsed.problems, [], "{name}");
+        assert_eq!(parsed.documents.len(), 1, "{name}");
+    }
+    for (name, text) in CORPUS {
+        let file: Arc<str> = name.into();
+        for node in &crate::source::parse(&file, text).unwrap() {
+            corpus(&file, node);
+        }
+    }
+}
+
+/// The example policies.
+const EXAMPLES: [(&str, &str); 9] = [
+    ("policies/agent-python.yaml", include_str!("../../../policies/agent-python.yaml")),
+    ("policies/ci-build.yaml", include_str!("../../../policies/ci-build.yaml")),
+    ("policies/limited.yaml", include_str!("../../../policies/limited.yaml")),
+    ("policies/report-only.yaml", include_str!("../../../policies/report-only.yaml")),
+    ("policies/unrestricted.yaml", include_str!("../../../policies/unrestricted.yaml")),
+    ("policies/multi-tenant/00-global.yaml", include_str!("../../../policies/multi-tenant/00-global.yaml")),
+    ("policies/multi-tenant/10-agents.yaml", include_str!("../../../policies/multi-tenant/10-agents.yaml")),
+    (
+        "policies/multi-tenant/20-sbx-data.yaml",
+        include_str!("../../../policies/multi-tenant/20-sbx-data.yaml"),
+    ),
+    ("policies/multi-tenant/20-sbx-web.yaml", include_str!("../../../policies/multi-tenant/20-sbx-web.yaml")),
+];
+
+/// The corpus.
+const CORPUS: [(&str, &str); 3] = [
+    ("tests/corpus/examples.yaml", include_str!("../../../tests/corpus/examples.yaml")),
+    ("tests/corpus/multi-tenant.yaml", include_str!("../../../tests/corpus/multi-tenant.yaml")),
+    ("tests/corpus/truth-table.yaml", include_str!("../../../tests/corpus/truth-table.yaml")),
+];
+
+/// Checks one corpus document: its inline policies decode, and its questions have the known keys and words.
+fn corpus(file: &Arc<str>, node: &crate::source::Node) {
+    let decoder = Decoder::new(file);
+    let root = decoder.root(node);
+    let fields = root.fields(&["policy", "questions"]).unwrap();
+    let policy = fields.require("policy").unwrap();
+    if policy.is_text() {
+        let path = policy.text().unwrap();
+        assert!(EXAMPLES.iter().any(|(name, _)| name.starts_with(path)), "{path}");
+    } else {
+        for item in policy.items() {
+            let (scope, found) = document(&item);
+            assert!(scope.is_some() && found.is_some());
+        }
+    }
+    for item in fields.require("questions").unwrap().items() {
+        let keys = ["target", "sandbox", "group", "method", "path", "sni", "address", "expect"];
+        let question = item.fields(&keys).unwrap();
+        assert!(question.require("target").is_some());
+        let expect = question.require("expect").unwrap();
+        let expect = expect.fields(&["verdict", "reason", "policy", "rule", "would_deny"]).unwrap();
+        let verdict = expect.require("verdict").unwrap();
+        assert!(verdict.choice(&[("allow", ()), ("deny", ()), ("open", ())]).is_some());
+        for reason in [expect.get("reason"), expect.get("would_deny")].into_iter().flatten() {
+            assert!(crate::policy::decision::Reason::from_code(reason.text().unwrap()).is_some());
+        }
+    }
+    let errors: Vec<Problem> = decoder.into_problems().into_iter().filter(Problem::is_error).collect();
+    assert_eq!(errors, []);
+}

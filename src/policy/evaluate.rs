@@ -1,0 +1,385 @@
+//! The decision, whole: three questions, each a pure function of policies and question (`policy.md` §6).
+//!
+//! Documents apply in the order Global, Group, Sandbox, and **every** one must allow. Each is asked:
+//!
+//! | step | what | answer |
+//! |---|---|---|
+//! | a | a `hostRules` Deny matches | Deny `host_denied`, whatever the order |
+//! | b | the longest `cidrRules` prefix of the address is a Deny | Deny `cidr_denied` |
+//! | c | the first of `rules` that fits | its action; Deny is `rule_denied` |
+//! | d | a `hostRules` Allow or a category matches | Allow |
+//! | e | the target is an IP literal and its longest prefix is an Allow | Allow |
+//! | f | nothing of this | `defaultAction`; Deny is `default_deny` |
+//!
+//! An Allow by c, d or f on a port outside `ports` is Deny `port_denied`, unless its pattern names the port.
+//!
+//! | question | asked | knows | steps |
+//! |---|---|---|---|
+//! | A [`Policy::admit`] | before any DNS | name, port | a, b for literals, c with path and method open, d, e, f |
+//! | C [`Policy::admit_request`] | each HTTP request | method and path too | the same, nothing open |
+//! | B [`Policy::admit_address`] | each address, before connect | the address | hard guards, b, soft guards |
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::compile::{Compiled, CompiledRule};
+use super::decision::{
+    AddressPermit, Cause, Denial, Reason, RequestFacts, RequestPermit, RuleId, TargetPermit,
+};
+use super::document::RuleAction;
+use super::guard::views;
+use super::mode::{Action, Enforcement};
+use super::scope::Policy;
+use crate::addr::{Host, Target};
+
+/// What one document says to a target, with or without a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Let it pass; by this rule, or by default.
+    Allow(Option<RuleId>),
+    /// Refuse it.
+    Deny(Reason, Option<RuleId>),
+    /// It hangs on the path or method, which this rule asks for.
+    Open(RuleId),
+}
+
+/// Whether a rule's path and methods fit what is known.
+enum Fit {
+    Yes,
+    No,
+    Unknown,
+}
+
+/// What every document together says to a target.
+struct Answer {
+    /// The allowing rule of the lowest document.
+    cause: Cause,
+    /// The rule that the verdict hangs on.
+    open: Option<Cause>,
+    /// What a reporting document would have denied.
+    would_deny: Option<Box<Denial>>,
+}
+
+impl Policy {
+    /// Question A: may this target be reached at all? Asked before any DNS query.
+    ///
+    /// # Errors
+    /// The denial of the highest scope that denies.
+    pub fn admit(&self, target: &Target) -> Result<TargetPermit, Denial> {
+        let Answer { cause, open, would_deny } = self.ask(target, None)?;
+        Ok(TargetPermit { target: target.clone(), alias: None, cause, open, would_deny })
+    }
+
+    /// Question A for a second name of the same call: an SNI or a `Host`. It must equal the target's name;
+    /// for a target that is an IP literal it is judged besides the literal.
+    ///
+    /// # Errors
+    /// `authority_mismatch` when the names differ, or the denial of the second name.
+    pub fn admit_alias(&self, permit: TargetPermit, alias: &Host) -> Result<TargetPermit, Denial> {
+        let (Host::Ip(_), Host::Name(name)) = (permit.target.host(), alias) else {
+            if permit.target.host() == alias {
+                return Ok(permit);
+            }
+            return Err(Denial::new(
+                Reason::AuthorityMismatch,
+                format!("the call was opened for {} but names {alias} inside", permit.target.host()),
+            ));
+        };
+        let second = self.admit(&Target::new(alias.clone(), permit.target.port()))?;
+        Ok(TargetPermit {
+            alias: Some(name.clone()),
+            open: permit.open.or(second.open),
+            would_deny: permit.would_deny.or(second.would_deny),
+            ..permit
+        })
+    }
+
+    /// Whether TLS without a server name may pass to this target: never to a name, and to an IP literal only
+    /// by an IP rule wherever a document denies names or has `rules`.
+    ///
+    /// # Errors
+    /// `sni_missing`.
+    pub fn admit_nameless_tls(&self, permit: &TargetPermit) -> Result<(), Denial> {
+        let Host::Ip(ip) = permit.target.host() else {
+            return Err(Denial::new(Reason::SniMissing, "the TLS inside carries no server name"));
+        };
+        let port = permit.target.port();
+        for document in self.documents() {
+            let judges_names = document.denied.names_any_name() || !document.rules.is_empty();
+            let has_ip_rule = document.allowed.find(permit.target.host(), port).is_some()
+                || views(*ip, &self.guards().nat64).all(|view| document.cidrs.allows(view, port).is_some());
+            if judges_names && !has_ip_rule && document.enforcement == Enforcement::Enforce {
+                return Err(Denial::by(
+                    Reason::SniMissing,
+                    Cause { document: Arc::clone(document), rule: None },
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a tunnel may carry this target unread: not while the verdict hangs on a path or method.
+    ///
+    /// # Errors
+    /// `rule_denied` by the rule that needs the inside.
+    pub fn admit_tunnel(&self, permit: &TargetPermit) -> Result<(), Denial> {
+        match &permit.open {
+            None => Ok(()),
+            Some(cause) => Err(Denial {
+                detail: "a rule asks for a path or method, which cannot be seen inside this tunnel".into(),
+                ..Denial::by(Reason::RuleDenied, cause.clone())
+            }),
+        }
+    }
+
+    /// Question C: may this request be sent? Asked for each request of a connection.
+    ///
+    /// # Errors
+    /// The denial of the highest scope that denies.
+    pub fn admit_request(
+        &self,
+        permit: &TargetPermit,
+        facts: &RequestFacts<'_>,
+    ) -> Result<RequestPermit, Denial> {
+        let mut answer = self.ask(&permit.target, Some(facts))?;
+        let mut by_request = self.decides_by_request(&permit.target);
+        if let Some(name) = &permit.alias {
+            let alias = Target::new(Host::Name(name.clone()), permit.target.port());
+            let second = self.ask(&alias, Some(facts))?;
+            by_request |= self.decides_by_request(&alias);
+            answer.would_deny = answer.would_deny.or(second.would_deny);
+        }
+        Ok(RequestPermit { cause: answer.cause, by_request, would_deny: answer.would_deny })
+    }
+
+    /// Question B: may this address be dialled for the permitted target? Asked for each resolved address.
+    ///
+    /// # Errors
+    /// The guard or the `cidrRules` Deny that holds it.
+    pub fn admit_address(&self, permit: &TargetPermit, address: IpAddr) -> Result<AddressPermit, Denial> {
+        let port = permit.target.port();
+        let guards = self.guards();
+        if let Some(reason) =
+            guards.views(address).filter_map(|view| guards.hard(view, port)).min_by_key(|reason| {
+                [Reason::GuardSelf, Reason::GuardMetadata, Reason::GuardLocal]
+                    .iter()
+                    .position(|known| known == reason)
+            })
+        {
+            return Err(Denial::new(reason, format!("{address} is never reached through this gateway")));
+        }
+        let mut would_deny = None;
+        for document in self.documents() {
+            if let Verdict::Deny(reason, rule) = ask_cidrs(document, guards.views(address), port) {
+                hold(document, reason, rule, &mut would_deny)?;
+            }
+        }
+        for view in guards.views(address) {
+            let lifts = |listed: bool| {
+                self.documents().all(|document| {
+                    document.cidrs.allows(view, port).is_some_and(|found| found.lists_port || !listed)
+                })
+            };
+            if let Some(reason) = guards.soft(view).filter(|_| !lifts(false)) {
+                return Err(Denial::new(reason, format!("{view} is a private or special-purpose address")));
+            }
+            if guards.guards_port(view, port) && !lifts(true) {
+                return Err(Denial::new(Reason::GuardPort, "port 25 is closed"));
+            }
+        }
+        Ok(AddressPermit { address: SocketAddr::new(address, port.get()), would_deny })
+    }
+
+    /// Asks every document in order; all must allow.
+    fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
+        let mut answer: Option<Answer> = None;
+        self.check()?;
+        let mut would_deny = None;
+        let mut open = None;
+        for document in self.documents() {
+            let cause = |rule| Cause { document: Arc::clone(document), rule };
+            let rule = match ask_document(document, target, facts, &self.guards().nat64) {
+                Verdict::Allow(rule) => rule,
+                Verdict::Deny(reason, rule) => {
+                    hold(document, reason, rule, &mut would_deny)?;
+                    rule
+                }
+                Verdict::Open(rule) => {
+                    if document.enforcement == Enforcement::Enforce && open.is_none() {
+                        open = Some(cause(Some(rule)));
+                    }
+                    Some(rule)
+                }
+            };
+            answer = Some(Answer { cause: cause(rule), open: None, would_deny: None });
+        }
+        let Answer { cause, .. } = answer
+            .ok_or_else(|| Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox"))?;
+        Ok(Answer { cause, open, would_deny })
+    }
+
+    /// Whether some rule for `target` asks for a path or a method.
+    fn decides_by_request(&self, target: &Target) -> bool {
+        self.documents().any(|document| rules_for(document, target).any(|(_, rule, _)| rule.is_conditional()))
+    }
+}
+
+/// Carries a document's Deny out, or only notes it when the document reports.
+fn hold(
+    document: &Arc<Compiled>,
+    reason: Reason,
+    rule: Option<RuleId>,
+    would_deny: &mut Option<Box<Denial>>,
+) -> Result<(), Denial> {
+    let denial = Denial::by(reason, Cause { document: Arc::clone(document), rule });
+    match document.enforcement {
+        Enforcement::Enforce => Err(denial),
+        Enforcement::Report => {
+            would_deny.get_or_insert_with(|| Box::new(denial));
+            Ok(())
+        }
+    }
+}
+
+/// Steps a to f for one document.
+fn ask_document(
+    document: &Compiled,
+    target: &Target,
+    facts: Option<&RequestFacts<'_>>,
+    nat64: &[crate::addr::special::Ipv6Prefix],
+) -> Verdict {
+    if let Some(found) = document.denied.find(target.host(), target.port()) {
+        return Verdict::Deny(Reason::HostDenied, Some(RuleId::Host(found.id)));
+    }
+    let mut cidr = None;
+    if let Host::Ip(ip) = target.host() {
+        match ask_cidrs(document, views(*ip, nat64), target.port()) {
+            deny @ Verdict::Deny(..) => return deny,
+            Verdict::Allow(rule) => cidr = rule,
+            Verdict::Open(_) => {}
+        }
+    }
+    ask_rules(document, target, facts).join(|| ask_rest(document, target, cidr))
+}
+
+/// Step b: Deny when a form of the address has a Deny as its longest prefix; Allow by the rule that allows
+/// the address when every form has an Allow; Allow by nothing otherwise.
+fn ask_cidrs(document: &Compiled, views: impl Iterator<Item = IpAddr>, port: crate::addr::Port) -> Verdict {
+    let mut first = None;
+    let mut all = true;
+    for view in views {
+        match document.cidrs.longest(view, port) {
+            Some(found) if found.action == Action::Deny => {
+                return Verdict::Deny(Reason::CidrDenied, Some(RuleId::Cidr(found.id)));
+            }
+            Some(found) => first = first.or(Some(RuleId::Cidr(found.id))),
+            None => all = false,
+        }
+    }
+    Verdict::Allow(first.filter(|_| all))
+}
+
+/// Step c: every way the rules can turn out, given what is known.
+fn ask_rules(document: &Compiled, target: &Target, facts: Option<&RequestFacts<'_>>) -> Ways {
+    let mut ways = Ways::default();
+    for (index, rule, own_port) in rules_for(document, target) {
+        let id = RuleId::Rule(index);
+        let verdict = match rule.action {
+            RuleAction::Deny => Verdict::Deny(Reason::RuleDenied, Some(id)),
+            RuleAction::Allow => allow(document, target, id, own_port),
+        };
+        match fit(rule, facts) {
+            Fit::No => {}
+            Fit::Yes => {
+                ways.last = Some(verdict);
+                return ways;
+            }
+            Fit::Unknown => ways.maybe(id, verdict),
+        }
+    }
+    ways
+}
+
+/// Steps d, e and f; `cidr` is the rule that allows an IP literal.
+fn ask_rest(document: &Compiled, target: &Target, cidr: Option<RuleId>) -> Verdict {
+    if let Some(found) = document.allowed.find(target.host(), target.port()) {
+        return allow(document, target, document.allowing(found.id), found.own_port);
+    }
+    match (cidr, document.default_action) {
+        (Some(rule), _) => Verdict::Allow(Some(rule)),
+        (None, Action::Deny) => Verdict::Deny(Reason::DefaultDeny, None),
+        (None, Action::Allow) if document.bounds(target.port()) => Verdict::Allow(None),
+        (None, Action::Allow) => Verdict::Deny(Reason::PortDenied, None),
+    }
+}
+
+/// An Allow by `rule`, which `ports` bounds unless the pattern has its own port.
+fn allow(document: &Compiled, target: &Target, rule: RuleId, own_port: bool) -> Verdict {
+    if own_port || document.bounds(target.port()) {
+        Verdict::Allow(Some(rule))
+    } else {
+        Verdict::Deny(Reason::PortDenied, Some(rule))
+    }
+}
+
+/// The entries of `rules` whose host matches, in order.
+fn rules_for<'a>(
+    document: &'a Compiled,
+    target: &'a Target,
+) -> impl Iterator<Item = (u32, &'a CompiledRule, bool)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let found = document.ruled.next(target.host(), target.port(), from)?;
+        from = found.id.checked_add(1)?;
+        let rule = document.rules.get(usize::try_from(found.id).ok()?)?;
+        Some((found.id, rule, found.own_port))
+    })
+}
+
+/// Whether a rule's methods and path fit.
+fn fit(rule: &CompiledRule, facts: Option<&RequestFacts<'_>>) -> Fit {
+    let Some(facts) = facts else {
+        return if rule.is_conditional() { Fit::Unknown } else { Fit::Yes };
+    };
+    let method =
+        rule.methods.as_ref().is_none_or(|methods| methods.iter().any(|method| &**method == facts.method));
+    let deny = rule.action == RuleAction::Deny;
+    let path = rule.path.as_ref().is_none_or(|path| path.matches(facts.path, deny));
+    if method && path { Fit::Yes } else { Fit::No }
+}
+
+/// The ways a verdict can turn out while path and method are unknown.
+#[derive(Default)]
+struct Ways {
+    /// The first rule that might fit.
+    hangs_on: Option<RuleId>,
+    may_allow: bool,
+    may_deny: bool,
+    /// The rule that decides when none of the others fits.
+    last: Option<Verdict>,
+}
+
+impl Ways {
+    /// Adds what happens if `rule` fits.
+    fn maybe(&mut self, rule: RuleId, verdict: Verdict) {
+        self.hangs_on.get_or_insert(rule);
+        match verdict {
+            Verdict::Allow(_) => self.may_allow = true,
+            Verdict::Deny(..) | Verdict::Open(_) => self.may_deny = true,
+        }
+    }
+
+    /// The verdict: that of the last way when every way agrees with it, else open.
+    fn join(self, rest: impl FnOnce() -> Verdict) -> Verdict {
+        let last = self.last.unwrap_or_else(rest);
+        let disagrees = match last {
+            Verdict::Allow(_) => self.may_deny,
+            Verdict::Deny(..) => self.may_allow,
+            Verdict::Open(_) => true,
+        };
+        match self.hangs_on {
+            Some(rule) if disagrees => Verdict::Open(rule),
+            Some(_) | None => last,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Whether a destination may be reached: pure functions over compiled documents.
+//!
+//! ```text
+//! text ─document─► Document ─compile─► Compiled ─┐
+//!                                               PolicySet ─policy_for─► Policy ─► permit | denial
+//! guards, roster ───────────────────────────────┘
+//! ```
+//! [`evaluate`] is the decision, whole, on one page.
+
+pub mod category;
+pub mod cidr_set;
+pub mod compile;
+pub mod decision;
+pub mod document;
+pub mod evaluate;
+mod explain;
+pub mod guard;
+pub mod host_set;
+pub mod mode;
+pub mod path_pattern;
+pub mod pattern;
+mod pattern_error;
+pub mod port_set;
+pub mod scope;
+mod tenant;
+pub mod wildcard;
+
+pub use compile::Compiled;
+pub use decision::{
+    AddressPermit, Cause, Denial, Reason, RequestFacts, RequestPermit, RuleId, TargetPermit, settle,
+};
+pub use guard::Guards;
+pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
+pub use scope::{Policy, PolicySet, Roster};

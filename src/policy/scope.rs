@@ -1,0 +1,275 @@
+//! The documents in force: all of them, and the few that apply to one sandbox.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::category::CategoryLists;
+use super::compile::Compiled;
+use super::decision::{Cause, Denial, Reason};
+use super::document::Document;
+use super::guard::Guards;
+use super::mode::{Action, Inspection, Scope};
+use crate::source::Problem;
+
+/// The sandboxes that the process configuration lists, each with its group.
+pub type Roster = BTreeMap<Arc<str>, Option<Arc<str>>>;
+
+/// The documents that apply to one sandbox, in order, with the guards below them.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    documents: [Option<Arc<Compiled>>; 3],
+    guards: Arc<Guards>,
+    fault: Option<Denial>,
+}
+
+impl Policy {
+    /// The documents, Global first.
+    pub fn documents(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.documents.iter().flatten()
+    }
+
+    /// The strongest inspection that any document asks for.
+    #[must_use]
+    pub fn inspection(&self) -> Inspection {
+        self.documents().map(|document| document.inspection).max().unwrap_or_default()
+    }
+
+    /// The guards below the documents.
+    pub(super) fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// Whether the documents can be evaluated together at all.
+    pub(super) fn check(&self) -> Result<(), Denial> {
+        self.fault.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Every document in force, compiled, and the guards.
+#[derive(Debug, Default)]
+pub struct PolicySet {
+    global: Option<Arc<Compiled>>,
+    groups: HashMap<Arc<str>, Arc<Compiled>>,
+    sandboxes: HashMap<Arc<str>, Arc<Compiled>>,
+    guards: Arc<Guards>,
+}
+
+impl PolicySet {
+    /// Compiles `documents`. What `previous` already compiled from the very same document is used again.
+    ///
+    /// The set holds every document that compiled, the first of each scope; problems, errors and warnings,
+    /// come beside it.
+    #[must_use]
+    pub fn compile(
+        documents: &[Arc<Document>],
+        lists: &CategoryLists,
+        guards: Arc<Guards>,
+        roster: Option<&Roster>,
+        previous: Option<&Self>,
+    ) -> (Self, Vec<Problem>) {
+        let mut set = Self { guards, ..Self::default() };
+        let mut problems = Vec::new();
+        for document in documents {
+            problems.extend(roster.and_then(|roster| misplaced(document, roster)));
+            if let Some(first) = set.unit(&document.scope) {
+                problems.push(second(document, first));
+                continue;
+            }
+            let known = previous.and_then(|set| set.unit(&document.scope));
+            match known.filter(|known| Arc::ptr_eq(known.source(), document)) {
+                Some(known) => set.insert(Arc::clone(known)),
+                None => match Compiled::new(Arc::clone(document), lists) {
+                    Ok(compiled) => {
+                        problems.extend_from_slice(compiled.warnings());
+                        set.insert(Arc::new(compiled));
+                    }
+                    Err(found) => problems.extend(found),
+                },
+            }
+            problems.extend(wide_patterns(document));
+        }
+        problems.extend(set.conflicts(documents));
+        (set, problems)
+    }
+
+    /// The same documents over other guards, as when an interface of this host got another address.
+    #[must_use]
+    pub fn with_guards(&self, guards: Arc<Guards>) -> Self {
+        Self {
+            global: self.global.clone(),
+            groups: self.groups.clone(),
+            sandboxes: self.sandboxes.clone(),
+            guards,
+        }
+    }
+
+    /// The policy of one sandbox; `require_own` denies it while it has no document of its own.
+    #[must_use]
+    pub fn policy_for(&self, sandbox: &str, group: Option<&str>, require_own: bool) -> Policy {
+        let own = self.sandboxes.get(sandbox).cloned();
+        let missing = (require_own && own.is_none()).then(|| {
+            Denial::new(Reason::NoPolicy, "this sandbox must have a document of its own and has none")
+        });
+        let documents = [self.global.clone(), group.and_then(|group| self.groups.get(group).cloned()), own];
+        let fault = missing.or_else(|| fault(documents.iter().flatten()));
+        Policy { documents, guards: Arc::clone(&self.guards), fault }
+    }
+
+    /// The group that the document of `sandbox` names, for questions asked without a process configuration.
+    #[must_use]
+    pub fn group_of(&self, sandbox: &str) -> Option<Arc<str>> {
+        match &self.sandboxes.get(sandbox)?.scope {
+            Scope::Sandbox { group, .. } => group.clone(),
+            Scope::Global | Scope::Group(_) => None,
+        }
+    }
+
+    /// Every document, in the order Global, groups and sandboxes by name.
+    #[must_use]
+    pub fn documents(&self) -> Vec<&Arc<Compiled>> {
+        let mut all: Vec<_> =
+            self.global.iter().chain(self.groups.values()).chain(self.sandboxes.values()).collect();
+        all.sort_by(|left, right| left.scope.cmp(&right.scope));
+        all
+    }
+
+    /// The guards below every document.
+    #[must_use]
+    pub const fn guards(&self) -> &Arc<Guards> {
+        &self.guards
+    }
+
+    /// The document of a scope; a sandbox has one whatever group is named beside it.
+    #[must_use]
+    pub fn unit(&self, scope: &Scope) -> Option<&Arc<Compiled>> {
+        match scope {
+            Scope::Global => self.global.as_ref(),
+            Scope::Group(group) => self.groups.get(group),
+            Scope::Sandbox { sandbox, .. } => self.sandboxes.get(sandbox),
+        }
+    }
+
+    /// Keeps a document in force that has no newer version.
+    pub fn keep(&mut self, compiled: Arc<Compiled>) {
+        self.insert(compiled);
+    }
+
+    /// Whether both hold the very same documents over equal guards.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.documents(), other.documents());
+        self.guards == other.guards
+            && ours.len() == theirs.len()
+            && ours.iter().zip(theirs).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// Puts a document in force.
+    fn insert(&mut self, compiled: Arc<Compiled>) {
+        match &compiled.scope {
+            Scope::Global => self.global = Some(compiled),
+            Scope::Group(group) => {
+                self.groups.insert(Arc::clone(group), compiled);
+            }
+            Scope::Sandbox { sandbox, .. } => {
+                self.sandboxes.insert(Arc::clone(sandbox), compiled);
+            }
+        }
+    }
+
+    /// Every document that a higher one does not permit.
+    fn conflicts(&self, documents: &[Arc<Document>]) -> Vec<Problem> {
+        let above = |scope: &Scope| match scope {
+            Scope::Global => [None, None],
+            Scope::Group(_) | Scope::Sandbox { group: None, .. } => [self.global.as_ref(), None],
+            Scope::Sandbox { group: Some(group), .. } => [self.global.as_ref(), self.groups.get(group)],
+        };
+        let lower = documents.iter().filter_map(|document| self.unit(&document.scope));
+        lower
+            .filter_map(|lower| {
+                above(&lower.scope).into_iter().flatten().find_map(|higher| beyond(higher, lower))
+            })
+            .map(|(place, message)| {
+                Problem::error(message)
+                    .at(place)
+                    .cure("narrow this document, or widen the `constraints` above it")
+            })
+            .collect()
+    }
+}
+
+/// Why documents cannot be in force together: a lower one goes beyond the constraints of a higher one.
+fn fault<'a>(documents: impl Iterator<Item = &'a Arc<Compiled>> + Clone) -> Option<Denial> {
+    let mut lower = documents.clone();
+    lower.find_map(|lower| {
+        let mut higher = documents.clone().take_while(|higher| !Arc::ptr_eq(higher, lower));
+        higher.find_map(|higher| beyond(higher, lower)).map(|(_, message)| Denial {
+            cause: Some(Cause { document: Arc::clone(lower), rule: None }),
+            ..Denial::new(Reason::PolicyError, message)
+        })
+    })
+}
+
+/// What in `lower` goes beyond the constraints of `higher`.
+fn beyond(higher: &Compiled, lower: &Compiled) -> Option<(crate::source::Place, String)> {
+    let constraints = &higher.source().spec.constraints;
+    let place = lower.source().place.clone();
+    let above = || format!("{} `{}`", higher.scope, higher.name);
+    if let Some(max) = constraints.max_mode.filter(|max| lower.mode > *max) {
+        let message =
+            format!("`{}` has mode {:?}, but {} allows at most {max:?}", lower.name, lower.mode, above());
+        return Some((place, message));
+    }
+    constraints.min_inspection.filter(|min| lower.inspection < *min).map(|min| {
+        let found = lower.inspection;
+        (
+            place,
+            format!(
+                "`{}` has trafficInspection {found:?}, but {} asks for at least {min:?}",
+                lower.name,
+                above()
+            ),
+        )
+    })
+}
+
+/// The problem of a document whose sandbox or group the process configuration does not know.
+fn misplaced(document: &Document, roster: &Roster) -> Option<Problem> {
+    let unknown_group = |group: &Arc<str>| !roster.values().flatten().any(|known| known == group);
+    let message = match &document.scope {
+        Scope::Global => return None,
+        Scope::Group(group) if unknown_group(group) => format!("no configured sandbox is in group `{group}`"),
+        Scope::Group(_) => return None,
+        Scope::Sandbox { group, sandbox } => match (roster.get(sandbox), group) {
+            (None, _) => format!("the process configuration lists no sandbox `{sandbox}`"),
+            (Some(known), Some(group)) if known.as_ref() != Some(group) => {
+                let known = known.as_deref().unwrap_or("no group");
+                format!("sandbox `{sandbox}` is configured in {known}, not in `{group}`")
+            }
+            (Some(_), _) => return None,
+        },
+    };
+    Some(
+        Problem::error(message)
+            .at(document.place.clone())
+            .cure("name a sandbox or group of the process configuration: this document would never apply"),
+    )
+}
+
+/// The problem of a second document for one scope.
+fn second(document: &Document, first: &Compiled) -> Problem {
+    Problem::error(format!("a second policy for {}", document.scope))
+        .at(document.place.clone())
+        .cure(format!("keep one: `{}` at {} is the first", first.name, first.source().place))
+}
+
+/// A warning for each Allow that reaches every tenant of a shared domain while the default is Deny.
+fn wide_patterns(document: &Document) -> impl Iterator<Item = Problem> {
+    let spec = &document.spec;
+    let wide =
+        spec.host_rules.iter().filter(|rule| rule.action == Action::Allow && rule.pattern.is_tenant_wide());
+    wide.filter(|_| spec.default_action == Action::Deny).map(|rule| {
+        Problem::warning(format!("tenant-wide: `{}` allows every tenant of a shared domain", rule.pattern))
+            .at(rule.place.clone())
+            .cure("name the hosts you need: any tenant there could receive the data")
+    })
+}
