@@ -1,0 +1,87 @@
+//! The guard of one connection or request: exactly one terminal event, whatever becomes of it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::event::Event;
+use super::queue::Shared;
+use super::text::Text;
+use super::vocabulary::{Kind, Outcome};
+
+/// An event in the making. It is emitted once: by [`finish`](Self::finish), or, as `aborted`, when it is dropped.
+#[must_use = "dropping a record emits it as aborted"]
+pub struct Record {
+    /// Where it goes.
+    shared: Arc<Shared>,
+    /// What is known so far.
+    event: Box<Event>,
+    /// When it was opened.
+    started: Instant,
+    /// Whether the terminal event is out.
+    finished: bool,
+}
+
+impl Record {
+    /// Opens a record under a new id.
+    pub(super) fn new(shared: Arc<Shared>, kind: Kind) -> Self {
+        let event = Box::new(Event::new(kind, shared.next_id()));
+        Self { shared, event, started: Instant::now(), finished: false }
+    }
+
+    /// What is known so far, to be filled in as stages pass.
+    pub const fn event(&mut self) -> &mut Event {
+        &mut self.event
+    }
+
+    /// The record's id, which is also the `x-request-id`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.event.id
+    }
+
+    /// Writes the `open` twin, so that a kill cannot hide the connection; a second call does nothing.
+    pub fn open(&mut self) {
+        if self.event.opened {
+            return;
+        }
+        let mut twin = self.event.clone();
+        twin.kind = Kind::Open;
+        self.shared.emit(&mut twin);
+        self.event.opened = true;
+    }
+
+    /// Ends the record.
+    pub fn finish(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    /// Emits the terminal event.
+    fn end(&mut self, outcome: Outcome) {
+        // INVARIANT: set first, so that no way out of here leads to a second terminal event.
+        self.finished = true;
+        self.event.outcome = Some(outcome);
+        if self.event.ends() && self.event.duration.is_none() {
+            self.event.duration = Some(self.started.elapsed());
+        }
+        self.shared.emit(&mut self.event);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        if std::thread::panicking() && self.event.error.is_none() {
+            self.event.error = Some(Text::new("the gateway panicked"));
+        }
+        self.end(Outcome::Aborted);
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record").field("event", &self.event).finish_non_exhaustive()
+    }
+}
