@@ -1,0 +1,6 @@
+//! Values that must not be seen: read once, held in [`SecretString`](secrecy::SecretString), never
+//! printed. No error of this module carries a value or a part of one.
+
+pub mod source;
+
+pub use source::{SecretError, Source};
