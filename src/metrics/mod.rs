@@ -1,0 +1,382 @@
+//! Prometheus metrics, `product.md` §5.
+//!
+//! What was decided is counted from audit events and nowhere else: [`Observe::observe`] is the only writer
+//! of those families, so the log and the counters cannot disagree. No label carries text that a client chose,
+//! a host or a sandbox: labels are members of closed lists, networks of the operator's configuration, and
+//! rules, which are capped.
+
+mod children;
+mod family;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use prometheus::core::GenericCounter;
+use prometheus::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
+use thiserror::Error;
+
+use crate::audit::{Counts, Decision, Event, Ingress, Kind, Observe, Outcome, Route};
+use children::{Children, INGRESSES, REASONS};
+
+/// The most pairs of policy and rule with a counter of their own.
+const RULES: usize = 2048;
+/// The most bytes of a policy's or a rule's name in a label.
+const LABEL_CAP: usize = 128;
+/// The label of what is not known.
+const NONE: &str = "none";
+/// The network of a call that names none.
+const MANAGED: &str = "managed";
+
+/// The numbers of decisions, outcomes and status classes, each with a place for "none".
+const DECISIONS: usize = Decision::ALL.len() + 1;
+/// See [`DECISIONS`].
+const OUTCOMES: usize = Outcome::ALL.len() + 1;
+/// See [`DECISIONS`].
+const STATUS_CLASSES: usize = 6;
+
+/// The families cannot be registered.
+#[derive(Debug, Error)]
+#[error("the metrics cannot be registered: {0}")]
+pub struct MetricsError(prometheus::Error);
+
+/// What came of a load of the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// It is in force.
+    Applied,
+    /// It had problems; the last good one stays.
+    Rejected,
+}
+
+/// What came of a DNS query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsResult {
+    /// It has addresses.
+    Ok,
+    /// There is no such name, or it has no address.
+    NotFound,
+    /// The server failed.
+    ServFail,
+    /// No answer came in time.
+    Timeout,
+    /// The answer had too many addresses.
+    TooLarge,
+    /// Anything else.
+    Other,
+}
+
+/// Every family, registered in a registry of its own.
+pub struct Metrics {
+    /// What is encoded.
+    registry: Registry,
+    /// `decisions_total`, by decision, reason and ingress.
+    decisions: Children<IntCounterVec>,
+    /// `connections_total`, by ingress and outcome.
+    connections: Children<IntCounterVec>,
+    /// `requests_total`, by ingress and status class.
+    requests: Children<IntCounterVec>,
+    /// `request_duration_seconds`, by ingress.
+    request_duration: Children<HistogramVec>,
+    /// `connections_active`.
+    active: IntGaugeVec,
+    /// `bytes_total`: up and down, managed and delegated.
+    bytes: [[IntCounter; 2]; 2],
+    /// `decision_duration_seconds`.
+    decision_duration: Histogram,
+    /// `dns_duration_seconds`.
+    dns_duration: HistogramVec,
+    /// `connect_duration_seconds`.
+    connect_duration: HistogramVec,
+    /// `dns_queries_total`.
+    dns_queries: IntCounterVec,
+    /// `rule_hits_total`.
+    rule_hits: RuleHits,
+    /// `policy_generation`.
+    generation: IntGauge,
+    /// `policy_reloads_total`.
+    reloads: IntCounterVec,
+    /// `policy_last_success_timestamp_seconds`.
+    last_success: IntGauge,
+    /// `policy_rules`.
+    rules: IntGauge,
+    /// `panics_total`.
+    panics: IntCounter,
+    /// What is brought up to date from the audit log's own counts.
+    audit: Mutex<AuditFamilies>,
+}
+
+/// The counters of one policy's rules.
+type Rules = HashMap<Arc<str>, IntCounter>;
+
+/// The hits of rules, in memory that no number of policies can make grow.
+struct RuleHits {
+    /// `rule_hits_total`.
+    family: IntCounterVec,
+    /// The counters of rules, by policy and rule.
+    named: RwLock<HashMap<Arc<str>, Rules>>,
+    /// The counter of all others.
+    other: IntCounter,
+}
+
+/// The families about the audit log itself.
+struct AuditFamilies {
+    /// `audit_events_total`.
+    events: IntCounter,
+    /// `audit_written_total`.
+    written: IntCounterVec,
+    /// `audit_dropped_total`.
+    dropped: IntCounterVec,
+    /// `audit_queue_events`.
+    queued: IntGauge,
+}
+
+/// One connection among the active ones, until it is dropped.
+#[must_use = "the connection counts as active until this is dropped"]
+pub struct Active(IntGauge);
+
+impl Metrics {
+    /// Registers every family.
+    ///
+    /// # Errors
+    /// When the crate refuses a name of this file: never, as a test shows.
+    pub fn new() -> Result<Arc<Self>, MetricsError> {
+        Self::register(Registry::new()).map(Arc::new).map_err(MetricsError)
+    }
+
+    /// Registers every family in `registry`.
+    fn register(registry: Registry) -> prometheus::Result<Self> {
+        let family = family::Families(&registry);
+        family.build_info()?;
+        let bytes = family.bytes()?;
+        let routes = |direction| {
+            [Route::Managed, Route::Delegated]
+                .map(|route| bytes.with_label_values(&[direction, route.as_str()]))
+        };
+        let reloads = family.reloads()?;
+        for reload in [Reload::Applied, Reload::Rejected] {
+            // From the start, so that the first rejection is an increase.
+            reloads.with_label_values(&[reload.as_str()]);
+        }
+        Ok(Self {
+            decisions: Children::new(family.decisions()?, DECISIONS * REASONS * INGRESSES),
+            connections: Children::new(family.connections()?, OUTCOMES * INGRESSES),
+            requests: Children::new(family.requests()?, STATUS_CLASSES * INGRESSES),
+            request_duration: Children::new(family.request_duration()?, INGRESSES),
+            active: family.active()?,
+            bytes: [routes("up"), routes("down")],
+            decision_duration: family.decision_duration()?,
+            dns_duration: family.dns_duration()?,
+            connect_duration: family.connect_duration()?,
+            dns_queries: family.dns_queries()?,
+            rule_hits: RuleHits::new(family.rule_hits()?),
+            generation: family.generation()?,
+            reloads,
+            last_success: family.last_success()?,
+            rules: family.rules()?,
+            panics: family.panics()?,
+            audit: Mutex::new(family.audit()?),
+            registry,
+        })
+    }
+
+    /// Everything, in the Prometheus text format, with the audit log's own counts brought up to date.
+    #[must_use]
+    pub fn encode(&self, audit: &Counts) -> String {
+        self.update_audit(audit);
+        let mut text = String::new();
+        if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "the metrics cannot be encoded");
+        }
+        text
+    }
+
+    /// Counts a connection as active until the guard is dropped.
+    pub fn active(&self, ingress: Ingress) -> Active {
+        let gauge = self.active.with_label_values(&[ingress.as_str()]);
+        gauge.inc();
+        Active(gauge)
+    }
+
+    /// Notes how long the three questions of one call took.
+    pub fn decided_in(&self, duration: Duration) {
+        self.decision_duration.observe(duration.as_secs_f64());
+    }
+
+    /// Counts a DNS query by a network of the configuration.
+    pub fn dns_query(&self, network: Option<&str>, result: DnsResult) {
+        self.dns_queries.with_label_values(&[network.unwrap_or(MANAGED), result.as_str()]).inc();
+    }
+
+    /// Counts a load of the policy.
+    pub fn reloaded(&self, result: Reload) {
+        self.reloads.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Notes the policy in force: its generation, its number of rules, and when it was loaded, in Unix seconds.
+    pub fn policy_in_force(&self, generation: u64, rules: usize, loaded_at: i64) {
+        self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
+        self.rules.set(i64::try_from(rules).unwrap_or(i64::MAX));
+        self.last_success.set(loaded_at);
+    }
+
+    /// Counts a panic that one task survived.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// Brings the audit families up to the log's own counts.
+    fn update_audit(&self, counts: &Counts) {
+        let families = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        // Two scrapes may come in the other order than their counts were taken: never backwards.
+        let raise = |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));
+        raise(&families.events, counts.events);
+        for sink in &counts.sinks {
+            raise(&families.written.with_label_values(&[&*sink.sink]), sink.written);
+            raise(&families.dropped.with_label_values(&[&*sink.sink]), sink.dropped);
+        }
+        let queued = counts.sinks.iter().map(|sink| sink.queued).max().unwrap_or(0);
+        families.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
+    }
+
+    /// Counts the decision and what led to it.
+    fn observe_decision(&self, event: &Event) {
+        let (place, decision) =
+            event.decision.map_or((0, NONE), |decision| (decision as usize + 1, decision.as_str()));
+        let (reason_place, reason) = children::reason(event);
+        let (ingress_place, ingress) = children::ingress(event);
+        let place = (place * REASONS + reason_place) * INGRESSES + ingress_place;
+        self.decisions.with(place, [decision, reason, ingress], GenericCounter::inc);
+        let network = event.network.as_deref().unwrap_or(MANAGED);
+        if let Some(dns) = event.dns {
+            self.dns_duration.with_label_values(&[network]).observe(dns.as_secs_f64());
+        }
+        if let Some(connect) = event.connect {
+            self.connect_duration.with_label_values(&[network]).observe(connect.as_secs_f64());
+        }
+        if let (Some(policy), Some(rule)) = (&event.policy, &event.rule) {
+            self.rule_hits.count(policy, rule);
+        }
+    }
+
+    /// Counts what is known at the end of a connection or request.
+    fn observe_end(&self, event: &Event) {
+        let (place, ingress) = children::ingress(event);
+        if event.kind == Kind::Connection {
+            let (outcome_place, outcome) =
+                event.outcome.map_or((0, NONE), |outcome| (outcome as usize + 1, outcome.as_str()));
+            let place = place * OUTCOMES + outcome_place;
+            self.connections.with(place, [ingress, outcome], GenericCounter::inc);
+        } else {
+            let (class_place, class) = status_class(event.status);
+            let class_place = place * STATUS_CLASSES + class_place;
+            self.requests.with(class_place, [ingress, class], GenericCounter::inc);
+            if let Some(duration) = event.duration {
+                self.request_duration.with(place, [ingress], |all| all.observe(duration.as_secs_f64()));
+            }
+        }
+        let [up, down] = &self.bytes;
+        for (counters, bytes) in [(up, event.bytes_up), (down, event.bytes_down)] {
+            let [managed, delegated] = counters;
+            let counter = if event.route == Some(Route::Delegated) { delegated } else { managed };
+            counter.inc_by(bytes.unwrap_or(0));
+        }
+    }
+}
+
+impl RuleHits {
+    /// No hits.
+    fn new(family: IntCounterVec) -> Self {
+        let other = family.with_label_values(&["other", "other"]);
+        Self { family, named: RwLock::new(HashMap::new()), other }
+    }
+
+    /// Counts a rule under its own name while there is room, and under `other` after that.
+    fn count(&self, policy: &Arc<str>, rule: &Arc<str>) {
+        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counter) = named.get(policy).and_then(|rules| rules.get(rule)) {
+            counter.inc();
+            return;
+        }
+        let room = named.values().map(HashMap::len).sum::<usize>() < RULES;
+        drop(named);
+        if !room {
+            self.other.inc();
+            return;
+        }
+        let counter = self.family.with_label_values(&[capped(policy), capped(rule)]);
+        counter.inc();
+        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
+        named.entry(Arc::clone(policy)).or_default().insert(Arc::clone(rule), counter);
+    }
+}
+
+impl Observe for Metrics {
+    fn observe(&self, event: &Event) {
+        if event.decides() {
+            self.observe_decision(event);
+        }
+        if event.ends() {
+            self.observe_end(event);
+        }
+    }
+}
+
+impl Reload {
+    /// The metric label.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl DnsResult {
+    /// The metric label.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NotFound => "not_found",
+            Self::ServFail => "servfail",
+            Self::Timeout => "timeout",
+            Self::TooLarge => "too_large",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// The number and the label of an HTTP status.
+const fn status_class(status: Option<u16>) -> (usize, &'static str) {
+    match status {
+        Some(100..=199) => (1, "1xx"),
+        Some(200..=299) => (2, "2xx"),
+        Some(300..=399) => (3, "3xx"),
+        Some(400..=499) => (4, "4xx"),
+        Some(500..=599) => (5, "5xx"),
+        _ => (0, NONE),
+    }
+}
+
+/// As much of a name as a label takes.
+fn capped(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(LABEL_CAP)).unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests;
