@@ -1,0 +1,9 @@
+//! The outward side: names become addresses, permitted addresses become connections.
+
+pub mod dial;
+pub mod local;
+pub mod resolve;
+
+pub use dial::{DialError, DialSettings, Dialed, dial};
+pub use local::OwnAddresses;
+pub use resolve::{DnsSettings, Resolution, ResolveError, Resolver, SetupError};
