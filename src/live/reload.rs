@@ -1,0 +1,171 @@
+//! Keeps the policy in force equal to what is on disk: watch, load, swap.
+//!
+//! One thread of its own does all of it, off the data path. It wakes when the directory changes, when it is
+//! asked to, and every few seconds, because a watch can be lost.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use super::Live;
+use super::store::{Loaded, Store};
+use crate::policy::{Guards, PolicySet};
+use crate::source::Problem;
+
+/// How often the files are read again without any sign of a change.
+const POLL: Duration = Duration::from_secs(10);
+/// How long after a sign of a change further ones are awaited, so that a write is read once and whole.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What a load ended with, for logs, records, metrics and `/readyz`.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The generation in force after it.
+    pub generation: u64,
+    /// Whether another snapshot took effect.
+    pub swapped: bool,
+    /// Errors and warnings.
+    pub problems: Vec<Problem>,
+    /// The text of each file with a problem.
+    pub texts: BTreeMap<String, String>,
+    /// How many rules are in force.
+    pub rules: usize,
+}
+
+impl Report {
+    /// Whether anything was refused.
+    #[must_use]
+    pub fn is_rejected(&self) -> bool {
+        self.problems.iter().any(Problem::is_error)
+    }
+}
+
+/// Gives the guards as they are now: this host's addresses can change.
+pub type GuardSource = Box<dyn Fn() -> std::io::Result<Guards> + Send>;
+/// Told of every load.
+pub type OnLoad = Box<dyn Fn(&Report) + Send>;
+
+/// The running reloader.
+#[derive(Debug, Clone)]
+pub struct Reloader {
+    trigger: Sender<()>,
+    last: Arc<Mutex<Report>>,
+    _watcher: Option<Arc<RecommendedWatcher>>,
+}
+
+impl Reloader {
+    /// Loads for the first time, which must succeed as a whole.
+    ///
+    /// # Errors
+    /// The load with all its problems, when one of them is an error.
+    pub fn first(store: &mut Store, guards: Guards) -> Result<(PolicySet, Report), Box<Loaded>> {
+        let Some(loaded) = store.load(&Arc::new(guards), None) else {
+            return Err(Box::new(Loaded::nothing()));
+        };
+        if loaded.has_errors() {
+            return Err(Box::new(loaded));
+        }
+        let rules = count(&loaded);
+        let Loaded { policies, problems, texts } = loaded;
+        let report = Report { generation: 1, swapped: true, problems, texts, rules };
+        Ok((policies, report))
+    }
+
+    /// Starts the thread that keeps `live` up to date with `store`.
+    ///
+    /// # Errors
+    /// The host has no thread left.
+    pub fn start(
+        store: Store,
+        live: Live,
+        first: Report,
+        guards: GuardSource,
+        on_load: OnLoad,
+    ) -> std::io::Result<Self> {
+        let (trigger, signs) = channel();
+        let last = Arc::new(Mutex::new(first));
+        let watcher = watch(store.path(), trigger.clone()).map(Arc::new);
+        let reloader = Self { trigger, last: Arc::clone(&last), _watcher: watcher };
+        let work = Work { store, live, last, guards, on_load };
+        thread::Builder::new().name("policy".to_owned()).spawn(move || work.run(&signs))?;
+        Ok(reloader)
+    }
+
+    /// Asks for a load now, as SIGHUP does.
+    pub fn trigger(&self) {
+        // The thread is gone only when the process is ending.
+        let _ = self.trigger.send(());
+    }
+
+    /// What the last load ended with.
+    #[must_use]
+    pub fn last(&self) -> Report {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the thread works with.
+struct Work {
+    store: Store,
+    live: Live,
+    last: Arc<Mutex<Report>>,
+    guards: GuardSource,
+    on_load: OnLoad,
+}
+
+impl Work {
+    /// Loads at each sign and at each interval, until nobody can give a sign any more.
+    fn run(mut self, signs: &Receiver<()>) {
+        loop {
+            match signs.recv_timeout(POLL) {
+                Ok(()) => while signs.recv_timeout(SETTLE).is_ok() {},
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.load();
+        }
+    }
+
+    /// Loads once and puts in force what is good.
+    fn load(&mut self) {
+        let current = self.live.current();
+        // A host that cannot say its addresses has those that it had.
+        let guards = (self.guards)().map_or_else(|_| Arc::clone(current.policies.guards()), Arc::new);
+        let Some(loaded) = self.store.load(&guards, Some(&current.policies)) else { return };
+        let rules = count(&loaded);
+        let Loaded { policies, problems, texts } = loaded;
+        let swapped = !policies.is_same(&current.policies);
+        let generation = if swapped { self.live.replace(policies) } else { current.generation };
+        let report = Report { generation, swapped, problems, texts, rules };
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&report);
+        (self.on_load)(&report);
+    }
+}
+
+/// How many rules a load puts in force.
+fn count(loaded: &Loaded) -> usize {
+    loaded.policies.documents().iter().map(|document| document.rule_count()).sum()
+}
+
+/// Watches the directory that `path` is or stands in; `None` where that cannot be watched, and polling is all.
+fn watch(path: &Path, trigger: Sender<()>) -> Option<RecommendedWatcher> {
+    let directory: PathBuf = if path.is_dir() {
+        path.to_owned()
+    } else {
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    };
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading a file is no change of it.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            let _ = trigger.send(());
+        }
+    })
+    .ok()?;
+    watcher.watch(&directory, RecursiveMode::NonRecursive).ok()?;
+    Some(watcher)
+}

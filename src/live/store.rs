@@ -1,0 +1,202 @@
+//! Policy files as they stand on disk, and the units that are made of them (`policy.md` §10).
+//!
+//! Each document is a unit, known by its scope. What becomes of a unit when files change:
+//!
+//! | the files now | the unit |
+//! |---|---|
+//! | hold a good version | takes effect at once |
+//! | hold a broken version, or do not parse | keeps its last good version; a problem |
+//! | hold it no longer, vanished or turned empty | keeps its last good version; a problem |
+//! | say `metadata: {removed: true}` | is removed |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::hash::BuildHasher;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::policy::category::{CategoryList, CategoryLists};
+use crate::policy::document::{self, Document, Secret};
+use crate::policy::{Guards, PolicySet, Roster, Scope};
+use crate::source::Problem;
+
+/// The endings of policy files in a directory.
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+
+/// What one file held when it was last read.
+#[derive(Debug)]
+struct Held {
+    /// A hash of its text, keyed for this process.
+    digest: u64,
+    documents: Vec<Arc<Document>>,
+    secrets: Vec<Secret>,
+    lists: Vec<CategoryList>,
+    problems: Vec<Problem>,
+}
+
+/// The policy files of this process.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    roster: Option<Roster>,
+    hasher: std::collections::hash_map::RandomState,
+    files: BTreeMap<PathBuf, Held>,
+}
+
+/// A load: what is in force by it, and everything that is wrong.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The documents in force.
+    pub policies: PolicySet,
+    /// Errors and warnings.
+    pub problems: Vec<Problem>,
+    /// The text of each file with a problem, to show the line.
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Loaded {
+    /// A load that found nothing.
+    pub(super) fn nothing() -> Self {
+        Self { policies: PolicySet::default(), problems: Vec::new(), texts: BTreeMap::new() }
+    }
+
+    /// Whether anything was refused.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(Problem::is_error)
+    }
+}
+
+impl Store {
+    /// A store over a file or a directory; `roster` is the process configuration's list of sandboxes, if any.
+    #[must_use]
+    pub fn new(path: PathBuf, roster: Option<Roster>) -> Self {
+        Self { path, roster, hasher: std::hash::RandomState::new(), files: BTreeMap::new() }
+    }
+
+    /// The file or directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads what is on disk, and keeps of `previous` what is not well on disk. Nothing is read twice that did
+    /// not change. `None`: nothing changed since the last load.
+    pub fn load(&mut self, guards: &Arc<Guards>, previous: Option<&PolicySet>) -> Option<Loaded> {
+        let (texts, mut problems) = read(&self.path);
+        let changed = self.take(&texts) || previous.is_none();
+        let same_guards = previous.is_some_and(|set| set.guards() == guards);
+        if !changed && same_guards {
+            return None;
+        }
+        problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
+        let lists: Vec<CategoryList> = self.files.values().flat_map(|file| &file.lists).cloned().collect();
+        let lists = CategoryLists::replaced(&lists).unwrap_or_else(|problem| {
+            problems.push(problem);
+            CategoryLists::shipped()
+        });
+        let all = || self.files.values().flat_map(|file| &file.documents);
+        let current: Vec<_> = all().filter(|document| !document.removed).map(Arc::clone).collect();
+        let removed: BTreeSet<&Scope> =
+            all().filter(|document| document.removed).map(|document| &document.scope).collect();
+        let (mut policies, found) =
+            PolicySet::compile(&current, &lists, Arc::clone(guards), self.roster.as_ref(), previous);
+        problems.extend(found);
+        for kept in previous.into_iter().flat_map(PolicySet::documents) {
+            if policies.unit(kept.scope()).is_none() && !removed.contains(kept.scope()) {
+                problems.push(orphan(kept.source(), kept.scope()));
+                policies.keep(Arc::clone(kept));
+            }
+        }
+        if previous.is_none() && policies.documents().is_empty() && !problems.iter().any(Problem::is_error) {
+            let message = format!("{} holds no policy", self.path.display());
+            problems.push(Problem::error(message).cure("write one; the smallest is `mode: Limited`"));
+        }
+        let texts = texts.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
+        Some(Loaded { policies, problems, texts })
+    }
+
+    /// Every secret document of the files.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.files.values().flat_map(|file| &file.secrets)
+    }
+
+    /// Parses the files whose text changed; answers whether anything did.
+    fn take(&mut self, texts: &BTreeMap<PathBuf, String>) -> bool {
+        let before = self.files.len();
+        self.files.retain(|path, _| texts.contains_key(path));
+        let mut changed = self.files.len() != before;
+        for (path, text) in texts {
+            let digest = self.hasher.hash_one(text);
+            if self.files.get(path).is_some_and(|held| held.digest == digest) {
+                continue;
+            }
+            changed = true;
+            let parsed = document::parse(&Arc::from(path.display().to_string()), text);
+            let documents = parsed.documents.into_iter().map(Arc::new).collect();
+            let held = Held {
+                digest,
+                documents,
+                secrets: parsed.secrets,
+                lists: parsed.lists,
+                problems: parsed.problems,
+            };
+            self.files.insert(path.clone(), held);
+        }
+        changed
+    }
+}
+
+/// The problem of a unit that is in force and no longer (well) on disk.
+fn orphan(document: &Document, scope: &Scope) -> Problem {
+    Problem::error(format!(
+        "the policy for {scope} has no good version any more: `{}` stays in force as it was",
+        document.name
+    ))
+    .at(document.place.clone())
+    .cure("mend or restore it; to take it away, write `metadata: {removed: true}` in it")
+}
+
+/// The text of every policy file under `path`, in name order, and what could not be read.
+fn read(path: &Path) -> (BTreeMap<PathBuf, String>, Vec<Problem>) {
+    let (mut texts, mut problems) = (BTreeMap::new(), Vec::new());
+    let files = match files(path) {
+        Ok(files) => files,
+        Err(error) => return (texts, vec![unreadable(path, &error)]),
+    };
+    for file in files {
+        match fs::read_to_string(&file) {
+            Ok(text) => {
+                texts.insert(file, text);
+            }
+            Err(error) => problems.push(unreadable(&file, &error)),
+        }
+    }
+    (texts, problems)
+}
+
+/// The policy files that `path` stands for.
+fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let file = entry?.path();
+        let fits = file
+            .extension()
+            .and_then(|ending| ending.to_str())
+            .is_some_and(|ending| ENDINGS.contains(&ending));
+        // A mounted ConfigMap holds links to files; what leads nowhere is read, and reported, as a file.
+        if fits && !file.is_dir() {
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
+/// The problem of a file or directory that cannot be read.
+fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::error(format!("cannot read {}: {error}", path.display()))
+        .cure("check the path and its permissions")
+}
