@@ -1,0 +1,75 @@
+//! Takes connections from a listening socket and gives each a task of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use super::refusal::Refusal;
+use super::session::{Listener, Session};
+use super::{Gateway, explicit};
+use crate::audit::Kind;
+use crate::policy::{Denial, Reason};
+
+/// How long accepting pauses when this host has no descriptor or memory left for a connection.
+const PAUSE: Duration = Duration::from_millis(50);
+/// What a client beyond the connection limit is told.
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nx-deny-reason: limit\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+/// Accepts on `socket` until the gateway drains.
+pub async fn accept(
+    gateway: Arc<Gateway>,
+    socket: TcpListener,
+    listener: Arc<Listener>,
+    slots: Arc<Semaphore>,
+) {
+    let watcher = gateway.tasks.watcher().clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = watcher.draining() => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                let slot = Arc::clone(&slots).try_acquire_owned().ok();
+                let welcome = slot.is_some();
+                let session = Session::new(Arc::clone(&gateway), client, Arc::clone(&listener), slot);
+                let session = Arc::new(session);
+                // A socket without this option is only slower.
+                let _ = stream.set_nodelay(true);
+                if welcome {
+                    gateway.tasks.spawn("connection", explicit::serve(session, stream));
+                } else {
+                    gateway.tasks.spawn("refusal", turn_away(session, stream));
+                }
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, listener = %listener.name, "cannot accept a connection; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Tells a client that there is no room for it, and leaves the record.
+async fn turn_away(session: Arc<Session>, stream: TcpStream) {
+    // Only what the socket takes at once: a slow client must not hold what there is too little of.
+    let _ = stream.try_write(TOO_MANY);
+    if let Ok(exchange) = session.record(Kind::Connection).await {
+        let denial =
+            Denial::new(Reason::Limit, "the gateway has as many connections as `limits.connections` allows");
+        exchange.refuse(&Refusal::from(denial), None, Some(429));
+    }
+}
+
+/// Whether an accept failed only for the connection that was to be accepted.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,157 @@
+//! Bodies on their way through: counted, never held.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::session::{Exchange, Session};
+use crate::audit::Outcome;
+
+/// The body of a response to the client.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// A text of our own, until it is sent.
+    Text(Option<Bytes>),
+    /// The origin's body; the request's record ends with it.
+    Origin(Box<OriginBody>),
+}
+
+/// The body of an origin's response, with the record of the request it answers.
+#[derive(Debug)]
+pub(super) struct OriginBody {
+    inner: Incoming,
+    session: Arc<Session>,
+    exchange: Option<Exchange>,
+    up: Arc<AtomicU64>,
+    down: u64,
+}
+
+impl Body {
+    /// A body of our own.
+    pub(super) fn text(text: impl Into<Bytes>) -> Self {
+        Self::Text(Some(text.into()).filter(|text: &Bytes| !text.is_empty()))
+    }
+
+    /// No body.
+    pub(super) const fn empty() -> Self {
+        Self::Text(None)
+    }
+
+    /// An origin's body, whose end is the end of `exchange`; `up` is what the client sent.
+    pub(super) fn origin(
+        inner: Incoming,
+        session: Arc<Session>,
+        exchange: Exchange,
+        up: Arc<AtomicU64>,
+    ) -> Self {
+        Self::Origin(Box::new(OriginBody { inner, session, exchange: Some(exchange), up, down: 0 }))
+    }
+}
+
+impl OriginBody {
+    /// Ends the record with the bytes that went each way.
+    fn end(&mut self, outcome: Outcome) {
+        let Some(mut exchange) = self.exchange.take() else { return };
+        let (up, down) = (self.up.load(Ordering::Relaxed), self.down);
+        exchange.note(|event| {
+            event.bytes_up = Some(up);
+            event.bytes_down = Some(down);
+        });
+        self.session.stand(None);
+        exchange.finish(outcome);
+    }
+}
+
+impl Drop for OriginBody {
+    fn drop(&mut self) {
+        let complete = http_body::Body::is_end_stream(&self.inner);
+        self.end(if complete { Outcome::Ok } else { Outcome::ClientClosed });
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let body = match self.get_mut() {
+            Self::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Origin(body) => body,
+        };
+        let frame = ready!(Pin::new(&mut body.inner).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining);
+                body.down += bytes as u64;
+                body.session.meter.add_down(bytes);
+            }
+            Some(Err(_)) => body.end(Outcome::UpstreamClosed),
+            None => body.end(Outcome::Ok),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Text(text) => text.is_none(),
+            Self::Origin(body) => body.inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Origin(body) => body.inner.size_hint(),
+        }
+    }
+}
+
+/// The body of a request on its way to the origin.
+#[derive(Debug)]
+pub(super) struct ClientBody {
+    inner: Incoming,
+    session: Arc<Session>,
+    up: Arc<AtomicU64>,
+}
+
+impl ClientBody {
+    /// A client's body that counts into `up`.
+    pub(super) const fn new(inner: Incoming, session: Arc<Session>, up: Arc<AtomicU64>) -> Self {
+        Self { inner, session, up }
+    }
+}
+
+impl http_body::Body for ClientBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let bytes = frame.data_ref().map_or(0, Buf::remaining);
+            this.up.fetch_add(bytes as u64, Ordering::Relaxed);
+            this.session.meter.add_up(bytes);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

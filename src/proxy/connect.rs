@@ -1,0 +1,62 @@
+//! CONNECT: one tunnel to one target (RFC 9110 §9.3.6).
+
+use std::sync::Arc;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::body::Body;
+use super::refusal::Refusal;
+use super::session::{Call, Exchange, Session, Standing};
+use super::tunnel::Tunnel;
+use crate::addr::Target;
+use crate::audit::Scheme;
+use crate::wire::head::Head;
+use crate::wire::headers::agrees;
+
+/// Opens a tunnel: judges, dials, answers 200 and leaves the rest to a [`Tunnel`] task.
+///
+/// # Errors
+/// What the client is refused with; the record is still open then.
+pub(super) async fn connect(
+    session: &Arc<Session>,
+    request: Request<Incoming>,
+    head: &Head,
+    target: &Target,
+    call: Call,
+    slot: &mut Option<Exchange>,
+) -> Result<Response<Body>, Refusal> {
+    let Some(exchange) = slot.as_mut() else { return Err(Refusal::malformed("the request has no record")) };
+    exchange.note(|event| event.scheme = Some(Scheme::Tcp));
+    agree(head, target)?;
+    let changes = session.gateway.live.subscribe();
+    let permit = call.policy.admit(target)?;
+    call.policy.admit_tunnel(&permit)?;
+    exchange.allowed(permit.cause(), permit.would_deny());
+    let standing = Standing {
+        sandbox: call.sandbox,
+        target: target.clone(),
+        alias: None,
+        nameless_tls: false,
+        request: None,
+        address: None,
+    };
+    let dialed = session.gateway.reach(&call.policy, &permit, exchange).await?;
+    let Some(mut exchange) = slot.take() else { return Err(Refusal::malformed("the request has no record")) };
+    exchange.note(|event| event.status = Some(StatusCode::OK.as_u16()));
+    exchange.open();
+    let standing = Standing { address: Some(dialed.address.ip()), ..standing };
+    let tunnel = Tunnel::new(Arc::clone(session), exchange, permit, dialed.stream, standing, changes);
+    session.gateway.tasks.spawn("tunnel", tunnel.run(hyper::upgrade::on(request)));
+    Ok(Response::new(Body::empty()))
+}
+
+/// The `Host` of a CONNECT names what its target names.
+fn agree(head: &Head, target: &Target) -> Result<(), Refusal> {
+    let Some(host) = head.host() else { return Ok(()) };
+    match agrees(host, target) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(super::mismatch(host, target)),
+        Err(error) => Err(Refusal::malformed(format!("the Host header is malformed: {error}"))),
+    }
+}

@@ -1,0 +1,243 @@
+//! The explicit proxy: one HTTP/1.1 connection, request by request.
+//!
+//! ```text
+//! StrictIo ── head ──► record ─► identity ─► CONNECT ──► connect ─► tunnel
+//!                                        └─► GET http:// ─► forward ─► origin
+//! ```
+//! HTTP in plain text inside a tunnel is served by the same code; its target is the tunnel's.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use http::header::PROXY_AUTHORIZATION;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::body::Body;
+use super::connect::connect;
+use super::forward::{Forward, Slot};
+use super::origin::Origin;
+use super::refusal::Refusal;
+use super::session::{Exchange, Session};
+use super::strict::{Control, StrictIo};
+use crate::addr::Target;
+use crate::audit::{Ingress, Kind, Outcome, Text};
+use crate::identity::Sandbox;
+use crate::live::Snapshot;
+use crate::wire::head::Head;
+use crate::wire::request_target::{RequestTarget, Resource};
+
+/// The tunnel that an HTTP connection was found in.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) sandbox: Sandbox,
+    pub(super) target: Target,
+}
+
+/// One HTTP connection from a client.
+struct Connection {
+    session: Arc<Session>,
+    control: Arc<Control>,
+    /// The tunnel around it, if any.
+    tunnel: Option<Inner>,
+    slot: Slot,
+}
+
+/// Serves a connection to the explicit proxy until it ends.
+pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
+    let changes = session.gateway.live.subscribe();
+    let (io, control) = StrictIo::new(stream, BytesMut::new(), session.gateway.limits.header_bytes);
+    let connection = Connection {
+        session: Arc::clone(&session),
+        control: Arc::clone(&control),
+        tunnel: None,
+        slot: Slot::default(),
+    };
+    run(Arc::new(connection), io, changes).await;
+    if !session.was_asked() || control.is_partial() {
+        silent(&session).await;
+    }
+}
+
+/// Serves the HTTP found inside a tunnel whose `origin` is open already; answers how it ended.
+///
+/// Boxed, because a connection holds tunnels and a tunnel may hold a connection.
+pub(super) fn serve_tunnel(
+    session: Arc<Session>,
+    stream: TcpStream,
+    first: BytesMut,
+    tunnel: Inner,
+    origin: Option<(TcpStream, IpAddr)>,
+    changes: watch::Receiver<Arc<Snapshot>>,
+) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
+    Box::pin(async move {
+        let slot = Slot::default();
+        if let Some((stream, address)) = origin {
+            match Origin::new(stream, tunnel.target.clone(), address, &session.gateway.tasks).await {
+                Ok(origin) => *slot.lock().await = Some(origin),
+                Err(_) => return Outcome::UpstreamFailed,
+            }
+        }
+        let (io, control) = StrictIo::new(stream, first, session.gateway.limits.header_bytes);
+        run(Arc::new(Connection { session, control, tunnel: Some(tunnel), slot }), io, changes).await
+    })
+}
+
+/// Runs hyper on the connection until it ends by itself or is ended by the idle limit, a policy change or a drain.
+async fn run(
+    connection: Arc<Connection>,
+    io: StrictIo,
+    mut changes: watch::Receiver<Arc<Snapshot>>,
+) -> Outcome {
+    let session = Arc::clone(&connection.session);
+    let limits = &session.gateway.limits;
+    let service = service_fn(|request| {
+        let connection = Arc::clone(&connection);
+        async move { Ok::<_, Infallible>(connection.handle(request).await) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .auto_date_header(false)
+        .serve_connection(io, service)
+        .with_upgrades();
+    let mut serving = Box::pin(serving);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            biased;
+            denial = session.overruled(&mut changes) => {
+                session.end(Outcome::PolicyChange, Some(denial));
+                return Outcome::PolicyChange;
+            }
+            ended = serving.as_mut() => return if ended.is_ok() { Outcome::Ok } else { Outcome::ClientClosed },
+            () = session.meter.idle(limits.idle_timeout) => {
+                session.end(Outcome::Idle, None);
+                return Outcome::Idle;
+            }
+            () = session.gateway.tasks.watcher().draining(), if !draining => {
+                draining = true;
+                serving.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Leaves the record of a connection that asked nothing.
+async fn silent(session: &Arc<Session>) {
+    if let Ok(exchange) = session.record(Kind::Connection).await {
+        exchange.refuse(&Refusal::malformed("no complete request came in time"), None, None);
+    }
+}
+
+impl Connection {
+    /// Answers one request, come what may.
+    async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        self.session.ask();
+        let head = self.control.next_head();
+        let connects = matches!(&head, Some(Ok(head)) if head.method() == Method::CONNECT);
+        let kind = if connects && self.tunnel.is_none() { Kind::Connection } else { Kind::Request };
+        let mut exchange = match self.session.record(kind).await {
+            Ok(exchange) => Some(exchange),
+            Err(refusal) => return refusal.response("", None),
+        };
+        if let Some(exchange) = &mut exchange {
+            let ingress = if connects { Ingress::Connect } else { Ingress::Http };
+            exchange.note(|event| event.ingress = Some(ingress));
+        }
+        let mut target = None;
+        let answer = self.answer(head, request, &mut exchange, &mut target).await;
+        let response = answer.unwrap_or_else(|refusal| self.refuse(&refusal, exchange, target.as_ref()));
+        if response.status() != http::StatusCode::SWITCHING_PROTOCOLS
+            && !(connects && response.status().is_success())
+        {
+            self.control.resume();
+        }
+        response
+    }
+
+    /// Judges one request and sends it where it may go.
+    async fn answer(
+        &self,
+        head: Option<Result<Head, crate::wire::head::HeadError>>,
+        request: Request<Incoming>,
+        exchange: &mut Option<Exchange>,
+        asked: &mut Option<Target>,
+    ) -> Result<Response<Body>, Refusal> {
+        let head = head.ok_or_else(|| Refusal::malformed("the request has no head").closing())?;
+        let head = head.map_err(|error| Refusal::malformed(error.to_string()).closing())?;
+        let Some(record) = exchange.as_mut() else {
+            return Err(Refusal::malformed("the request has no record"));
+        };
+        record.note(|event| event.method = Some(Text::new(head.method().as_str())));
+        let form = RequestTarget::parse(head.method(), head.target()).map_err(|error| {
+            record.note(|event| event.host = Some(Text::new(head.target())));
+            Refusal::malformed(error.to_string())
+        })?;
+        let (target, resource) = self.target(&form)?;
+        record.asked(target);
+        *asked = Some(target.clone());
+        let sandbox = if let Some(tunnel) = &self.tunnel {
+            tunnel.sandbox.clone()
+        } else {
+            let credentials = request.headers().get(PROXY_AUTHORIZATION);
+            let credentials = credentials.map(|value| value.to_str().unwrap_or_default());
+            self.session.identify(credentials)?
+        };
+        let call = record.call(sandbox);
+        match resource {
+            None => connect(&self.session, request, &head, target, call, exchange).await,
+            Some(resource) => {
+                let (session, slot) = (&self.session, &self.slot);
+                Forward { session, head: &head, target, resource, call, slot }.run(request, exchange).await
+            }
+        }
+    }
+
+    /// What a request is about: its target, and what is asked of it unless it is a CONNECT.
+    fn target<'a>(&'a self, form: &'a RequestTarget) -> Result<(&'a Target, Option<&'a Resource>), Refusal> {
+        match (form, &self.tunnel) {
+            (RequestTarget::Authority(target), None) => Ok((target, None)),
+            (RequestTarget::Absolute(target, resource), None) => Ok((target, Some(resource))),
+            (RequestTarget::Origin(resource), Some(tunnel)) => Ok((&tunnel.target, Some(resource))),
+            (RequestTarget::Absolute(target, resource), Some(tunnel)) if *target == tunnel.target => {
+                Ok((target, Some(resource)))
+            }
+            (RequestTarget::Absolute(target, _), Some(tunnel)) => {
+                Err(super::mismatch(&target.to_string(), &tunnel.target))
+            }
+            (RequestTarget::Authority(_), Some(_)) => {
+                Err(Refusal::malformed("CONNECT inside a tunnel is refused").closing())
+            }
+            (RequestTarget::Origin(_), None) => Err(Refusal::malformed(
+                "this is a proxy: send the full URL (`GET http://host/path`) or CONNECT",
+            )),
+            (RequestTarget::Asterisk, _) => {
+                Err(Refusal::malformed("`*` names no target that a proxy can reach"))
+            }
+        }
+    }
+
+    /// Ends the record of a refused request and says why.
+    fn refuse(
+        &self,
+        refusal: &Refusal,
+        exchange: Option<Exchange>,
+        target: Option<&Target>,
+    ) -> Response<Body> {
+        self.session.stand(None);
+        let id = exchange.as_ref().map(Exchange::id).unwrap_or_default();
+        if let Some(exchange) = exchange {
+            exchange.refuse(refusal, target, Some(refusal.status().as_u16()));
+        }
+        refusal.response(&id, target)
+    }
+}

@@ -1,0 +1,86 @@
+//! From a permitted name to an open connection: resolve, judge each address, dial what is left.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Gateway;
+use super::refusal::Refusal;
+use super::session::Exchange;
+use crate::addr::Host;
+use crate::audit::Route;
+use crate::metrics::DnsResult;
+use crate::policy::{Policy, TargetPermit, settle};
+use crate::upstream::{Dialed, ResolveError, dial};
+
+/// The name of the default network in records.
+const MANAGED: &str = "managed";
+
+impl Gateway {
+    /// Opens a connection to the target of `permit`: only to addresses that question B permits, and to exactly
+    /// those that were judged.
+    ///
+    /// # Errors
+    /// `dns_failed`, the common denial of all addresses, or `upstream_failed`.
+    pub(super) async fn reach(
+        &self,
+        policy: &Policy,
+        permit: &TargetPermit,
+        exchange: &mut Exchange,
+    ) -> Result<Dialed, Refusal> {
+        let addresses = self.addresses(permit, exchange).await?;
+        let (mut permits, mut denials) = (Vec::new(), Vec::new());
+        for address in addresses {
+            match policy.admit_address(permit, address) {
+                Ok(permit) => {
+                    exchange.would_deny(permit.would_deny());
+                    permits.push(permit);
+                }
+                Err(denial) => denials.push((address, denial)),
+            }
+        }
+        if permits.is_empty() {
+            return Err(settle(denials).into());
+        }
+        exchange.note(|event| {
+            event.route = Some(Route::Managed);
+            event.network = Some(Arc::from(MANAGED));
+        });
+        let started = Instant::now();
+        let dialed = dial(permits, &self.dial).await;
+        exchange.note(|event| {
+            event.connect = Some(started.elapsed());
+            event.address = dialed.as_ref().ok().map(|dialed| dialed.address);
+        });
+        Ok(dialed?)
+    }
+
+    /// The addresses of a target: itself, or what the resolver says.
+    async fn addresses(
+        &self,
+        permit: &TargetPermit,
+        exchange: &mut Exchange,
+    ) -> Result<Vec<IpAddr>, Refusal> {
+        let name = match permit.target().host() {
+            Host::Ip(ip) => return Ok(vec![*ip]),
+            Host::Name(name) => name,
+        };
+        let started = Instant::now();
+        let resolved = self.resolver.resolve(name).await;
+        exchange.note(|event| event.dns = Some(started.elapsed()));
+        self.metrics.dns_query(None, result(resolved.as_ref().err().copied()));
+        Ok(resolved?.addresses)
+    }
+}
+
+/// What a look-up counts as.
+const fn result(error: Option<ResolveError>) -> DnsResult {
+    match error {
+        None => DnsResult::Ok,
+        Some(ResolveError::NotFound) => DnsResult::NotFound,
+        Some(ResolveError::ServFail) => DnsResult::ServFail,
+        Some(ResolveError::Timeout) => DnsResult::Timeout,
+        Some(ResolveError::TooLarge) => DnsResult::TooLarge,
+        Some(ResolveError::Other(_)) => DnsResult::Other,
+    }
+}

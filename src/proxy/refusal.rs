@@ -1,0 +1,135 @@
+//! What a client is told that may not (`product.md` §3).
+
+use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use super::body::Body;
+use crate::addr::Target;
+use crate::audit::Outcome;
+use crate::policy::{Cause, Denial, Reason};
+use crate::upstream::{DialError, ResolveError};
+
+/// A denial on its way to the client.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    denial: Denial,
+    timed_out: bool,
+    challenge: bool,
+    close: bool,
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self { denial, timed_out: false, challenge: false, close: false }
+    }
+}
+
+impl From<ResolveError> for Refusal {
+    fn from(error: ResolveError) -> Self {
+        let timed_out = matches!(error, ResolveError::Timeout);
+        Self { timed_out, ..Denial::new(Reason::DnsFailed, error.to_string()).into() }
+    }
+}
+
+impl From<DialError> for Refusal {
+    fn from(error: DialError) -> Self {
+        let timed_out = matches!(error, DialError::Timeout);
+        Self { timed_out, ..Denial::new(Reason::UpstreamFailed, error.to_string()).into() }
+    }
+}
+
+impl Refusal {
+    /// A message that cannot be understood in only one way.
+    pub(super) fn malformed(detail: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        Denial::new(Reason::BadRequest, detail).into()
+    }
+
+    /// The refusal that also asks for credentials.
+    pub(super) fn challenging(self) -> Self {
+        Self { challenge: true, ..self }
+    }
+
+    /// The refusal after which nothing more on the connection can be trusted to be a message.
+    pub(super) fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+
+    /// What was denied.
+    pub(super) const fn denial(&self) -> &Denial {
+        &self.denial
+    }
+
+    /// How the record of it ends.
+    pub(super) const fn outcome(&self) -> Outcome {
+        if self.timed_out {
+            Outcome::Timeout
+        } else if matches!(self.denial.reason(), Reason::UpstreamFailed | Reason::DnsFailed) {
+            Outcome::UpstreamFailed
+        } else {
+            Outcome::Refused
+        }
+    }
+
+    /// The HTTP status.
+    pub(super) const fn status(&self) -> StatusCode {
+        match self.denial.reason() {
+            _ if self.timed_out => StatusCode::GATEWAY_TIMEOUT,
+            Reason::BadRequest | Reason::AuthorityMismatch => StatusCode::BAD_REQUEST,
+            Reason::IdentityUnknown => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            Reason::Limit => StatusCode::TOO_MANY_REQUESTS,
+            Reason::DnsFailed | Reason::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Reason::AuditUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::NoPolicy
+            | Reason::PolicyError
+            | Reason::SniMissing
+            | Reason::HostDenied
+            | Reason::CidrDenied
+            | Reason::RuleDenied
+            | Reason::DefaultDeny
+            | Reason::PortDenied
+            | Reason::GuardLocal
+            | Reason::GuardMetadata
+            | Reason::GuardSelf
+            | Reason::GuardPrivate
+            | Reason::GuardPort
+            | Reason::DnsAllDenied
+            | Reason::NotHttp
+            | Reason::NetworkRuleDenied
+            | Reason::SecretUnavailable
+            | Reason::SecretHostMismatch
+            | Reason::PolicyChange => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// The response: a status, the reason as a header, and a body for people and agents.
+    pub(super) fn response(&self, id: &str, target: Option<&Target>) -> Response<Body> {
+        let reason = self.denial.reason().as_str();
+        let asked = target.map(ToString::to_string);
+        let cause = self.denial.cause();
+        let body = json!({"error": {
+            "code": reason,
+            "message": self.denial.message(asked.as_deref().unwrap_or("the request")),
+            "target": asked,
+            "policy": cause.map(Cause::policy),
+            "rule": cause.and_then(Cause::rule),
+            "requestId": id,
+            "hint": self.denial.hint(target),
+        }});
+        let mut response = Response::new(Body::text(format!("{body}\n")));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert("x-deny-reason", HeaderValue::from_static(reason));
+        if let Ok(id) = HeaderValue::from_str(id) {
+            headers.insert("x-request-id", id);
+        }
+        if self.challenge {
+            headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sluicegate\""));
+        }
+        if self.close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

@@ -1,0 +1,201 @@
+//! Bytes between two sockets, both ways, as the peers meant them.
+//!
+//! * A half-close is passed on and the other direction goes on.
+//! * A reset stays a reset.
+//! * Nothing is held while nothing is under way: one scratch buffer a thread serves every tunnel, and only
+//!   what the receiver did not take at once is kept, so an idle tunnel holds no buffer.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until};
+
+/// The size of the scratch buffer, and so the most that one direction ever holds.
+const SCRATCH: usize = 64 * 1024;
+
+thread_local! {
+    /// Where bytes are between `read` and `write`; nothing stays in it across an await.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// Payload bytes of one tunnel, and when one last moved.
+#[derive(Debug)]
+pub(super) struct Meter {
+    up: AtomicU64,
+    down: AtomicU64,
+    start: Instant,
+    /// Milliseconds after `start` of the last movement.
+    last: AtomicU64,
+}
+
+impl Meter {
+    /// A meter at zero.
+    pub(super) fn new() -> Self {
+        Self {
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes from the client.
+    pub(super) fn up(&self) -> u64 {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Bytes to the client.
+    pub(super) fn down(&self) -> u64 {
+        self.down.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes from the client that moved outside of [`relay`].
+    pub(super) fn add_up(&self, bytes: usize) {
+        self.add(&self.up, bytes);
+    }
+
+    /// Counts bytes to the client that moved outside of [`relay`].
+    pub(super) fn add_down(&self, bytes: usize) {
+        self.add(&self.down, bytes);
+    }
+
+    /// Counts bytes and notes the time.
+    fn add(&self, counter: &AtomicU64, bytes: usize) {
+        counter.fetch_add(bytes as u64, Ordering::Relaxed);
+        let elapsed = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// Resolves once nothing has moved for `limit`.
+    pub(super) async fn idle(&self, limit: Duration) {
+        loop {
+            let last = self.start + Duration::from_millis(self.last.load(Ordering::Relaxed));
+            if last.elapsed() >= limit {
+                return;
+            }
+            sleep_until(last + limit).await;
+        }
+    }
+}
+
+/// Which side ended a tunnel the hard way.
+#[derive(Debug)]
+pub(super) enum RelayError {
+    /// The client's connection failed.
+    Client(io::Error),
+    /// The origin's connection failed.
+    Origin(io::Error),
+}
+
+/// Carries bytes both ways until both sides have closed.
+///
+/// # Errors
+/// The side whose connection failed first. The caller passes the failure on with [`reset`].
+pub(super) async fn relay(client: &TcpStream, origin: &TcpStream, meter: &Meter) -> Result<(), RelayError> {
+    let up = carry(client, origin, |bytes| meter.add_up(bytes));
+    let down = carry(origin, client, |bytes| meter.add_down(bytes));
+    let up = async { up.await.map_err(|error| error.sided(RelayError::Client, RelayError::Origin)) };
+    let down = async { down.await.map_err(|error| error.sided(RelayError::Origin, RelayError::Client)) };
+    tokio::select! {
+        biased;
+        done = async { tokio::try_join!(up, down) } => done.map(|((), ())| ()),
+        // A side that is no longer read from, or blocks the other, can still be reset.
+        error = failed(client) => Err(RelayError::Client(error)),
+        error = failed(origin) => Err(RelayError::Origin(error)),
+    }
+}
+
+/// Resolves when the connection fails, whether or not anyone reads or writes.
+async fn failed(stream: &TcpStream) -> io::Error {
+    match stream.ready(Interest::ERROR).await {
+        Ok(_) => match stream.take_error() {
+            Ok(Some(error)) | Err(error) => error,
+            Ok(None) => io::ErrorKind::ConnectionReset.into(),
+        },
+        Err(error) => error,
+    }
+}
+
+/// Which end of one direction failed.
+enum CarryError {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl CarryError {
+    /// Names the side that a failed read or write belongs to.
+    fn sided<E>(self, read: impl FnOnce(io::Error) -> E, write: impl FnOnce(io::Error) -> E) -> E {
+        match self {
+            Self::Read(error) => read(error),
+            Self::Write(error) => write(error),
+        }
+    }
+}
+
+/// Carries bytes one way until `from` closes, then closes `to` for writing.
+async fn carry(from: &TcpStream, to: &TcpStream, count: impl Fn(usize)) -> Result<(), CarryError> {
+    let mut rest = Vec::new();
+    loop {
+        from.readable().await.map_err(CarryError::Read)?;
+        match carry_once(from, to, &mut rest)? {
+            None => {}
+            Some(0) => break,
+            Some(bytes) => {
+                write_rest(to, &mut rest).await?;
+                count(bytes);
+            }
+        }
+    }
+    // An origin or client that is gone already has nothing to be told.
+    let _ = SockRef::from(to).shutdown(std::net::Shutdown::Write);
+    Ok(())
+}
+
+/// Reads what is there and writes what is taken; what is not taken goes to `rest`. `None`: nothing was there.
+fn carry_once(from: &TcpStream, to: &TcpStream, rest: &mut Vec<u8>) -> Result<Option<usize>, CarryError> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let read = match from.try_read(buffer) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(CarryError::Read(error)),
+        };
+        let bytes = buffer.get(..read).unwrap_or_default();
+        let written = if bytes.is_empty() { 0 } else { try_write(to, bytes)? };
+        rest.extend_from_slice(bytes.get(written..).unwrap_or_default());
+        Ok(Some(read))
+    })
+}
+
+/// Writes `rest` out and gives its memory back.
+async fn write_rest(to: &TcpStream, rest: &mut Vec<u8>) -> Result<(), CarryError> {
+    let mut done = 0;
+    while let Some(bytes) = rest.get(done..).filter(|bytes| !bytes.is_empty()) {
+        to.writable().await.map_err(CarryError::Write)?;
+        done += try_write(to, bytes)?;
+    }
+    if !rest.is_empty() {
+        *rest = Vec::new();
+    }
+    Ok(())
+}
+
+/// Writes what the socket takes at once; 0 when it takes nothing.
+fn try_write(to: &TcpStream, bytes: &[u8]) -> Result<usize, CarryError> {
+    match to.try_write(bytes) {
+        Ok(written) => Ok(written),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+        Err(error) => Err(CarryError::Write(error)),
+    }
+}
+
+/// Ends a connection with a reset instead of an orderly close.
+pub(super) fn reset(stream: TcpStream) {
+    // A socket that cannot linger is closed all the same.
+    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    drop(stream);
+}
