@@ -1,0 +1,242 @@
+//! Builds the gateway from its configuration, in the order in which it can fail, and takes it down again.
+//!
+//! policy → audit log → sockets → guards → reloader → accept
+
+mod inspect;
+mod settings;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use crate::admin::{self, State, UnixSocket};
+use crate::audit::top::Top;
+use crate::audit::{Audit, Kind, Observe, Outcome, Text, Writer};
+use crate::config::{Config, ListenerSettings};
+use crate::drain::{Drain, Drained, Tasks, Watcher};
+use crate::live::reload::{Reloader, Report};
+use crate::live::store::{Loaded, Store};
+use crate::live::{Live, Snapshot};
+use crate::metrics::{Metrics, Reload};
+use crate::proxy::{Gateway, Listener, accept};
+use crate::upstream::Resolver;
+use inspect::Inspector;
+
+pub use settings::{guards, roster};
+
+/// How long the audit log may take to be written out at the end.
+const WRITE_OUT: Duration = Duration::from_secs(5);
+
+/// Why the gateway cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The policy has problems; they come with the text of their files.
+    Policy(Box<Loaded>),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for StartError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// A gateway that takes connections.
+pub struct Running {
+    /// Where clients connect, in the order of the configuration.
+    pub listeners: Vec<SocketAddr>,
+    /// Where the admin server is.
+    pub admin: SocketAddr,
+    /// What the first load had to say.
+    pub report: Report,
+    reloader: Reloader,
+    audit: Audit,
+    writer: Writer,
+    drain: Drain,
+    drain_timeout: Duration,
+}
+
+impl Running {
+    /// Reads the policy again and opens the audit file anew, as SIGHUP asks.
+    pub fn reload(&self) {
+        self.reloader.trigger();
+        self.audit.reopen();
+    }
+
+    /// What the last load of the policy ended with.
+    #[must_use]
+    pub fn last_load(&self) -> Report {
+        self.reloader.last()
+    }
+
+    /// The audit log.
+    #[must_use]
+    pub const fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Stops: takes nothing new, waits for what runs up to the configured time, writes the audit log out.
+    pub async fn stop(self) -> Drained {
+        let drained = self.drain.finish(self.drain_timeout).await;
+        let writer = self.writer;
+        let finished = tokio::task::spawn_blocking(move || writer.finish(WRITE_OUT)).await;
+        if !matches!(finished, Ok(Ok(()))) {
+            tracing::error!("the audit log could not be written out in time");
+        }
+        drained
+    }
+}
+
+/// Starts a gateway. Must be called inside the runtime.
+///
+/// # Errors
+/// The first thing that does not work, and every problem of the policy at once.
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    let path =
+        config.policy.clone().context("there is no policy: give --policy, or `policy.path` in --config")?;
+    let mut store = Store::new(path, roster(&config));
+    let preliminary = guards(&config, &[]).context("cannot list this host's addresses")?;
+    let (policies, mut report) = Reloader::first(&mut store, preliminary).map_err(StartError::Policy)?;
+    let registry = settings::registry(&config)?;
+    let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
+
+    let metrics = Metrics::new().context("cannot set up the metrics")?;
+    let top = Arc::new(Top::new());
+    let observers: Vec<Arc<dyn Observe>> = vec![metrics.clone(), top.clone()];
+    let (audit, writer) =
+        Audit::start(settings::audit(&config), observers).context("cannot open the audit log")?;
+
+    let sockets = bind(&config.listeners).await?;
+    let admin_socket = listen(config.admin.address).await?;
+    let admin_address = admin_socket.local_addr().context("cannot read the admin address")?;
+    let listeners: Vec<SocketAddr> =
+        sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
+    let own: Vec<SocketAddr> =
+        listeners.iter().copied().chain([admin_address]).chain(resolver.servers()).collect();
+    let config = Arc::new(config);
+    let source = {
+        let (config, own) = (Arc::clone(&config), own);
+        move || guards(&config, &own)
+    };
+    let now = source().context("cannot list this host's addresses")?;
+    let live = Live::new(Snapshot { generation: 1, policies: policies.with_guards(Arc::new(now)) });
+    metrics.policy_in_force(1, report.rules, Timestamp::now().as_second());
+    metrics.reloaded(Reload::Applied);
+    report.generation = 1;
+    let note = {
+        let (audit, metrics) = (audit.clone(), Arc::clone(&metrics));
+        move |report: &Report| loaded(&audit, &metrics, report)
+    };
+    note(&report);
+    let reloader = Reloader::start(store, live.clone(), report.clone(), Box::new(source), Box::new(note))
+        .context("cannot start the policy thread")?;
+
+    let (drain, watcher) = Drain::new();
+    let tasks = {
+        let metrics = Arc::clone(&metrics);
+        drain.tasks(move |panicked| {
+            metrics.panicked();
+            tracing::error!(
+                task = panicked.task,
+                message = panicked.message.escape_debug().to_string(),
+                "a task panicked"
+            );
+        })
+    };
+    let gateway = Arc::new(Gateway {
+        live: live.clone(),
+        registry,
+        audit: audit.clone(),
+        metrics: Arc::clone(&metrics),
+        resolver,
+        dial: settings::dial(&config),
+        limits: settings::limits(&config),
+        tasks: tasks.clone(),
+    });
+    let state = Arc::new(State {
+        inspect: Arc::new(Inspector { live, reloader: reloader.clone(), gateway: Arc::clone(&gateway) }),
+        audit: audit.clone(),
+        metrics,
+        top,
+        tokens: settings::tokens(&config)?,
+        hosts: Vec::new(),
+        limits: admin::Limits::default(),
+    });
+    serve_admin(&config, admin_socket, &state, &tasks, &watcher)?;
+    let slots = Arc::new(Semaphore::new(config.limits.connections));
+    for (socket, listener) in sockets {
+        tasks.spawn("accept", accept(Arc::clone(&gateway), socket, Arc::new(listener), Arc::clone(&slots)));
+    }
+    let drain_timeout = config.limits.drain_timeout;
+    Ok(Running { listeners, admin: admin_address, report, reloader, audit, writer, drain, drain_timeout })
+}
+
+/// Serves the admin API on its TCP address and, if configured, on its unix socket.
+fn serve_admin(
+    config: &Config,
+    socket: TcpListener,
+    state: &Arc<State>,
+    tasks: &Tasks,
+    watcher: &Watcher,
+) -> anyhow::Result<()> {
+    let mut listeners = vec![admin::Listener::Tcp(socket)];
+    if let Some(path) = &config.admin.socket {
+        listeners.push(admin::Listener::Unix(UnixSocket::bind(path)?));
+    }
+    for listener in listeners {
+        let (state, watcher, spawner) = (Arc::clone(state), watcher.clone(), tasks.clone());
+        tasks.spawn("admin", async move {
+            let spawn = |task| spawner.spawn("admin connection", task);
+            admin::serve(listener, state, spawn, watcher.draining()).await;
+        });
+    }
+    Ok(())
+}
+
+/// Opens every listener of the configuration.
+async fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener, Listener)>> {
+    let mut sockets = Vec::new();
+    for settings in listeners {
+        let socket = listen(settings.address).await?;
+        let address = socket.local_addr().context("cannot read a listener's address")?;
+        let listener = Listener { name: address.to_string().into(), sandbox: settings.sandbox.clone() };
+        sockets.push((socket, listener));
+    }
+    Ok(sockets)
+}
+
+/// Opens one listening socket.
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Tells of a load of the policy: log, metrics, and a `policy` record.
+fn loaded(audit: &Audit, metrics: &Metrics, report: &Report) {
+    for problem in &report.problems {
+        if problem.is_error() {
+            tracing::error!("{problem}");
+        } else {
+            tracing::warn!("{problem}");
+        }
+    }
+    let rejected = report.is_rejected();
+    if report.generation > 1 {
+        metrics.reloaded(if rejected { Reload::Rejected } else { Reload::Applied });
+        if report.swapped && !rejected {
+            metrics.policy_in_force(report.generation, report.rules, Timestamp::now().as_second());
+        }
+    }
+    let mut record = audit.record(Kind::Policy);
+    record.event().generation = Some(report.generation);
+    if let Some(problem) = report.problems.iter().find(|problem| problem.is_error()) {
+        record.event().error = Some(Text::new(&problem.to_string()));
+    }
+    record.finish(if rejected { Outcome::Refused } else { Outcome::Ok });
+    tracing::info!(generation = report.generation, rules = report.rules, rejected, "policy loaded");
+}

@@ -1,0 +1,95 @@
+//! What the admin server tells of the running gateway.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::admin::{Check, ExplainQuery, Inspect};
+use crate::explain::{Question, answer};
+use crate::live::Live;
+use crate::live::reload::Reloader;
+use crate::policy::Compiled;
+use crate::proxy::Gateway;
+
+/// The running gateway, as the admin server sees it.
+pub(super) struct Inspector {
+    pub(super) live: Live,
+    pub(super) reloader: Reloader,
+    pub(super) gateway: Arc<Gateway>,
+}
+
+impl Inspect for Inspector {
+    fn readiness(&self) -> Vec<Check> {
+        let last = self.reloader.last();
+        let errors: Vec<String> =
+            last.problems.iter().filter(|problem| problem.is_error()).map(ToString::to_string).collect();
+        let detail = if errors.is_empty() {
+            format!("generation {} with {} rules", last.generation, last.rules)
+        } else {
+            format!("the last load was rejected, generation {} stays: {}", last.generation, errors.join("; "))
+        };
+        // A rejected reload leaves the last good policy in force: the gateway goes on, and says so.
+        let listening = !self.gateway.tasks.watcher().is_draining();
+        let state = if listening { "taking connections" } else { "draining" };
+        vec![
+            Check { name: "policy", ok: errors.is_empty(), detail },
+            Check { name: "listeners", ok: listening, detail: state.to_owned() },
+        ]
+    }
+
+    fn policy(&self) -> Value {
+        let snapshot = self.live.current();
+        let documents: Vec<Value> =
+            snapshot.policies.documents().iter().map(|document| describe(document)).collect();
+        json!({"generation": snapshot.generation, "documents": documents})
+    }
+
+    fn explain(&self, query: &ExplainQuery) -> Value {
+        let question = match Question::parse(&query.target, query.method.as_deref(), query.address) {
+            Ok(question) => question,
+            Err(error) => return json!({"error": {"code": "bad_request", "message": error.to_string()}}),
+        };
+        let snapshot = self.live.current();
+        let id = query.sandbox.as_deref().unwrap_or("default");
+        let known = self.gateway.registry.get(id);
+        let group = known.map_or_else(|| snapshot.policies.group_of(id), |sandbox| sandbox.group.clone());
+        let own = known.is_some_and(|sandbox| sandbox.require_policy);
+        json!(answer(&snapshot.policies.policy_for(id, group.as_deref(), own), &question))
+    }
+}
+
+/// A document in force: what it is, where it stands, and its rules as written.
+fn describe(document: &Compiled) -> Value {
+    let source = document.source();
+    let spec = &source.spec;
+    let hosts = spec
+        .host_rules
+        .iter()
+        .map(|rule| json!({"pattern": rule.pattern.to_string(), "action": rule.action}));
+    let cidrs = spec.cidr_rules.iter().map(|rule| {
+        json!({"cidr": rule.net, "action": rule.action, "ports": rule.ports.as_ref().map(ToString::to_string)})
+    });
+    let rules = spec.rules.iter().map(|rule| {
+        json!({"name": rule.name, "host": rule.host.to_string(), "path": rule.path.as_ref().map(ToString::to_string),
+               "methods": rule.methods, "action": format!("{:?}", rule.action)})
+    });
+    let categories = spec.categories.iter().map(|entry| match &entry.part {
+        Some(part) => format!("{}/{part}", entry.category),
+        None => entry.category.to_string(),
+    });
+    json!({
+        "name": source.name,
+        "scope": source.scope.kind(),
+        "appliesTo": source.scope.to_string(),
+        "place": source.place.to_string(),
+        "mode": spec.mode,
+        "defaultAction": spec.default_action,
+        "trafficInspection": spec.inspection,
+        "enforcement": spec.enforcement,
+        "ports": spec.ports.as_ref().map(ToString::to_string),
+        "categories": categories.collect::<Vec<_>>(),
+        "hostRules": hosts.collect::<Vec<_>>(),
+        "cidrRules": cidrs.collect::<Vec<_>>(),
+        "rules": rules.collect::<Vec<_>>(),
+    })
+}

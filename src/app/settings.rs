@@ -1,0 +1,135 @@
+//! From the configuration as written to what each room takes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use ipnet::IpNet;
+use secrecy::SecretString;
+
+use crate::addr::special::Ipv6Prefix;
+use crate::admin::{self, AccessToken};
+use crate::audit::{self, FileSettings};
+use crate::config::{Config, Ech, OnFull, Role, SandboxSettings, SinkSettings, TokenSource};
+use crate::identity::{self, Registry, Sandbox};
+use crate::policy::{Guards, Roster};
+use crate::proxy::Limits;
+use crate::secrets::Source;
+use crate::upstream::local::OwnAddresses;
+use crate::upstream::{DialSettings, DnsSettings};
+
+/// The guards of this host at this moment; `sockets` are the gateway's own.
+///
+/// # Errors
+/// This host does not say which addresses it has.
+pub fn guards(config: &Config, sockets: &[SocketAddr]) -> io::Result<Guards> {
+    let mut own: Vec<IpNet> = OwnAddresses::collect()?.iter().map(IpNet::from).collect();
+    own.extend(&config.guards.own);
+    let nat64 = config.guards.nat64.iter().filter_map(|net| net.to_string().parse::<Ipv6Prefix>().ok());
+    Ok(Guards {
+        exempt: config.guards.exempt.clone(),
+        nat64: nat64.collect(),
+        own,
+        sockets: sockets.to_vec(),
+    })
+}
+
+/// The sandboxes by id, when the configuration lists any.
+#[must_use]
+pub fn roster(config: &Config) -> Option<Roster> {
+    let all = config.sandboxes.iter().map(|sandbox| (Arc::clone(&sandbox.id), sandbox.group.clone()));
+    Some(all.collect()).filter(|roster: &Roster| !roster.is_empty())
+}
+
+/// Who is who.
+pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
+    let sandbox = |settings: &SandboxSettings| {
+        let token = settings.token.as_ref().map(|source| secret(config, source));
+        let token = token.transpose().with_context(|| format!("sandbox `{}` has no token", settings.id))?;
+        let sandbox = Sandbox {
+            id: Arc::clone(&settings.id),
+            group: settings.group.clone(),
+            require_policy: settings.require_policy,
+        };
+        Ok(identity::SandboxSettings { sandbox, sources: settings.sources.clone(), token })
+    };
+    let sandboxes = config.sandboxes.iter().map(sandbox).collect::<anyhow::Result<_>>()?;
+    let listeners = config.listeners.iter().filter_map(|listener| listener.sandbox.clone()).collect();
+    Registry::new(identity::Settings { sandboxes, listeners }).map_err(|errors| {
+        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        anyhow!("the sandboxes cannot be told apart: {}", lines.join("; "))
+    })
+}
+
+/// Who may ask the admin server.
+pub(super) fn tokens(config: &Config) -> anyhow::Result<Vec<AccessToken>> {
+    let token = |token: &crate::config::AdminToken| {
+        let secret = secret(config, &token.token).with_context(|| format!("admin token `{}`", token.name))?;
+        let role = match token.role {
+            Role::Owner => admin::Role::Owner,
+            Role::Reader => admin::Role::Reader,
+        };
+        Ok(AccessToken { name: Arc::clone(&token.name), role, secret })
+    };
+    config.admin.tokens.iter().map(token).collect()
+}
+
+/// Reads a secret value, from where `secrets.allow` lets it come from.
+fn secret(config: &Config, source: &TokenSource) -> anyhow::Result<SecretString> {
+    let source = match source {
+        TokenSource::Env(name) => Source::Env(name.to_string()),
+        TokenSource::File(path) => Source::File(Path::new(&**path).to_owned()),
+    };
+    if let Some(allowed) = &config.secrets.allow {
+        let fits = match &source {
+            Source::Env(name) => allowed.env.iter().any(|known| **known == **name),
+            Source::File(path) => allowed.directories.iter().any(|directory| path.starts_with(directory)),
+        };
+        if !fits {
+            return Err(anyhow!("{source:?} is not among `secrets.allow`"));
+        }
+    }
+    Ok(source.read()?)
+}
+
+/// How names are resolved.
+pub(super) fn dns(config: &Config) -> DnsSettings {
+    DnsSettings { servers: config.dns.servers.clone(), max_ttl: config.dns.max_ttl, ..DnsSettings::default() }
+}
+
+/// How connections are opened.
+pub(super) fn dial(config: &Config) -> DialSettings {
+    DialSettings { connect_timeout: config.limits.connect_timeout, ..DialSettings::default() }
+}
+
+/// What bounds every connection.
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits {
+        header_bytes: config.limits.header_bytes,
+        header_timeout: config.limits.header_timeout,
+        idle_timeout: config.limits.idle_timeout,
+        deny_ech: config.ech == Ech::Deny,
+    }
+}
+
+/// Where records go.
+pub(super) fn audit(config: &Config) -> audit::Settings {
+    let sink = |sink: &SinkSettings| match sink {
+        SinkSettings::Stdout => audit::SinkSettings::Stdout,
+        SinkSettings::File { path, max_bytes, keep } => {
+            audit::SinkSettings::File(FileSettings { path: path.clone(), max_bytes: *max_bytes, keep: *keep })
+        }
+    };
+    audit::Settings {
+        sinks: config.audit.sinks.iter().map(sink).collect(),
+        on_full: match config.audit.on_full {
+            OnFull::Block => audit::OnFull::Block,
+            OnFull::Drop => audit::OnFull::Drop,
+            OnFull::Deny => audit::OnFull::Deny,
+        },
+        open: config.audit.open,
+        ..audit::Settings::default()
+    }
+}

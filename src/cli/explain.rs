@@ -1,0 +1,103 @@
+//! `explain`: the decision, without a packet.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::policy::{config, load, rendered};
+use crate::explain::{Answer, Question, answer};
+
+/// Say what would be decided about a target, and why, without sending a packet
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The policy file or directory
+    #[arg(long, env = "SLUICEGATE_POLICY")]
+    policy: PathBuf,
+    /// The process configuration: its sandboxes and guards are taken into account
+    #[arg(long, env = "SLUICEGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Who asks
+    #[arg(long, default_value = "default")]
+    sandbox: String,
+    /// The HTTP method; with it, a URL is judged as a request
+    #[arg(long)]
+    method: Option<String>,
+    /// An address that the name resolves to, to be judged too
+    #[arg(long)]
+    address: Option<IpAddr>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// `host[:port]` or a URL
+    target: String,
+}
+
+impl Explain {
+    /// Asks and prints.
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        let question = match Question::parse(&self.target, self.method.as_deref(), self.address) {
+            Ok(question) => question,
+            Err(error) => {
+                super::complain(&format!("error: {error}\n"));
+                return Ok(super::USAGE);
+            }
+        };
+        let config = match config(self.config.as_deref())? {
+            Ok(config) => config,
+            Err(problems) => {
+                super::complain(&problems);
+                return Ok(super::FAILED);
+            }
+        };
+        let loaded = load(&self.policy, &config)?;
+        if loaded.has_errors() {
+            super::complain(&rendered(&loaded.problems, &loaded.texts));
+            return Ok(super::FAILED);
+        }
+        let known = config.sandboxes.iter().find(|sandbox| *sandbox.id == *self.sandbox);
+        let group =
+            known.map_or_else(|| loaded.policies.group_of(&self.sandbox), |sandbox| sandbox.group.clone());
+        let own = known.is_some_and(|sandbox| sandbox.require_policy);
+        let policy = loaded.policies.policy_for(&self.sandbox, group.as_deref(), own);
+        let answer = answer(&policy, &question);
+        if self.json {
+            super::print(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+        } else {
+            super::print(&text(&answer, &self.sandbox));
+        }
+        Ok(if answer.is_allow() { 0 } else { super::DENIED })
+    }
+}
+
+/// An answer for people.
+fn text(answer: &Answer, sandbox: &str) -> String {
+    let mut out = match answer.reason {
+        Some(reason) => format!("{} {reason}\n", answer.verdict),
+        None => format!("{}\n", answer.verdict),
+    };
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(out, "  {name:<8} {value}");
+    };
+    line("target", &answer.target);
+    line("sandbox", sandbox);
+    if let (Some(policy), Some(scope)) = (&answer.policy, answer.scope) {
+        line("policy", &format!("{policy} ({scope})"));
+        line("rule", answer.rule.as_deref().unwrap_or("defaultAction"));
+    }
+    if let Some(place) = &answer.place {
+        line("place", place);
+    }
+    line("route", answer.route);
+    let reported = answer.would_deny.as_ref().map(|reported| reported.message.clone());
+    for (name, value) in [("message", &answer.message), ("hint", &answer.hint), ("reported", &reported)] {
+        if let Some(value) = value {
+            line(name, value);
+        }
+    }
+    for open in &answer.open {
+        line("open", open);
+    }
+    out
+}

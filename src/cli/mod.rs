@@ -1,0 +1,111 @@
+//! The command line: one file a subcommand.
+//!
+//! | exit | means |
+//! |---|---|
+//! | 0 | it worked; `explain`: allowed |
+//! | 1 | it did not: problems in a file, a start that failed, an expectation that was not met |
+//! | 2 | the command line, or the target of a question, is not understood |
+//! | 3 | `explain`: denied |
+
+mod check;
+mod completions;
+mod explain;
+mod policy;
+mod run;
+mod schema;
+mod test;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Something did not work.
+const FAILED: u8 = 1;
+/// What was asked is not understood.
+const USAGE: u8 = 2;
+/// The answer is no.
+const DENIED: u8 = 3;
+/// What is logged unless `SLUICEGATE_LOG` says otherwise. The resolver logs names that clients chose.
+const LOG: &str = "info,hickory_resolver=off,hickory_net=off,hickory_proto=off";
+
+/// The gate on everything that flows out of a sandbox.
+#[derive(Debug, Parser)]
+#[command(version, about, propagate_version = true)]
+struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM; SIGHUP reloads the policy and reopens the audit log
+    Run(run::Run),
+    /// Load policies as `run` would and show every problem
+    Check(check::Check),
+    /// Say what would be decided about a target, and why, without sending a packet
+    Explain(explain::Explain),
+    /// Run corpus files: policies with questions and the expected answers
+    Test(test::Test),
+    /// Print a JSON Schema, for editors and other programs
+    Schema(schema::Schema),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+    /// Ask the admin server of a running gateway whether it lives; exit 0 if so
+    #[command(name = "health")]
+    Health(run::Health),
+}
+
+/// Parses the command line and does what it says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help goes to standard output, errors to standard error; a closed one is nobody's problem.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let done = match arguments.command {
+        Command::Run(run) => run.run(),
+        Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
+        Command::Test(test) => test.run(),
+        Command::Schema(schema) => schema.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Health(health) => health.run(),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&mut io::stderr().lock(), &format!("error: {error:#}\n"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Writes text; a reader that is gone is nobody's problem.
+fn say(out: &mut impl Write, text: &str) {
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes text to standard output.
+fn print(text: &str) {
+    say(&mut io::stdout().lock(), text);
+}
+
+/// Writes text to standard error.
+fn complain(text: &str) {
+    say(&mut io::stderr().lock(), text);
+}
+
+/// Sends the process's own log to standard error.
+fn log() {
+    let filter = EnvFilter::try_from_env("SLUICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
+    let plain = !io::stderr().is_terminal() || crate::config::no_color();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(!plain).with_writer(io::stderr).init();
+}

@@ -1,0 +1,63 @@
+//! What several subcommands do with policy files: load them as `run` would, and show what is wrong.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::app;
+use crate::config::Config;
+use crate::live::store::{Loaded, Store};
+use crate::source::Problem;
+use crate::source::render::{Lines, render};
+
+/// A configuration from a file, or every default; `Err` holds its problems, rendered.
+pub(super) fn config(path: Option<&Path>) -> anyhow::Result<Result<Config, String>> {
+    let Some(path) = path else { return Ok(Ok(Config::default())) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let name: Arc<str> = path.display().to_string().into();
+    let lines = Lines::new(&text);
+    Ok(match Config::parse(&name, &text) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                super::complain(&render(warning, Some(&lines)));
+            }
+            Ok(loaded.config)
+        }
+        Err(problems) => Err(problems.iter().map(|problem| render(problem, Some(&lines))).collect()),
+    })
+}
+
+/// Loads policies as the first load of `run` does.
+pub(super) fn load(path: &Path, config: &Config) -> anyhow::Result<Loaded> {
+    let guards = app::guards(config, &[]).context("cannot list this host's addresses")?;
+    let mut store = Store::new(path.to_owned(), app::roster(config));
+    store.load(&Arc::new(guards), None).context("nothing was loaded")
+}
+
+/// Every problem with its source line.
+pub(super) fn rendered(problems: &[Problem], texts: &BTreeMap<String, String>) -> String {
+    let mut out = String::new();
+    for problem in problems {
+        let text = problem.place.as_ref().and_then(|place| texts.get(&*place.file));
+        let lines = text.map(|text| Lines::new(text));
+        let _ = writeln!(out, "{}", render(problem, lines.as_ref()).trim_end());
+    }
+    out
+}
+
+/// A problem for programs.
+pub(super) fn as_json(problem: &Problem) -> Value {
+    json!({
+        "severity": problem.severity.as_str(),
+        "file": problem.place.as_ref().map(|place| place.file.to_string()),
+        "line": problem.place.as_ref().map(|place| place.line),
+        "column": problem.place.as_ref().map(|place| place.column),
+        "path": problem.path,
+        "message": problem.message,
+        "cure": problem.cure,
+    })
+}

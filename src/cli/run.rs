@@ -1,0 +1,160 @@
+//! `run`: the gateway itself.
+
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::policy::{config, rendered};
+use crate::app::{self, Running, StartError};
+use crate::config::{Config, ListenerSettings};
+use crate::drain::Drained;
+
+/// Run the gateway until SIGTERM; SIGHUP reloads the policy and reopens the audit log
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The process configuration
+    #[arg(long, env = "SLUICEGATE_CONFIG")]
+    config: Option<PathBuf>,
+    /// The policy file or directory; overrides `policy.path` of the configuration
+    #[arg(long, env = "SLUICEGATE_POLICY")]
+    policy: Option<PathBuf>,
+    /// An address for the explicit proxy; may be given several times, overrides `listeners`
+    #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_LISTEN", value_delimiter = ',')]
+    listen: Vec<SocketAddr>,
+    /// An address for redirected TCP
+    #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_TRANSPARENT", value_delimiter = ',')]
+    transparent: Vec<SocketAddr>,
+    /// The address of the admin server; overrides `admin.address`
+    #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_ADMIN")]
+    admin: Option<SocketAddr>,
+}
+
+impl Run {
+    /// Runs the gateway.
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        super::log();
+        let config = match self.config()? {
+            Ok(config) => config,
+            Err(problems) => {
+                super::complain(&problems);
+                return Ok(super::FAILED);
+            }
+        };
+        raise_descriptor_limit(config.limits.connections);
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(serve(config))
+    }
+
+    /// The configuration: flags over the environment over the file.
+    fn config(&self) -> anyhow::Result<Result<Config, String>> {
+        if !self.transparent.is_empty() {
+            anyhow::bail!("--transparent: this version does not take redirected TCP; use --listen");
+        }
+        let mut config = match config(self.config.as_deref())? {
+            Ok(config) => config,
+            Err(problems) => return Ok(Err(problems)),
+        };
+        if let Some(policy) = &self.policy {
+            config.policy = Some(policy.clone());
+        }
+        if !self.listen.is_empty() {
+            let listener = |address: &SocketAddr| ListenerSettings { address: *address, sandbox: None };
+            config.listeners = self.listen.iter().map(listener).collect();
+        }
+        if let Some(admin) = self.admin {
+            config.admin.address = admin;
+        }
+        Ok(Ok(config))
+    }
+}
+
+/// Runs until a signal ends it.
+async fn serve(config: Config) -> anyhow::Result<u8> {
+    let mut reload = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let running = match app::start(config).await {
+        Ok(running) => running,
+        Err(StartError::Policy(loaded)) => {
+            super::complain(&rendered(&loaded.problems, &loaded.texts));
+            return Ok(super::FAILED);
+        }
+        Err(StartError::Other(error)) => return Err(error),
+    };
+    announce(&running);
+    loop {
+        tokio::select! {
+            _ = reload.recv() => running.reload(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    tracing::info!("stopping: no new connections, those that run may finish");
+    match running.stop().await {
+        Drained::Clean => tracing::info!("stopped"),
+        Drained::Forced { tasks } => tracing::warn!(tasks, "stopped: some had to be ended"),
+    }
+    Ok(0)
+}
+
+/// Says where the gateway is.
+fn announce(running: &Running) {
+    for address in &running.listeners {
+        tracing::info!(%address, "explicit proxy is listening");
+    }
+    tracing::info!(address = %running.admin, "admin server is listening");
+}
+
+/// Takes as many descriptors as this process may have; a connection needs two.
+fn raise_descriptor_limit(connections: usize) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Where it cannot be raised, the warning below says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let needed = (connections as u64).saturating_mul(2).saturating_add(64);
+    if current < needed {
+        tracing::warn!(
+            current,
+            needed,
+            "the descriptor limit is lower than limits.connections needs: raise `ulimit -n`"
+        );
+    }
+}
+
+/// Ask the admin server of a running gateway whether it lives; exit 0 if so
+#[derive(Debug, Args)]
+pub(super) struct Health {
+    /// The address of the admin server
+    #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_ADMIN", default_value = "127.0.0.1:9901")]
+    admin: SocketAddr,
+    /// Ask whether it is ready rather than whether it lives
+    #[arg(long)]
+    ready: bool,
+}
+
+impl Health {
+    /// Asks.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the admin server of this very program, named by the operator"
+    )]
+    pub(super) fn run(self) -> anyhow::Result<u8> {
+        const PATIENCE: Duration = Duration::from_secs(3);
+        let path = if self.ready { "/readyz" } else { "/livez" };
+        let mut stream = std::net::TcpStream::connect_timeout(&self.admin, PATIENCE)
+            .with_context(|| format!("no gateway answers at {}", self.admin))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.admin)?;
+        let mut answer = String::new();
+        stream.take(64 * 1024).read_to_string(&mut answer).context("the gateway did not answer")?;
+        let status = answer.lines().next().unwrap_or_default();
+        super::print(&format!("{path}: {status}\n"));
+        Ok(if status.split(' ').nth(1) == Some("200") { 0 } else { super::FAILED })
+    }
+}

@@ -1,0 +1,325 @@
+//! The process configuration as written, `product.md` §2: every module's settings, or every problem.
+//!
+//! A file is one mapping. Unknown keys, wrong types and contradictions are errors; a feature that this version does
+//! not have is parsed strictly and then refused in plain words, never ignored. Flags and the environment override the
+//! result elsewhere.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv6Net};
+
+use crate::source::{Decoder, Place, Problem, parse as read};
+
+pub(crate) mod audit;
+pub(crate) mod identity;
+pub(crate) mod listen;
+pub(crate) mod network;
+
+pub use crate::policy::document::SecretSource as TokenSource;
+
+/// The keys of the file.
+pub(crate) const CONFIG_KEYS: [&str; 12] = [
+    "policy",
+    "listeners",
+    "admin",
+    "dns",
+    "ech",
+    "networks",
+    "guards",
+    "secrets",
+    "intercept",
+    "sandboxes",
+    "audit",
+    "limits",
+];
+
+/// The whole process configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the policies are; None: a flag says so.
+    pub policy: Option<PathBuf>,
+    /// The ways in; at least one.
+    pub listeners: Vec<ListenerSettings>,
+    /// The administrative server.
+    pub admin: AdminSettings,
+    /// How names are resolved.
+    pub dns: DnsSettings,
+    /// What happens to an encrypted `ClientHello`.
+    pub ech: Ech,
+    /// What no policy can lift.
+    pub guards: GuardSettings,
+    /// Where secrets may come from.
+    pub secrets: SecretSettings,
+    /// The certificate authority of interception. Validated; this version does not use it.
+    pub intercept: Option<InterceptSettings>,
+    /// Who is who.
+    pub sandboxes: Vec<SandboxSettings>,
+    /// The audit log.
+    pub audit: AuditSettings,
+    /// Limits of the whole process.
+    pub limits: Limits,
+}
+
+/// One way in, for clients that know the proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenerSettings {
+    /// Where it listens; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The sandbox that everything which comes in here is.
+    pub sandbox: Option<Arc<str>>,
+}
+
+/// The administrative server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Where it listens on TCP.
+    pub address: SocketAddr,
+    /// Its Unix socket, mode 0600.
+    pub socket: Option<PathBuf>,
+    /// Who may do what.
+    pub tokens: Vec<AdminToken>,
+}
+
+/// A token of the administrative server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminToken {
+    /// Who this is in records.
+    pub name: Arc<str>,
+    /// What they may do.
+    pub role: Role,
+    /// Where the token comes from.
+    pub token: TokenSource,
+}
+
+/// What the holder of a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Everything.
+    Owner,
+    /// Read: policy, decisions, audit.
+    Reader,
+}
+
+/// How names are resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// The servers; none: the system's.
+    pub servers: Vec<SocketAddr>,
+    /// The longest that an answer is kept.
+    pub max_ttl: Duration,
+}
+
+/// What happens to an encrypted `ClientHello`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Ech {
+    /// It is judged by its outer name.
+    #[default]
+    Allow,
+    /// It is refused.
+    Deny,
+}
+
+/// What no policy can lift.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GuardSettings {
+    /// Prefixes free of hard and soft guards; never the gateway itself.
+    pub exempt: Vec<IpNet>,
+    /// NAT64 prefixes besides the well-known one, RFC 6052 lengths.
+    pub nat64: Vec<Ipv6Net>,
+    /// Addresses that are the gateway, besides those found on its interfaces (`guards.self`).
+    pub own: Vec<IpNet>,
+}
+
+/// Where secrets may come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretSettings {
+    /// The only sources that are allowed; None: any.
+    pub allow: Option<SecretsAllowed>,
+}
+
+/// Directories and variables that secrets may come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretsAllowed {
+    /// Directories, with everything below them.
+    pub directories: Vec<PathBuf>,
+    /// Environment variables.
+    pub env: Vec<Arc<str>>,
+}
+
+/// The certificate authority of interception.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterceptSettings {
+    /// The authority's certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Roots that origins may be signed by, besides the public ones.
+    pub upstream_roots: Vec<PathBuf>,
+}
+
+/// One sandbox and how it is recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxSettings {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its group.
+    pub group: Option<Arc<str>>,
+    /// The addresses it comes from; no two sandboxes share one.
+    pub sources: Vec<IpNet>,
+    /// Its token in `Proxy-Authorization: Basic id:token`.
+    pub token: Option<TokenSource>,
+    /// Whether it is denied while it has no policy of its own.
+    pub require_policy: bool,
+}
+
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// Where records go; at least one.
+    pub sinks: Vec<SinkSettings>,
+    /// What happens when they cannot keep up.
+    pub on_full: OnFull,
+    /// Whether a tunnel writes an `open` record when it begins.
+    pub open: bool,
+}
+
+/// One place that records go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkSettings {
+    /// Standard output.
+    Stdout,
+    /// A file that is rotated by size.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The size at which it is rotated.
+        max_bytes: u64,
+        /// The rotated files that are kept.
+        keep: u32,
+    },
+}
+
+/// What happens when the audit log is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnFull {
+    /// New connections wait.
+    #[default]
+    Block,
+    /// Records are dropped and counted.
+    Drop,
+    /// New connections are denied.
+    Deny,
+}
+
+/// Limits of the whole process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub header_bytes: usize,
+    /// How long a client may take for a request's head.
+    pub header_timeout: Duration,
+    /// How long a connection to an origin may take.
+    pub connect_timeout: Duration,
+    /// How long a connection may be silent.
+    pub idle_timeout: Duration,
+    /// How long connections may go on after a stop.
+    pub drain_timeout: Duration,
+}
+
+/// A configuration and its warnings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What should be looked at.
+    pub warnings: Vec<Problem>,
+}
+
+impl Default for Config {
+    /// What a gateway without a file does: loopback only, everything on standard output.
+    fn default() -> Self {
+        Self {
+            policy: None,
+            listeners: vec![ListenerSettings { address: loopback(3128), sandbox: None }],
+            admin: AdminSettings { address: loopback(9901), socket: None, tokens: Vec::new() },
+            dns: DnsSettings { servers: Vec::new(), max_ttl: Duration::from_mins(1) },
+            ech: Ech::default(),
+            guards: GuardSettings::default(),
+            secrets: SecretSettings::default(),
+            intercept: None,
+            sandboxes: Vec::new(),
+            audit: AuditSettings {
+                sinks: vec![SinkSettings::Stdout],
+                on_full: OnFull::default(),
+                open: true,
+            },
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            header_bytes: 65_536,
+            header_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_hours(1),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Whether the user asks for output without colours (`NO_COLOR`, set to anything but nothing).
+#[expect(clippy::disallowed_methods, reason = "the environment is read here")]
+#[must_use]
+pub fn no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// A port of 127.0.0.1.
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+impl Config {
+    /// Reads a configuration file.
+    ///
+    /// # Errors
+    /// Every problem of the file, warnings too, when one of them is an error.
+    pub fn parse(file: &Arc<str>, text: &str) -> Result<Loaded, Vec<Problem>> {
+        let documents = read(file, text)?;
+        let decoder = Decoder::new(file);
+        let config = match documents.as_slice() {
+            [node] => network::config(&decoder.root(node)),
+            [] => {
+                decoder.report(whole(file, "the file is empty", "write {} to take every default"));
+                None
+            }
+            [_, ..] => {
+                decoder.report(whole(file, "more than one document", "remove all but one"));
+                None
+            }
+        };
+        let failed = decoder.errors() > 0;
+        let problems = decoder.into_problems();
+        match config {
+            Some(config) if !failed => Ok(Loaded { config, warnings: problems }),
+            Some(_) | None => Err(problems),
+        }
+    }
+}
+
+/// A problem of the whole file.
+fn whole(file: &Arc<str>, message: &str, cure: &str) -> Problem {
+    Problem::error(message).at(Place { file: Arc::clone(file), line: 1, column: 1 }).cure(cure)
+}
+
+#[cfg(test)]
+mod tests;

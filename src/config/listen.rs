@@ -1,0 +1,107 @@
+//! The ways in: `listeners` and `admin`.
+
+use super::identity::name;
+use super::network::{path, socket};
+use super::{AdminSettings, AdminToken, Config, ListenerSettings, Role, SandboxSettings};
+use crate::policy::document::secret::source;
+use crate::source::{Kind, Spot, nearest, quoted};
+
+/// The keys of a listener.
+pub(crate) const LISTENER_KEYS: [&str; 3] = ["address", "kind", "sandbox"];
+/// The keys of `admin`.
+pub(crate) const ADMIN_KEYS: [&str; 4] = ["address", "socket", "tls", "tokens"];
+/// The keys of `admin.tls`.
+pub(crate) const TLS_KEYS: [&str; 2] = ["certificate", "key"];
+/// The keys of a token.
+pub(crate) const TOKEN_KEYS: [&str; 3] = ["name", "role", "token"];
+
+/// `listeners`.
+pub(super) fn listeners(spot: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Vec<ListenerSettings> {
+    if matches!(&spot.node().kind, Kind::List(items) if items.is_empty()) {
+        spot.error_cure("lists no listener", "leave `listeners` out for 127.0.0.1:3128");
+    }
+    let mut found: Vec<ListenerSettings> = Vec::new();
+    for item in spot.items() {
+        let Some(listener) = listener(&item, sandboxes) else { continue };
+        let taken =
+            listener.address.port() != 0 && found.iter().any(|other| other.address == listener.address);
+        if taken {
+            item.error(format!("another listener has {} already", listener.address));
+        }
+        found.push(listener);
+    }
+    found
+}
+
+/// One listener.
+fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSettings> {
+    let fields = item.fields(&LISTENER_KEYS)?;
+    let transparent =
+        fields.get("kind").and_then(|spot| spot.choice(&[("Explicit", false), ("Transparent", true)]));
+    if transparent == Some(true) {
+        item.error_cure(
+            "redirected connections are a feature that this version does not have",
+            "write `kind: Explicit`",
+        );
+    }
+    let sandbox = fields.get("sandbox").and_then(|spot| {
+        let id = name(&spot)?;
+        if !sandboxes.iter().any(|known| known.id == id) {
+            let message = format!("no sandbox {} is listed", quoted(&id));
+            match nearest(&id, sandboxes.iter().map(|known| known.id.as_ref())) {
+                Some(near) => spot.error_cure(message, format!("did you mean `{near}`?")),
+                None => spot.error_cure(message, "list it under `sandboxes`"),
+            }
+        }
+        Some(id)
+    });
+    let address = fields.require("address").and_then(|spot| socket(&spot, "0.0.0.0:3128 or [::]:3128"))?;
+    if !address.ip().is_loopback() && sandboxes.is_empty() {
+        item.warn(
+            format!("{address} is open to other machines, and no `sandboxes` say who is who: everybody is sandbox `default`"),
+            "list `sandboxes`, or listen on 127.0.0.1",
+        );
+    }
+    Some(ListenerSettings { address, sandbox })
+}
+
+/// `admin`.
+pub(super) fn admin(spot: &Spot<'_>) -> AdminSettings {
+    let mut settings = Config::default().admin;
+    let Some(fields) = spot.fields(&ADMIN_KEYS) else { return settings };
+    if let Some(address) = fields.get("address").and_then(|spot| socket(&spot, "127.0.0.1:9901")) {
+        settings.address = address;
+    }
+    settings.socket = fields.get("socket").and_then(|spot| path(&spot));
+    if let Some(spot) = fields.get("tls") {
+        if let Some(fields) = spot.fields(&TLS_KEYS) {
+            let _certificate = fields.require("certificate").and_then(|spot| path(&spot));
+            let _key = fields.require("key").and_then(|spot| path(&spot));
+        }
+        spot.error_cure(
+            "TLS on the admin server is a feature that this version does not have",
+            "remove `tls`, and keep `address` on loopback or use `socket`",
+        );
+    }
+    if let Some(spot) = fields.get("tokens") {
+        for item in spot.items() {
+            let Some(token) = token(&item) else { continue };
+            if settings.tokens.iter().any(|other| other.name == token.name) {
+                item.error(format!("another token is named {}", quoted(&token.name)));
+            }
+            settings.tokens.push(token);
+        }
+    }
+    settings
+}
+
+/// One token.
+fn token(item: &Spot<'_>) -> Option<AdminToken> {
+    let fields = item.fields(&TOKEN_KEYS)?;
+    let name = fields.require("name").and_then(|spot| name(&spot));
+    let role = fields
+        .require("role")
+        .and_then(|spot| spot.choice(&[("Owner", Role::Owner), ("Reader", Role::Reader)]));
+    let token = fields.require("token").and_then(|spot| source(&spot));
+    Some(AdminToken { name: name?, role: role?, token: token? })
+}

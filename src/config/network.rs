@@ -1,0 +1,267 @@
+//! The file as a whole, and what it says about the network: DNS, uplinks, guards, secrets, interception, limits.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv6Net};
+
+use super::{
+    CONFIG_KEYS, Config, DnsSettings, Ech, GuardSettings, InterceptSettings, Limits, SecretSettings,
+    SecretsAllowed, audit, identity, listen,
+};
+use crate::policy::document::{network, secret::variable};
+use crate::source::{Fields, Kind, Spot, quoted};
+
+/// The keys of `policy`.
+pub(crate) const POLICY_KEYS: [&str; 1] = ["path"];
+/// The keys of `dns`.
+pub(crate) const DNS_KEYS: [&str; 2] = ["servers", "maxTtlSeconds"];
+/// The keys of an uplink of `networks`.
+pub(crate) const UPLINK_KEYS: [&str; 7] =
+    ["interface", "sourceAddress", "mark", "dns", "proxy", "resolve", "groups"];
+/// The keys of `guards`.
+pub(crate) const GUARD_KEYS: [&str; 3] = ["exempt", "nat64", "self"];
+/// The keys of `secrets`.
+pub(crate) const SECRETS_KEYS: [&str; 1] = ["allow"];
+/// The keys of `secrets.allow`.
+pub(crate) const ALLOW_KEYS: [&str; 2] = ["directories", "env"];
+/// The keys of `intercept`.
+pub(crate) const INTERCEPT_KEYS: [&str; 3] = ["certificate", "key", "upstreamRoots"];
+/// The keys of `limits`.
+pub(crate) const LIMIT_KEYS: [&str; 6] =
+    ["connections", "headerBytes", "headerTimeoutMs", "connectTimeoutMs", "idleTimeoutMs", "drainTimeoutMs"];
+
+/// The whole file. Where something is wrong, the default stands in, and the problem is reported.
+pub(super) fn config(spot: &Spot<'_>) -> Option<Config> {
+    let fields = spot.fields(&CONFIG_KEYS)?;
+    let base = Config::default();
+    let sandboxes = fields.get("sandboxes").map(|spot| identity::sandboxes(&spot)).unwrap_or_default();
+    let listeners = match fields.get("listeners") {
+        Some(spot) => listen::listeners(&spot, &sandboxes),
+        None => base.listeners,
+    };
+    identity::unrecognised(&fields, &sandboxes, &listeners);
+    if let Some(spot) = fields.get("networks") {
+        networks(&spot);
+    }
+    Some(Config {
+        policy: fields.get("policy").and_then(|spot| policy(&spot)),
+        admin: fields.get("admin").map_or(base.admin, |spot| listen::admin(&spot)),
+        dns: fields.get("dns").map_or(base.dns, |spot| dns(&spot)),
+        ech: fields
+            .get("ech")
+            .and_then(|spot| spot.choice(&[("Allow", Ech::Allow), ("Deny", Ech::Deny)]))
+            .unwrap_or_default(),
+        guards: fields.get("guards").map(|spot| guards(&spot)).unwrap_or_default(),
+        secrets: fields.get("secrets").map(|spot| secrets(&spot)).unwrap_or_default(),
+        intercept: fields.get("intercept").and_then(|spot| intercept(&spot)),
+        audit: fields.get("audit").map_or(base.audit, |spot| audit::audit(&spot)),
+        limits: fields.get("limits").map_or(base.limits, |spot| limits(&spot)),
+        listeners,
+        sandboxes,
+    })
+}
+
+/// `policy`.
+fn policy(spot: &Spot<'_>) -> Option<PathBuf> {
+    spot.fields(&POLICY_KEYS)?.require("path").and_then(|spot| path(&spot))
+}
+
+/// A path of the file system.
+pub(super) fn path(spot: &Spot<'_>) -> Option<PathBuf> {
+    spot.word(4096).map(PathBuf::from)
+}
+
+/// An address and a port.
+pub(super) fn socket(spot: &Spot<'_>, example: &str) -> Option<SocketAddr> {
+    let text = spot.text()?;
+    let found = text.parse().ok();
+    if found.is_none() {
+        spot.error_cure(
+            format!("{} is not an address and a port", quoted(text)),
+            format!("write it as {example}"),
+        );
+    }
+    found
+}
+
+/// A network, or one address.
+pub(super) fn prefix(spot: &Spot<'_>) -> Option<IpNet> {
+    match &spot.node().kind {
+        Kind::Text(text) => match text.parse::<IpAddr>() {
+            Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+                spot.error_cure(
+                    format!("{} is IPv4 written as IPv6", quoted(text)),
+                    "write the IPv4 address",
+                );
+                None
+            }
+            Ok(address) => Some(IpNet::from(address)),
+            Err(_) => network(spot),
+        },
+        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float(_) | Kind::List(_) | Kind::Map(_) => {
+            network(spot)
+        }
+    }
+}
+
+/// `dns`.
+fn dns(spot: &Spot<'_>) -> DnsSettings {
+    let mut settings = Config::default().dns;
+    let Some(fields) = spot.fields(&DNS_KEYS) else { return settings };
+    if let Some(spot) = fields.get("servers") {
+        settings.servers = servers(&spot);
+        if matches!(&spot.node().kind, Kind::List(items) if items.is_empty()) {
+            spot.error_cure("lists no server", "leave `servers` out for the system's");
+        }
+    }
+    if let Some(seconds) = fields.get("maxTtlSeconds").and_then(|spot| spot.integer(0, 86_400)) {
+        settings.max_ttl = Duration::from_secs(seconds);
+    }
+    settings
+}
+
+/// A list of DNS servers.
+fn servers(spot: &Spot<'_>) -> Vec<SocketAddr> {
+    spot.each(|item| {
+        let address = socket(&item, "10.0.0.53:53 or [2001:db8::53]:53")?;
+        if address.port() == 0 || address.ip().is_unspecified() {
+            item.error(format!("{address} is not a server"));
+        }
+        Some(address)
+    })
+}
+
+/// `networks`: only an empty `managed` is built.
+fn networks(spot: &Spot<'_>) {
+    if !spot.is_map() {
+        let _fields = spot.fields(&[]);
+        return;
+    }
+    for (key, uplink) in spot.entries() {
+        let Some(fields) = uplink.fields(&UPLINK_KEYS) else { continue };
+        if !self::uplink(&fields) && *key.text == *"managed" {
+            continue;
+        }
+        uplink.error_cure(
+            "uplinks of one's own are a feature that this version does not have",
+            "write only `managed: {}`, or remove `networks`",
+        );
+    }
+}
+
+/// One uplink; whether it says anything.
+fn uplink(fields: &Fields<'_>) -> bool {
+    let _interface = fields.get("interface").and_then(|spot| spot.word(15));
+    if let Some(spot) = fields.get("sourceAddress")
+        && spot.text().is_some_and(|text| text.parse::<IpAddr>().is_err())
+    {
+        spot.error_cure("not an address", "write it as 10.20.0.4");
+    }
+    let _mark = fields.get("mark").and_then(|spot| spot.integer(1, u64::from(u32::MAX)));
+    let _dns = fields.get("dns").map(|spot| servers(&spot));
+    if let Some(spot) = fields.get("proxy") {
+        let shaped = |text: &str| {
+            text.strip_prefix("http://").is_some_and(|rest| rest.trim_end_matches('/').contains(':'))
+        };
+        if spot.text().is_some_and(|text| !shaped(text)) {
+            spot.error_cure("not a parent proxy", "write it as http://10.20.0.9:3128");
+        }
+    }
+    let _resolve = fields.get("resolve").and_then(|spot| spot.choice(&[("Local", ()), ("Remote", ())]));
+    if let Some(spot) = fields.get("groups") {
+        let _groups = spot.each(|item| identity::name(&item));
+    }
+    UPLINK_KEYS.iter().any(|key| fields.has(key))
+}
+
+/// `guards`.
+fn guards(spot: &Spot<'_>) -> GuardSettings {
+    let Some(fields) = spot.fields(&GUARD_KEYS) else { return GuardSettings::default() };
+    GuardSettings {
+        exempt: fields.get("exempt").map(|spot| spot.each(|item| prefix(&item))).unwrap_or_default(),
+        nat64: fields.get("nat64").map(|spot| spot.each(|item| nat64(&item))).unwrap_or_default(),
+        own: fields.get("self").map(|spot| spot.each(|item| prefix(&item))).unwrap_or_default(),
+    }
+}
+
+/// A NAT64 prefix: RFC 6052 §2.2 has these lengths, and bits 64 to 71 zero.
+fn nat64(item: &Spot<'_>) -> Option<Ipv6Net> {
+    let net = network(item)?;
+    match net {
+        IpNet::V6(net)
+            if matches!(net.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96)
+                && net.addr().octets().get(8) == Some(&0) =>
+        {
+            Some(net)
+        }
+        IpNet::V6(_) | IpNet::V4(_) => {
+            item.error_cure(
+                format!("{net} is not a NAT64 prefix"),
+                "write an IPv6 network of length 32, 40, 48, 56, 64 or 96 whose ninth byte is zero (RFC 6052)",
+            );
+            None
+        }
+    }
+}
+
+/// `secrets`.
+fn secrets(spot: &Spot<'_>) -> SecretSettings {
+    let allow = spot.fields(&SECRETS_KEYS).and_then(|fields| fields.get("allow").map(|spot| allowed(&spot)));
+    SecretSettings { allow }
+}
+
+/// `secrets.allow`.
+fn allowed(spot: &Spot<'_>) -> SecretsAllowed {
+    let Some(fields) = spot.fields(&ALLOW_KEYS) else { return SecretsAllowed::default() };
+    let directories = fields.get("directories").map(|spot| {
+        spot.each(|item| {
+            let found = path(&item)?;
+            if !found.is_absolute() {
+                item.error_cure(
+                    format!("{} is not absolute", quoted(&found.to_string_lossy())),
+                    "write it as /run/secrets",
+                );
+            }
+            Some(found)
+        })
+    });
+    let env: Option<Vec<Arc<str>>> = fields.get("env").map(|spot| spot.each(|item| variable(&item)));
+    SecretsAllowed { directories: directories.unwrap_or_default(), env: env.unwrap_or_default() }
+}
+
+/// `intercept`.
+fn intercept(spot: &Spot<'_>) -> Option<InterceptSettings> {
+    let fields = spot.fields(&INTERCEPT_KEYS)?;
+    let certificate = fields.require("certificate").and_then(|spot| path(&spot));
+    let key = fields.require("key").and_then(|spot| path(&spot));
+    let upstream_roots =
+        fields.get("upstreamRoots").map(|spot| spot.each(|item| path(&item))).unwrap_or_default();
+    Some(InterceptSettings { certificate: certificate?, key: key?, upstream_roots })
+}
+
+/// `limits`.
+fn limits(spot: &Spot<'_>) -> Limits {
+    let mut limits = Limits::default();
+    let Some(fields) = spot.fields(&LIMIT_KEYS) else { return limits };
+    let number = |key, least, most, target: &mut usize| {
+        let found = fields.get(key).and_then(|spot| spot.integer(least, most));
+        if let Some(found) = found.and_then(|found| usize::try_from(found).ok()) {
+            *target = found;
+        }
+    };
+    number("connections", 1, 1_000_000, &mut limits.connections);
+    number("headerBytes", 1024, 1 << 20, &mut limits.header_bytes);
+    let time = |key, least, target: &mut Duration| {
+        if let Some(found) = fields.get(key).and_then(|spot| spot.integer(least, 30 * 86_400_000)) {
+            *target = Duration::from_millis(found);
+        }
+    };
+    time("headerTimeoutMs", 1, &mut limits.header_timeout);
+    time("connectTimeoutMs", 1, &mut limits.connect_timeout);
+    time("idleTimeoutMs", 1, &mut limits.idle_timeout);
+    time("drainTimeoutMs", 0, &mut limits.drain_timeout);
+    limits
+}

@@ -1,0 +1,219 @@
+//! Asks the policy a question without sending a packet: the same functions, in the same order, as a call would.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::addr::{Host, Name, Port, Target, TargetError};
+use crate::policy::{Cause, Denial, Policy, RequestFacts, RuleId};
+use crate::wire::path::{self, PathError};
+
+/// The ports that a URL leaves out.
+const PORTS: [(&str, u16); 4] = [("http://", 80), ("ws://", 80), ("https://", 443), ("wss://", 443)];
+
+/// What is asked: a target, and as much of the request as is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The target.
+    pub target: Target,
+    /// Method and canonical path, for a request that can be read; none for a tunnel.
+    pub request: Option<(String, String)>,
+    /// The address that the name resolves to, if it is to be judged too.
+    pub address: Option<IpAddr>,
+    /// The TLS inside, if it is to be judged too: its server name, or that there is none.
+    pub tls: Option<Option<Name>>,
+}
+
+/// Why a question cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum QuestionError {
+    /// The target is malformed.
+    #[error("`{0}` is not a target: {1}")]
+    Target(String, TargetError),
+    /// The path is malformed.
+    #[error("`{0}` is not a path: {1}")]
+    Path(String, PathError),
+    /// The scheme is not one that the gateway carries.
+    #[error("`{0}` has a scheme that is not http, https, ws or wss: write host[:port] or a URL")]
+    Scheme(String),
+}
+
+impl Question {
+    /// A question about `text`, which is `host[:port]` (a tunnel, on 443 unless it says otherwise) or a URL.
+    ///
+    /// `http://` is a request, so its method (GET unless given) and path are judged; `https://` is a tunnel,
+    /// unless a `method` is given: then it is judged as the request that would be read inside.
+    ///
+    /// # Errors
+    /// The text names no target, in one of the ways that a proxy refuses too.
+    pub fn parse(text: &str, method: Option<&str>, address: Option<IpAddr>) -> Result<Self, QuestionError> {
+        let scheme = PORTS.iter().find(|(scheme, _)| {
+            text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        });
+        let Some((scheme, port)) = scheme else {
+            if text.contains("://") {
+                return Err(QuestionError::Scheme(text.to_owned()));
+            }
+            let target = authority(text, 443)?;
+            let request = method.map(|method| (method.to_owned(), "/".to_owned()));
+            return Ok(Self { target, request, address, tls: None });
+        };
+        let rest = text.get(scheme.len()..).unwrap_or_default();
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (host, tail) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        let path = tail.split(['?', '#']).next().filter(|path| !path.is_empty()).unwrap_or("/");
+        let path = path::canonicalise(path).map_err(|error| QuestionError::Path(path.to_owned(), error))?;
+        let readable = *port == 80 || method.is_some();
+        let request = readable.then(|| (method.unwrap_or("GET").to_owned(), path.into_owned()));
+        Ok(Self { target: authority(host, *port)?, request, address, tls: None })
+    }
+}
+
+/// A target with a default port.
+fn authority(text: &str, port: u16) -> Result<Target, QuestionError> {
+    let wrong = |error| QuestionError::Target(text.to_owned(), error);
+    match Port::new(port) {
+        Some(port) => Target::parse_or(text, port).map_err(wrong),
+        None => Target::parse(text).map_err(wrong),
+    }
+}
+
+/// A denial that a document under `enforcement: Report` would have made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Reported {
+    /// Why.
+    pub reason: &'static str,
+    /// In words.
+    pub message: String,
+}
+
+/// The answer to a [`Question`], as people and programs read it.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// `allow` or `deny`.
+    pub verdict: &'static str,
+    /// The reason of a denial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// The target in canonical form.
+    pub target: String,
+    /// The deciding document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Arc<str>>,
+    /// The kind of its scope.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'static str>,
+    /// The deciding rule; none for `defaultAction`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// That rule's list and position.
+    #[serde(skip)]
+    pub rule_id: Option<RuleId>,
+    /// Where that rule stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The path that the call would take.
+    pub route: &'static str,
+    /// What happened, as a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// What to change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What a reporting document would have denied.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub would_deny: Option<Reported>,
+    /// The rule on whose path or methods the verdict about the name hangs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hangs_on: Option<String>,
+    /// What is not decided yet.
+    pub open: Vec<&'static str>,
+}
+
+impl Answer {
+    /// Whether the call would go on.
+    #[must_use]
+    pub fn is_allow(&self) -> bool {
+        self.verdict == "allow"
+    }
+}
+
+/// Answers `question` under `policy`.
+#[must_use]
+pub fn answer(policy: &Policy, question: &Question) -> Answer {
+    let mut hangs_on = None;
+    let answer = match ask(policy, question, &mut hangs_on) {
+        Ok((cause, would_deny)) => {
+            let mut open = Vec::new();
+            if question.address.is_none() && question.target.host().ip().is_none() {
+                open.push("address: each address the name resolves to is judged before it is dialled");
+            }
+            if question.request.is_none() {
+                open.push("inside: the SNI or Host must name the same target; plain HTTP is judged request by request");
+            }
+            let would_deny = would_deny.map(|denial| Reported {
+                reason: denial.reason().as_str(),
+                message: denial.message(&question.target.to_string()),
+            });
+            Answer { would_deny, open, ..described("allow", &question.target, Some(&cause)) }
+        }
+        Err(denial) => Answer {
+            reason: Some(denial.reason().as_str()),
+            message: Some(denial.message(&question.target.to_string())),
+            hint: denial.hint(Some(&question.target)),
+            ..described("deny", &question.target, denial.cause())
+        },
+    };
+    Answer { hangs_on, ..answer }
+}
+
+/// The questions in their order: A, then C or the tunnel, then B.
+fn ask(
+    policy: &Policy,
+    question: &Question,
+    hangs_on: &mut Option<String>,
+) -> Result<(Cause, Option<Denial>), Denial> {
+    let mut permit = policy.admit(&question.target)?;
+    if let Some(Some(name)) = &question.tls {
+        permit = policy.admit_alias(permit, &Host::Name(name.clone()))?;
+    } else if question.tls.is_some() {
+        policy.admit_nameless_tls(&permit)?;
+    }
+    *hangs_on = permit.open().and_then(Cause::rule);
+    let mut would_deny = permit.would_deny().cloned();
+    let mut cause = permit.cause().clone();
+    if let Some((method, path)) = &question.request {
+        let request = policy.admit_request(&permit, &RequestFacts { method, path })?;
+        would_deny = would_deny.or_else(|| request.would_deny().cloned());
+        cause = request.cause().clone();
+    } else {
+        policy.admit_tunnel(&permit)?;
+    }
+    if let Some(address) = question.address.or_else(|| question.target.host().ip()) {
+        let judged = policy.admit_address(&permit, address)?;
+        would_deny = would_deny.or_else(|| judged.would_deny().cloned());
+    }
+    Ok((cause, would_deny))
+}
+
+/// The part of an answer that names who decided.
+fn described(verdict: &'static str, target: &Target, cause: Option<&Cause>) -> Answer {
+    Answer {
+        verdict,
+        reason: None,
+        target: target.to_string(),
+        policy: cause.map(|cause| Arc::clone(cause.policy())),
+        scope: cause.map(|cause| cause.scope().kind()),
+        rule: cause.and_then(Cause::rule),
+        rule_id: cause.and_then(Cause::rule_id),
+        place: cause.map(|cause| cause.place().to_string()),
+        route: "managed",
+        message: None,
+        hint: None,
+        would_deny: None,
+        hangs_on: None,
+        open: Vec::new(),
+    }
+}

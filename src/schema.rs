@@ -1,0 +1,399 @@
+//! JSON Schemas of what this version accepts, for editors and for `sluicegate schema`.
+//!
+//! They describe shapes; what a schema cannot say (host bits of a network, contradictions, references) the decoders do.
+//! A field that the language has and this version has not is in the schema as one that takes no value.
+
+use serde_json::{Value, json};
+
+use crate::policy::document::{API_VERSION, LONGEST_NAME};
+
+/// The dialect of both schemas.
+const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
+
+/// A mapping with these keys and no others.
+fn object(required: &[&str], properties: Value) -> Value {
+    let mut schema = json!({"type": "object", "additionalProperties": false, "required": required});
+    if let Some(map) = schema.as_object_mut() {
+        map.insert("properties".to_owned(), properties);
+    }
+    schema
+}
+
+/// A list of at least so many of these.
+fn list(least: u32, items: Value) -> Value {
+    let mut schema = json!({"type": "array", "minItems": least});
+    if let Some(map) = schema.as_object_mut() {
+        map.insert("items".to_owned(), items);
+    }
+    schema
+}
+
+/// A field of the language that this version does not have.
+fn unbuilt() -> Value {
+    json!({"description": "Not in this version.", "not": {}})
+}
+
+/// A reference to a definition.
+fn of(name: &str) -> Value {
+    json!({"$ref": format!("#/$defs/{name}")})
+}
+
+/// One of these words.
+fn words(words: &[&str]) -> Value {
+    json!({"enum": words})
+}
+
+/// A whole number of this range.
+fn number(least: u64, most: u64) -> Value {
+    json!({"type": "integer", "minimum": least, "maximum": most})
+}
+
+/// Parts that both schemas use.
+fn shared() -> Value {
+    json!({
+        "name": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME, "pattern": "^\\S(.*\\S)?$"},
+        "path": {"type": "string", "minLength": 1, "maxLength": 4096},
+        "network": {"type": "string", "pattern": "^[0-9A-Fa-f.:]+/[0-9]{1,3}$"},
+        "prefix": {"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"},
+        "socket": {"type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"},
+        "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "maxLength": 256},
+        "source": {"oneOf": [
+            object(&["file"], json!({"file": of("path")})),
+            object(&["env"], json!({"env": of("variable")})),
+        ]},
+    })
+}
+
+/// A schema with its definitions.
+fn whole(title: &str, mut schema: Value, definitions: Value) -> Value {
+    let mut defs = shared();
+    if let (Some(all), Value::Object(more)) = (defs.as_object_mut(), definitions) {
+        all.extend(more);
+    }
+    if let Some(map) = schema.as_object_mut() {
+        map.insert("$schema".to_owned(), json!(DIALECT));
+        map.insert("title".to_owned(), json!(title));
+        map.insert("$defs".to_owned(), defs);
+    }
+    schema
+}
+
+/// The schema of one document of a policy file.
+#[must_use]
+pub fn policy() -> Value {
+    let kinds = json!({"oneOf": [of("spec"), of("egressPolicy"), of("secret"), of("categoryList")]});
+    let mut definitions = json!({
+        "pattern": {"type": "string", "minLength": 1, "description": "example.com, *.example.com, *, 192.0.2.7, [2001:db8::1], db.corp:5432"},
+        "action": words(&["Allow", "Deny"]),
+        "ports": list(1, json!({"oneOf": [number(1, 65535), {"type": "string", "pattern": "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$"}]})),
+        "spec": spec(),
+        "egressPolicy": egress_policy(),
+        "secret": secret(),
+        "categoryList": category_list(),
+    });
+    if let Some(map) = definitions.as_object_mut() {
+        map.insert(
+            "hostRule".to_owned(),
+            json!({"oneOf": [
+                of("pattern"),
+                object(&["pattern"], json!({"pattern": of("pattern"), "action": of("action")})),
+            ]}),
+        );
+        let cidr = json!({"cidr": of("network"), "action": of("action"), "ports": of("ports")});
+        map.insert("cidrRule".to_owned(), object(&["cidr", "action"], cidr));
+        map.insert("rule".to_owned(), rule());
+    }
+    whole("Sluicegate policy", kinds, definitions)
+}
+
+/// `spec`.
+fn spec() -> Value {
+    object(
+        &[],
+        json!({
+            "defaultAction": of("action"),
+            "hostRules": list(0, of("hostRule")),
+            "rules": list(0, of("rule")),
+            "trafficInspection": words(&["Partial", "None"]),
+            "mode": words(&["Unrestricted", "Limited"]),
+            "cidrRules": list(0, of("cidrRule")),
+            "ports": of("ports"),
+            "categories": list(0, json!({"type": "string", "pattern": "^[^/]+(/[^/]+)?$"})),
+            "categoriesVersion": number(1, u64::from(u32::MAX)),
+            "vnet": unbuilt(),
+            "skipEgressProxy": {"const": false},
+            "enforcement": words(&["Enforce", "Report"]),
+            "constraints": object(&[], json!({
+                "maxMode": words(&["Limited", "VNet", "Unrestricted"]),
+                "managedPath": words(&["Forbidden"]),
+                "skipEgressProxy": words(&["Permitted"]),
+                "minInspection": words(&["None", "Partial", "Legacy", "Full"]),
+            })),
+            "limits": unbuilt(),
+            "ask": unbuilt(),
+            "hooks": unbuilt(),
+        }),
+    )
+}
+
+/// A `rules` entry.
+fn rule() -> Value {
+    let action = json!({"oneOf": [of("action"), object(&["type"], json!({
+        "type": of("action"),
+        "host": unbuilt(),
+        "path": unbuilt(),
+        "scheme": unbuilt(),
+        "headers": unbuilt(),
+    }))]});
+    let facts = json!({
+        "host": of("pattern"),
+        "path": {"type": "string", "pattern": "^/"},
+        "methods": list(1, json!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"})),
+    });
+    object(
+        &["match", "action"],
+        json!({"name": of("name"), "match": object(&["host"], facts), "action": action}),
+    )
+}
+
+/// A document with this kind.
+fn envelope(kind: &str, required: &[&str], metadata: &Value, spec: &Value) -> Value {
+    let properties = json!({"apiVersion": {"const": API_VERSION}, "kind": {"const": kind}, "metadata": metadata, "spec": spec});
+    object(required, properties)
+}
+
+/// `kind: EgressPolicy`.
+fn egress_policy() -> Value {
+    let metadata = json!({
+        "name": of("name"),
+        "scope": words(&["Global", "Group", "Sandbox"]),
+        "group": of("name"),
+        "sandbox": of("name"),
+        "removed": {"type": "boolean"},
+    });
+    envelope("EgressPolicy", &["kind", "metadata"], &object(&["name"], metadata), &of("spec"))
+}
+
+/// `kind: Secret`.
+fn secret() -> Value {
+    let keys = json!({"type": "object", "minProperties": 1, "propertyNames": {"minLength": 1}, "additionalProperties": of("source")});
+    let spec = object(&["keys"], json!({"keys": keys, "hosts": list(1, of("pattern"))}));
+    let metadata = object(&["name"], json!({"name": of("name"), "group": of("name")}));
+    envelope("Secret", &["kind", "metadata", "spec"], &metadata, &spec)
+}
+
+/// `kind: CategoryList`.
+fn category_list() -> Value {
+    let part = object(
+        &["hosts"],
+        json!({
+            "hosts": list(0, json!({"type": "string", "minLength": 1})),
+            "optional": {"type": "boolean"},
+            "risk": words(&["exfil"]),
+            "scheme": list(0, words(&["http", "https"])),
+            "note": {"type": "string"},
+            "src": list(0, json!({"type": "string"})),
+        }),
+    );
+    let names = json!({"pattern": "^[a-z0-9-]+$"});
+    let parts = json!({"type": "object", "propertyNames": names, "additionalProperties": part});
+    let categories = json!({"type": "object", "propertyNames": names, "additionalProperties": parts});
+    let spec = object(
+        &["version", "categories"],
+        json!({"version": number(1, u64::from(u32::MAX)), "categories": categories}),
+    );
+    envelope(
+        "CategoryList",
+        &["kind", "metadata", "spec"],
+        &object(&["name"], json!({"name": of("name")})),
+        &spec,
+    )
+}
+
+/// The schema of the process configuration.
+#[must_use]
+pub fn config() -> Value {
+    let token = object(
+        &["name", "role", "token"],
+        json!({
+            "name": of("name"), "role": words(&["Owner", "Reader"]), "token": of("source"),
+        }),
+    );
+    let listener = object(
+        &["address"],
+        json!({
+            "address": of("socket"), "kind": words(&["Explicit"]), "sandbox": of("name"),
+        }),
+    );
+    let sandbox = object(
+        &["id"],
+        json!({
+            "id": of("name"), "group": of("name"), "sources": list(1, of("prefix")), "token": of("source"),
+            "requirePolicy": {"type": "boolean"},
+        }),
+    );
+    let file = object(
+        &["path"],
+        json!({
+            "path": of("path"), "maxBytes": number(4096, 1 << 50), "keep": number(1, 10_000),
+        }),
+    );
+    let definitions = json!({
+        "token": token,
+        "listener": listener,
+        "sandbox": sandbox,
+        "sink": {"oneOf": [
+            object(&["stdout"], json!({"stdout": object(&[], json!({}))})),
+            object(&["file"], json!({"file": file})),
+        ]},
+    });
+    let properties = json!({
+        "policy": object(&["path"], json!({"path": of("path")})),
+        "listeners": list(1, of("listener")),
+        "admin": object(&[], json!({
+            "address": of("socket"), "socket": of("path"), "tls": unbuilt(), "tokens": list(0, of("token")),
+        })),
+        "dns": object(&[], json!({"servers": list(1, of("socket")), "maxTtlSeconds": number(0, 86_400)})),
+        "ech": words(&["Allow", "Deny"]),
+        "networks": object(&[], json!({"managed": object(&[], json!({}))})),
+        "guards": guards(),
+        "secrets": object(&[], json!({"allow": object(&[], json!({
+            "directories": list(0, json!({"type": "string", "pattern": "^/"})), "env": list(0, of("variable")),
+        }))})),
+        "intercept": object(&["certificate", "key"], json!({
+            "certificate": of("path"), "key": of("path"), "upstreamRoots": list(0, of("path")),
+        })),
+        "sandboxes": list(0, of("sandbox")),
+        "audit": object(&[], json!({
+            "sinks": list(1, of("sink")), "onFull": words(&["Block", "Drop", "Deny"]), "open": {"type": "boolean"},
+        })),
+        "limits": limits(),
+    });
+    whole("Sluicegate configuration", object(&[], properties), definitions)
+}
+
+/// `guards` of the process configuration.
+fn guards() -> Value {
+    let prefixes = || list(0, of("prefix"));
+    object(&[], json!({"exempt": prefixes(), "nat64": list(0, of("network")), "self": prefixes()}))
+}
+
+/// `limits` of the process configuration.
+fn limits() -> Value {
+    let time = |least| number(least, 30 * 86_400_000);
+    object(
+        &[],
+        json!({
+            "connections": number(1, 1_000_000), "headerBytes": number(1024, 1 << 20), "headerTimeoutMs": time(1),
+            "connectTimeoutMs": time(1), "idleTimeoutMs": time(1), "drainTimeoutMs": time(0),
+        }),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{audit, identity, listen, network};
+    use crate::policy::category;
+    use crate::policy::document::{
+        destination, metadata, rule as rules, secret as secrets, spec as specs, transform,
+    };
+
+    fn same(schema: &Value, pointer: &str, keys: &[&str]) {
+        let found =
+            schema.pointer(pointer).and_then(|value| value.get("properties")).and_then(Value::as_object);
+        let found: BTreeSet<&str> =
+            found.unwrap_or_else(|| panic!("nothing at {pointer}")).keys().map(String::as_str).collect();
+        assert_eq!(found, keys.iter().copied().collect(), "{pointer}");
+    }
+
+    #[test]
+    fn the_policy_schema_has_every_key_the_decoder_knows_and_no_other() {
+        let schema = policy();
+        for (pointer, keys) in [
+            ("/$defs/spec", &specs::SPEC_KEYS[..]),
+            ("/$defs/spec/properties/constraints", &specs::CONSTRAINT_KEYS),
+            ("/$defs/hostRule/oneOf/1", &destination::HOST_RULE_KEYS),
+            ("/$defs/cidrRule", &destination::CIDR_RULE_KEYS),
+            ("/$defs/rule", &rules::RULE_KEYS),
+            ("/$defs/rule/properties/match", &rules::MATCH_KEYS),
+            ("/$defs/rule/properties/action/oneOf/1", &transform::ACTION_KEYS),
+            ("/$defs/egressPolicy", &metadata::DOCUMENT_KEYS),
+            ("/$defs/egressPolicy/properties/metadata", &metadata::METADATA_KEYS),
+            ("/$defs/secret", &metadata::DOCUMENT_KEYS),
+            ("/$defs/secret/properties/metadata", &secrets::SECRET_METADATA_KEYS),
+            ("/$defs/secret/properties/spec", &secrets::SECRET_SPEC_KEYS),
+            ("/$defs/categoryList", &category::DOCUMENT_KEYS),
+            ("/$defs/categoryList/properties/metadata", &category::LIST_METADATA_KEYS),
+            ("/$defs/categoryList/properties/spec", &category::LIST_SPEC_KEYS),
+            (
+                "/$defs/categoryList/properties/spec/properties/categories/additionalProperties/additionalProperties",
+                &category::PART_KEYS,
+            ),
+        ] {
+            same(&schema, pointer, keys);
+        }
+        let source = |index: usize| format!("/$defs/source/oneOf/{index}");
+        let both = secrets::SOURCE_KEYS;
+        same(&schema, &source(0), both.get(..1).unwrap());
+        same(&schema, &source(1), both.get(1..).unwrap());
+    }
+
+    #[test]
+    fn the_configuration_schema_has_every_key_the_decoder_knows_and_no_other() {
+        let schema = config();
+        for (pointer, keys) in [
+            ("", &crate::config::CONFIG_KEYS[..]),
+            ("/properties/policy", &network::POLICY_KEYS),
+            ("/properties/admin", &listen::ADMIN_KEYS),
+            ("/properties/dns", &network::DNS_KEYS),
+            ("/properties/guards", &network::GUARD_KEYS),
+            ("/properties/secrets", &network::SECRETS_KEYS),
+            ("/properties/secrets/properties/allow", &network::ALLOW_KEYS),
+            ("/properties/intercept", &network::INTERCEPT_KEYS),
+            ("/properties/audit", &audit::AUDIT_KEYS),
+            ("/properties/limits", &network::LIMIT_KEYS),
+            ("/$defs/listener", &listen::LISTENER_KEYS),
+            ("/$defs/token", &listen::TOKEN_KEYS),
+            ("/$defs/sandbox", &identity::SANDBOX_KEYS),
+            ("/$defs/sink/oneOf/1/properties/file", &audit::FILE_KEYS),
+        ] {
+            same(&schema, pointer, keys);
+        }
+    }
+
+    #[test]
+    fn every_reference_of_a_schema_has_its_definition() {
+        for schema in [policy(), config()] {
+            let text = schema.to_string();
+            for name in text.split("#/$defs/").skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(schema.pointer(&format!("/$defs/{name}")).is_some(), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_decoder_accepts_what_the_schema_lists_as_words() {
+        let schema = policy();
+        for (key, word) in
+            ["mode", "trafficInspection", "enforcement", "defaultAction"].into_iter().flat_map(|key| {
+                let value = schema.pointer(&format!("/$defs/spec/properties/{key}")).unwrap();
+                let value = if value.get("$ref").is_some() {
+                    schema.pointer("/$defs/action").unwrap()
+                } else {
+                    value
+                };
+                let words = value.get("enum").and_then(Value::as_array).unwrap().clone();
+                words.into_iter().map(move |word| (key, word))
+            })
+        {
+            let file: Arc<str> = "p.yaml".into();
+            let parsed = crate::policy::document::parse(&file, &format!("{key}: {word}"));
+            assert!(parsed.problems.is_empty(), "{key}: {word}");
+        }
+    }
+}
