@@ -1,0 +1,187 @@
+//! A whole gateway in this process: on free ports, with its policy in a file and its audit log in another.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use sluicegate::app::{self, Running, StartError};
+use sluicegate::config::{Config, ListenerSettings, SinkSettings};
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::dns::Dns;
+use super::{PATIENCE, background, within};
+
+/// The prefix that test origins live in, exempt from the guards.
+pub const EXEMPT: &str = "127.0.0.8/29";
+
+/// A running gateway.
+pub struct Gateway {
+    running: Option<Running>,
+    directory: TempDir,
+    /// Its name server.
+    pub dns: Dns,
+}
+
+impl Gateway {
+    /// A gateway under one policy file, with every default but free ports.
+    pub async fn start(policy: &str) -> Self {
+        Self::with(policy, |_| {}).await
+    }
+
+    /// A gateway under one policy file and a configuration that `change` has changed.
+    pub async fn with(policy: &str, change: impl FnOnce(&mut Config)) -> Self {
+        match Self::try_with(policy, change).await {
+            Ok(gateway) => gateway,
+            Err(StartError::Policy(loaded)) => panic!("the policy has problems: {:#?}", loaded.problems),
+            Err(StartError::Other(error)) => panic!("the gateway does not start: {error:#}"),
+        }
+    }
+
+    /// A gateway, or why it does not start.
+    pub async fn try_with(policy: &str, change: impl FnOnce(&mut Config)) -> Result<Self, StartError> {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(directory.path().join("policies")).expect("a directory");
+        std::fs::write(policy_file(directory.path()), policy).expect("the policy is written");
+        let dns = Dns::start().await;
+        let mut config = Config {
+            policy: Some(directory.path().join("policies")),
+            listeners: vec![ListenerSettings { address: free_port(), sandbox: None }],
+            ..Config::default()
+        };
+        config.admin.address = free_port();
+        config.dns.servers = vec![dns.address()];
+        config.guards.exempt = vec![EXEMPT.parse().expect("a prefix")];
+        let path = directory.path().join("audit.jsonl");
+        config.audit.sinks = vec![SinkSettings::File { path, max_bytes: 1 << 30, keep: 2 }];
+        config.limits.drain_timeout = Duration::from_secs(2);
+        change(&mut config);
+        // On the background runtime, so that it outlives the runtime of a part of a test.
+        let running = background()
+            .spawn(async move { app::start(config).await })
+            .await
+            .expect("start does not panic")?;
+        Ok(Self { running: Some(running), directory, dns })
+    }
+
+    /// The running gateway.
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs")
+    }
+
+    /// Where clients connect.
+    pub fn proxy(&self) -> SocketAddr {
+        self.running().listeners[0]
+    }
+
+    /// Where the admin server is.
+    pub fn admin(&self) -> SocketAddr {
+        self.running().admin
+    }
+
+    /// The directory of policy files.
+    pub fn policies(&self) -> PathBuf {
+        self.directory.path().join("policies")
+    }
+
+    /// The audit file.
+    pub fn audit_file(&self) -> PathBuf {
+        self.directory.path().join("audit.jsonl")
+    }
+
+    /// A connection to the proxy.
+    pub async fn client(&self) -> Client {
+        Client::connect(self.proxy()).await
+    }
+
+    /// Replaces the policy file as an editor does, and waits until the gateway has loaded it.
+    pub async fn set_policy(&self, policy: &str) {
+        let before = self.loads().await;
+        let file = policy_file(self.directory.path());
+        let draft = file.with_extension("draft");
+        std::fs::write(&draft, policy).expect("the policy is written");
+        std::fs::rename(&draft, &file).expect("the policy is replaced");
+        self.wait_for("the policy to be loaded", |records| loads(records) > before).await;
+    }
+
+    /// How often the policy was loaded.
+    pub async fn loads(&self) -> usize {
+        loads(&self.records().await)
+    }
+
+    /// Every audit record so far, as parsed from the file.
+    pub async fn records(&self) -> Vec<Value> {
+        within("the audit log to be written", self.running().audit().flushed()).await;
+        read_records(&self.audit_file())
+    }
+
+    /// Waits until the records are as wanted, and answers them.
+    pub async fn wait_for(&self, what: &str, mut enough: impl FnMut(&[Value]) -> bool) -> Vec<Value> {
+        let looking = async {
+            loop {
+                let records = self.records().await;
+                if enough(&records) {
+                    return records;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, looking).await {
+            Ok(records) => records,
+            Err(_) => {
+                panic!("waited in vain for {what}; the records are {:#?}", read_records(&self.audit_file()))
+            }
+        }
+    }
+
+    /// Waits for the first record of a kind about a host.
+    pub async fn record(&self, kind: &str, host: &str) -> Value {
+        let is_it = |record: &Value| record["kind"] == kind && record["host"] == host;
+        let what = format!("a {kind} record about {host}");
+        let records = self.wait_for(&what, |records| records.iter().any(is_it)).await;
+        records.into_iter().find(is_it).expect("it was just seen")
+    }
+
+    /// Gets a path of the admin server: status and body.
+    pub async fn admin_get(&self, path: &str) -> (u16, String) {
+        let mut client = Client::connect(self.admin()).await;
+        let host = self.admin();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let response = client.ask(request).await;
+        (response.status, response.body)
+    }
+
+    /// Stops the gateway and answers its last records.
+    pub async fn stop(mut self) -> Vec<Value> {
+        let running = self.running.take().expect("it runs");
+        let stopping = background().spawn(async move { running.stop().await });
+        within("the gateway to stop", stopping).await.expect("stopping does not panic");
+        read_records(&self.audit_file())
+    }
+}
+
+/// The one policy file.
+fn policy_file(directory: &Path) -> PathBuf {
+    directory.join("policies").join("policy.yaml")
+}
+
+/// Any free port of 127.0.0.1.
+fn free_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+/// How many records tell of a load.
+fn loads(records: &[Value]) -> usize {
+    records.iter().filter(|record| record["kind"] == "policy").count()
+}
+
+/// The complete lines of an audit file.
+pub fn read_records(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("the audit file");
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect()
+}

@@ -1,0 +1,365 @@
+//! Origins on loopback, inside the prefix that tests exempt from the guards (127.0.0.8/29).
+//!
+//! ```ignore
+//! let origin = Origin::http([Reply::ok("hello"), Reply::chunked(["a", "b"]).trailer("x-sum", "2")]).await;
+//! let origin = Origin::tls("www.example.com", Behaviour::Echo).await;
+//! assert_eq!(origin.connections(), 0);
+//! origin.wait_for_bytes(0, b"GET /").await;
+//! ```
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::http::{self, Reply};
+use super::{Seen, background};
+
+/// What an origin does with a connection.
+#[derive(Debug, Clone)]
+pub enum Behaviour {
+    /// Sends back what it gets, and its FIN after the client's.
+    Echo,
+    /// Speaks first, then echoes.
+    Banner(Vec<u8>),
+    /// Answers HTTP/1.1 requests with these, in turn; the last one stays.
+    Http(Vec<Reply>),
+    /// Says this once the client has sent its FIN.
+    AfterFin(Vec<u8>),
+    /// Sends this and its FIN at once, then goes on reading.
+    FinFirst(Vec<u8>),
+    /// Resets once it has got this many bytes.
+    Reset(usize),
+    /// Reads and counts.
+    Sink,
+    /// Reads nothing until [`Origin::step`], then everything.
+    SlowReader,
+    /// Sends this many bytes as fast as they are taken, then its FIN.
+    Flood(usize),
+}
+
+/// How a connection ended, seen from the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It has not.
+    Open,
+    /// The other side sent its FIN.
+    Fin,
+    /// The other side reset it.
+    Reset,
+}
+
+/// One connection as the origin saw it.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Every byte received (inside TLS where there is TLS).
+    pub received: Vec<u8>,
+    /// How many bytes were received.
+    pub count: usize,
+    /// How it ended.
+    pub end: End,
+}
+
+/// An origin; it stops when dropped.
+pub struct Origin {
+    /// Where it listens.
+    address: SocketAddr,
+    /// Every connection, in order.
+    seen: Arc<Seen<Connection>>,
+    /// Steps a test has granted.
+    steps: Arc<Semaphore>,
+    /// Its certificate, where it speaks TLS.
+    certificate: Option<CertificateDer<'static>>,
+    /// Its loop.
+    _tasks: JoinSet<()>,
+}
+
+impl Origin {
+    /// An origin that behaves like this, on 127.0.0.8 and a free port.
+    pub async fn start(behaviour: Behaviour) -> Self {
+        Self::start_at((Ipv4Addr::new(127, 0, 0, 8), 0).into(), behaviour, None).await
+    }
+
+    /// The same on this address; port 0 is a free one.
+    pub async fn start_on(address: SocketAddr, behaviour: Behaviour) -> Self {
+        Self::start_at(address, behaviour, None).await
+    }
+
+    /// An origin that echoes.
+    pub async fn echo() -> Self {
+        Self::start(Behaviour::Echo).await
+    }
+
+    /// An HTTP/1.1 origin.
+    pub async fn http(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::start(Behaviour::Http(replies.into_iter().collect())).await
+    }
+
+    /// An origin inside TLS, with a certificate for `name` signed by itself.
+    pub async fn tls(name: &str, behaviour: Behaviour) -> Self {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        let certificate = made.cert.der().clone();
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions").with_no_client_auth();
+        let config = config.with_single_cert(vec![certificate.clone()], key).expect("a key that fits");
+        let tls = Some((TlsAcceptor::from(Arc::new(config)), certificate));
+        Self::start_at((Ipv4Addr::new(127, 0, 0, 8), 0).into(), behaviour, tls).await
+    }
+
+    /// Binds and runs.
+    async fn start_at(
+        address: SocketAddr,
+        behaviour: Behaviour,
+        tls: Option<(TlsAcceptor, CertificateDer<'static>)>,
+    ) -> Self {
+        let listener = {
+            let _on_background = background().enter();
+            TcpListener::bind(address).await.expect("a free port")
+        };
+        let address = listener.local_addr().expect("a bound socket");
+        let (acceptor, certificate) = tls.unzip();
+        let (seen, steps) = (Arc::new(Seen::new()), Arc::new(Semaphore::new(0)));
+        let mut tasks = JoinSet::new();
+        let serve = serve(listener, behaviour, acceptor, Arc::clone(&seen), Arc::clone(&steps));
+        tasks.spawn_on(serve, background());
+        Self { address, seen, steps, certificate, _tasks: tasks }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Its certificate, for clients to trust.
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.certificate.clone().expect("an origin that speaks TLS")
+    }
+
+    /// How many connections it has accepted.
+    pub fn connections(&self) -> usize {
+        self.seen.count()
+    }
+
+    /// Connection number `at` as it is.
+    pub fn connection(&self, at: usize) -> Connection {
+        self.seen.all().get(at).cloned().unwrap_or_else(|| panic!("there is no connection {at}"))
+    }
+
+    /// Everything received on connection number `at` so far, as text.
+    pub fn received(&self, at: usize) -> String {
+        String::from_utf8_lossy(&self.connection(at).received).into_owned()
+    }
+
+    /// Lets one held piece go out, or a slow reader read.
+    pub fn step(&self) {
+        self.steps.add_permits(1);
+    }
+
+    /// Waits until this many connections were accepted.
+    pub async fn wait_for_connections(&self, count: usize) {
+        let what = format!("{count} connections to the origin");
+        self.seen.wait_until(&what, |all| all.len() >= count).await;
+    }
+
+    /// Waits until connection number `at` has received `part`, and gives all of it.
+    pub async fn wait_for_bytes(&self, at: usize, part: &[u8]) -> Vec<u8> {
+        let what = format!("{:?} at the origin", String::from_utf8_lossy(part));
+        let has = |connection: &Connection| connection.received.windows(part.len().max(1)).any(|w| w == part);
+        self.seen.wait_until(&what, |all| all.get(at).is_some_and(has)).await;
+        self.connection(at).received
+    }
+
+    /// Waits until connection number `at` has received this many bytes.
+    pub async fn wait_for_count(&self, at: usize, count: usize) {
+        let what = format!("{count} bytes at the origin");
+        self.seen.wait_until(&what, |all| all.get(at).is_some_and(|one| one.count >= count)).await;
+    }
+
+    /// Waits until connection number `at` is ended by the other side, and says how.
+    pub async fn wait_for_end(&self, at: usize) -> End {
+        let ended = |all: &[Connection]| all.get(at).is_some_and(|one| one.end != End::Open);
+        self.seen.wait_until("the end of a connection to the origin", ended).await;
+        self.connection(at).end
+    }
+}
+
+/// Accepts until the origin is dropped, and every connection with it.
+async fn serve(
+    listener: TcpListener,
+    behaviour: Behaviour,
+    tls: Option<TlsAcceptor>,
+    seen: Arc<Seen<Connection>>,
+    steps: Arc<Semaphore>,
+) {
+    let mut connections = JoinSet::new();
+    for at in 0.. {
+        let Ok((stream, peer)) = listener.accept().await else { return };
+        let _ = stream.set_nodelay(true);
+        seen.push(Connection { peer, received: Vec::new(), count: 0, end: End::Open });
+        let (behaviour, tls) = (behaviour.clone(), tls.clone());
+        let (seen, steps) = (Arc::clone(&seen), Arc::clone(&steps));
+        connections.spawn(async move {
+            let keep = !matches!(behaviour, Behaviour::Sink | Behaviour::SlowReader);
+            let tap = move |io| Tapped { io, seen, at, keep };
+            let _ = match (tls, behaviour) {
+                (None, Behaviour::Reset(after)) => reset(stream, after, tap).await,
+                (None, behaviour) => behave(tap(Box::new(stream) as Io), behaviour, &steps).await,
+                (Some(tls), behaviour) => match tls.accept(stream).await {
+                    Ok(stream) => behave(tap(Box::new(stream) as Io), behaviour, &steps).await,
+                    Err(_) => Ok(()),
+                },
+            };
+        });
+    }
+}
+
+/// Reads `after` bytes, then closes with a reset.
+async fn reset(stream: TcpStream, after: usize, tap: impl FnOnce(Io) -> Tapped) -> std::io::Result<()> {
+    socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO))?;
+    let mut tapped = tap(Box::new(stream));
+    tapped.read_exact(&mut vec![0; after]).await?;
+    Ok(())
+}
+
+/// Does what the origin is to do, until the connection ends.
+async fn behave(mut io: Tapped, behaviour: Behaviour, steps: &Semaphore) -> std::io::Result<()> {
+    match behaviour {
+        Behaviour::Echo => return echo(io).await,
+        Behaviour::Banner(banner) => {
+            io.write_all(&banner).await?;
+            return echo(io).await;
+        }
+        Behaviour::Http(replies) => return http::serve(io, &replies, steps).await,
+        Behaviour::AfterFin(answer) => {
+            drain(&mut io).await?;
+            io.write_all(&answer).await?;
+        }
+        Behaviour::FinFirst(bytes) => {
+            io.write_all(&bytes).await?;
+            io.shutdown().await?;
+            return drain(&mut io).await;
+        }
+        Behaviour::Reset(after) => {
+            io.read_exact(&mut vec![0; after]).await?;
+            return Ok(());
+        }
+        Behaviour::Sink => drain(&mut io).await?,
+        Behaviour::SlowReader => {
+            steps.acquire().await.expect("open").forget();
+            drain(&mut io).await?;
+        }
+        Behaviour::Flood(total) => {
+            let piece = vec![b'x'; 16 * 1024];
+            let mut left = total;
+            while left > 0 {
+                let now = left.min(piece.len());
+                io.write_all(&piece[..now]).await?;
+                left -= now;
+            }
+        }
+    }
+    io.shutdown().await
+}
+
+/// Reads to the end.
+pub(super) async fn drain(io: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    while io.read(&mut buffer).await? > 0 {}
+    Ok(())
+}
+
+/// Sends back what comes, then the FIN.
+pub(super) async fn echo(mut io: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        match io.read(&mut buffer).await? {
+            0 => return io.shutdown().await,
+            length => io.write_all(&buffer[..length]).await?,
+        }
+    }
+}
+
+/// Any connection, plain or inside TLS.
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+/// A boxed connection.
+type Io = Box<dyn Duplex>;
+
+/// A connection whose received bytes are recorded.
+struct Tapped {
+    /// The connection.
+    io: Io,
+    /// Where it is recorded.
+    seen: Arc<Seen<Connection>>,
+    /// Its number.
+    at: usize,
+    /// Whether the bytes are kept, or only counted.
+    keep: bool,
+}
+
+impl AsyncRead for Tapped {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
+        let fresh = &buffer.filled()[before..];
+        let (at, keep) = (self.at, self.keep);
+        self.seen.modify(|all| {
+            let connection = &mut all[at];
+            match &read {
+                Err(_) => connection.end = End::Reset,
+                Ok(()) if fresh.is_empty() => connection.end = End::Fin,
+                Ok(()) => {
+                    connection.count += fresh.len();
+                    if keep {
+                        connection.received.extend_from_slice(fresh);
+                    }
+                }
+            }
+        });
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Tapped {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        if written.is_err() {
+            let at = self.at;
+            self.seen.modify(|all| all[at].end = End::Reset);
+        }
+        Poll::Ready(written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

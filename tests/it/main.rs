@@ -1,0 +1,21 @@
+//! The integration tests: one binary, a file per topic, everything on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::disallowed_methods,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "a failed assumption of a test is a failed test, and tests open their own sockets"
+)]
+#![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
+
+mod first;
+mod kit;
+mod kit_itself;
+mod layers;
+mod resolver;
+mod supply;
