@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use tokio::sync::watch::Receiver;
 
 use super::body::Body;
 use super::refusal::Refusal;
@@ -11,6 +12,7 @@ use super::session::{Call, Exchange, Session, Standing};
 use super::tunnel::Tunnel;
 use crate::addr::Target;
 use crate::audit::Scheme;
+use crate::live::Snapshot;
 use crate::wire::head::Head;
 use crate::wire::headers::agrees;
 
@@ -24,14 +26,17 @@ pub(super) async fn connect(
     head: &Head,
     target: &Target,
     call: Call,
+    changes: Receiver<Arc<Snapshot>>,
     slot: &mut Option<Exchange>,
 ) -> Result<Response<Body>, Refusal> {
     let Some(exchange) = slot.as_mut() else { return Err(Refusal::malformed("the request has no record")) };
     exchange.note(|event| event.scheme = Some(Scheme::Tcp));
     agree(head, target)?;
-    let changes = session.gateway.live.subscribe();
-    let permit = call.policy.admit(target)?;
-    call.policy.admit_tunnel(&permit)?;
+    let permit = exchange.decide(|| {
+        let permit = call.policy.admit(target)?;
+        call.policy.admit_tunnel(&permit)?;
+        Ok(permit)
+    })?;
     exchange.allowed(permit.cause(), permit.would_deny());
     let standing = Standing {
         sandbox: call.sandbox,

@@ -98,6 +98,7 @@ async fn run(
     mut changes: watch::Receiver<Arc<Snapshot>>,
 ) -> Outcome {
     let session = Arc::clone(&connection.session);
+    let _active = session.gateway.metrics.active(Ingress::Http);
     let limits = &session.gateway.limits;
     let service = service_fn(|request| {
         let connection = Arc::clone(&connection);
@@ -192,12 +193,16 @@ impl Connection {
             let credentials = credentials.map(|value| value.to_str().unwrap_or_default());
             self.session.identify(credentials)?
         };
+        // RACE: subscribed before the policy is taken, so that no change in between is missed.
+        let changes = self.session.gateway.live.subscribe();
         let call = record.call(sandbox);
         match resource {
-            None => connect(&self.session, request, &head, target, call, exchange).await,
+            None => connect(&self.session, request, &head, target, call, changes, exchange).await,
             Some(resource) => {
-                let (session, slot) = (&self.session, &self.slot);
-                Forward { session, head: &head, target, resource, call, slot }.run(request, exchange).await
+                let (session, slot, in_tunnel) = (&self.session, &self.slot, self.tunnel.is_some());
+                let forward =
+                    Forward { session, head: &head, target, in_tunnel, resource, call, changes, slot };
+                forward.run(request, exchange).await
             }
         }
     }

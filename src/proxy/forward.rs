@@ -10,21 +10,20 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::sync::Mutex;
+use tokio::sync::watch::Receiver;
 
 use super::body::{Body, ClientBody};
 use super::origin::Origin;
 use super::refusal::Refusal;
 use super::session::{Call, Exchange, Session, Standing};
 use super::upgrade::Upgraded;
-use crate::addr::Target;
+use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
+use crate::live::Snapshot;
 use crate::policy::{Denial, Policy, Reason, RequestFacts, TargetPermit};
-use crate::wire::head::{Head, Upgrade, Version};
+use crate::wire::head::{Framing, Head, Upgrade, Version};
 use crate::wire::headers::{self, KeepUpgrade};
 use crate::wire::request_target::Resource;
-
-/// The port of `http://` without one.
-const HTTP: u16 = 80;
 
 /// The origin connection that one client connection keeps between requests.
 pub(super) type Slot = Mutex<Option<Origin>>;
@@ -34,8 +33,12 @@ pub(super) struct Forward<'a> {
     pub(super) session: &'a Arc<Session>,
     pub(super) head: &'a Head,
     pub(super) target: &'a Target,
+    /// The target is that of a CONNECT around this request, not one of its own.
+    pub(super) in_tunnel: bool,
     pub(super) resource: &'a Resource,
     pub(super) call: Call,
+    /// Subscribed before `call` was made.
+    pub(super) changes: Receiver<Arc<Snapshot>>,
     pub(super) slot: &'a Slot,
 }
 
@@ -56,7 +59,7 @@ impl Forward<'_> {
             event.scheme = Some(Scheme::Http);
             event.path = Some(Text::new(self.resource.path()));
         });
-        let (permit, by_request) = self.judge(exchange)?;
+        let Judged { permit, authority, by_request } = self.judge(exchange)?;
         let websocket = self.upgrade()?;
         let uri = origin_form(self.resource)?;
         let client = websocket.then(|| hyper::upgrade::on(&mut request));
@@ -65,7 +68,7 @@ impl Forward<'_> {
         let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), Arc::clone(&up)));
         *outward.method_mut() = parts.method;
         *outward.uri_mut() = uri;
-        *outward.headers_mut() = self.headers(parts.headers, by_request)?;
+        *outward.headers_mut() = self.headers(parts.headers, &authority, by_request)?;
 
         let started = Instant::now();
         let response = self.send(&permit, outward, exchange).await?;
@@ -86,6 +89,7 @@ impl Forward<'_> {
             }
             (_, client) => {
                 let (mut parts, body) = response.into_parts();
+                parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
                 if client.is_some() {
                     // Bytes after a declined upgrade belong to no message that is known yet.
@@ -98,22 +102,21 @@ impl Forward<'_> {
     }
 
     /// Asks A for the target and its `Host`, then C for the request.
-    fn judge(&self, exchange: &mut Exchange) -> Result<(TargetPermit, bool), Refusal> {
-        let policy = &self.call.policy;
-        let mut permit = policy.admit(self.target)?;
-        let host = self.head.host().ok_or_else(|| Refusal::malformed("the request has no Host"));
-        let alias = match host {
-            Ok(host) => Some(self.alias(host)?),
-            Err(_) if self.head.version() == Version::Http10 => None,
-            Err(refusal) => return Err(refusal),
-        };
-        if let Some(alias) = &alias {
-            permit = policy.admit_alias(permit, alias)?;
-        }
+    fn judge(&self, exchange: &mut Exchange) -> Result<Judged, Refusal> {
+        let alias = self.alias()?;
         let (method, path) = (self.head.method().as_str(), self.resource.path());
-        let facts = RequestFacts { method, path };
-        let request = policy.admit_request(&permit, &facts)?;
+        let policy = &self.call.policy;
+        let (permit, request) = exchange.decide(|| {
+            let mut permit = policy.admit(self.target)?;
+            if let Some(alias) = &alias {
+                permit = policy.admit_alias(permit, alias)?;
+            }
+            let request = policy.admit_request(&permit, &RequestFacts { method, path })?;
+            Ok((permit, request))
+        })?;
         exchange.allowed(request.cause(), request.would_deny().or(permit.would_deny()));
+        let named =
+            Target::new(alias.clone().unwrap_or_else(|| self.target.host().clone()), self.target.port());
         self.session.stand(Some(Standing {
             sandbox: self.call.sandbox.clone(),
             target: self.target.clone(),
@@ -122,24 +125,35 @@ impl Forward<'_> {
             request: Some((method.to_owned(), path.to_owned())),
             address: None,
         }));
-        Ok((permit, request.decides_by_request()))
+        let authority = if named.port() == Port::HTTP { named.host().to_string() } else { named.to_string() };
+        Ok(Judged { permit, authority, by_request: request.decides_by_request() })
     }
 
     /// The host that `Host` names; its port, if any, must be the target's.
-    fn alias(&self, host: &str) -> Result<crate::addr::Host, Refusal> {
+    ///
+    /// The target of an absolute-form request must be named exactly. Inside a tunnel to an IP literal `Host` may
+    /// give the literal a name, which is judged besides it.
+    fn alias(&self) -> Result<Option<Host>, Refusal> {
+        let Some(host) = self.head.host() else {
+            let optional = self.head.version() == Version::Http10;
+            return if optional { Ok(None) } else { Err(Refusal::malformed("the request has no Host")) };
+        };
         let named = Target::parse_or(host, self.target.port())
             .map_err(|error| Refusal::malformed(format!("the Host header is malformed: {error}")))?;
-        if named.port() != self.target.port() {
+        if named.port() != self.target.port() || !self.in_tunnel && named != *self.target {
             return Err(super::mismatch(host, self.target));
         }
-        Ok(named.host().clone())
+        Ok(Some(named.host().clone()))
     }
 
     /// Whether this asks for a WebSocket; any other upgrade is refused.
     fn upgrade(&self) -> Result<bool, Refusal> {
         match self.head.upgrade() {
             Upgrade::None => Ok(false),
-            Upgrade::WebSocket => Ok(true),
+            Upgrade::WebSocket if matches!(self.head.framing(), Framing::None | Framing::Length(0)) => {
+                Ok(true)
+            }
+            Upgrade::WebSocket => Err(Refusal::malformed("an upgrade must not have a body").closing()),
             Upgrade::H2c | Upgrade::Other => Err(Refusal::malformed(
                 "only `Upgrade: websocket` passes: HTTP/2 in the clear is not supported",
             )
@@ -148,18 +162,18 @@ impl Forward<'_> {
     }
 
     /// The headers that the origin gets.
-    fn headers(&self, mut fields: HeaderMap, by_request: bool) -> Result<HeaderMap, Refusal> {
+    fn headers(
+        &self,
+        mut fields: HeaderMap,
+        authority: &str,
+        by_request: bool,
+    ) -> Result<HeaderMap, Refusal> {
         let websocket = self.head.upgrade() == Upgrade::WebSocket;
         headers::strip_request(&mut fields, if websocket { KeepUpgrade::WebSocket } else { KeepUpgrade::No });
         if by_request {
             headers::remove_overrides(&mut fields);
         }
-        let authority = if self.target.port().get() == HTTP {
-            self.target.host().to_string()
-        } else {
-            self.target.to_string()
-        };
-        let host = HeaderValue::from_str(&authority)
+        let host = HeaderValue::from_str(authority)
             .map_err(|_| Refusal::malformed("the target cannot stand in a Host header"))?;
         fields.insert(HOST, host);
         Ok(fields)
@@ -235,10 +249,19 @@ impl Forward<'_> {
         let (parts, _) = response.into_parts();
         let mut answer = Response::from_parts(parts, Body::empty());
         headers::strip_response(answer.headers_mut(), KeepUpgrade::WebSocket);
-        let upgraded = Upgraded::new(Arc::clone(self.session), exchange);
+        let upgraded = Upgraded::new(Arc::clone(self.session), exchange, self.changes.clone());
         self.session.gateway.tasks.spawn("websocket", upgraded.run(client, origin));
         Ok(answer)
     }
+}
+
+/// A request that may be sent.
+struct Judged {
+    permit: TargetPermit,
+    /// What the origin gets as `Host`.
+    authority: String,
+    /// Some rule decides by path or method.
+    by_request: bool,
 }
 
 /// The target of the forwarded request: canonical path, query as sent.

@@ -31,7 +31,7 @@ impl Gateway {
         let addresses = self.addresses(permit, exchange).await?;
         let (mut permits, mut denials) = (Vec::new(), Vec::new());
         for address in addresses {
-            match policy.admit_address(permit, address) {
+            match exchange.decide(|| policy.admit_address(permit, address)) {
                 Ok(permit) => {
                     exchange.would_deny(permit.would_deny());
                     permits.push(permit);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -111,7 +112,7 @@ impl Session {
         let event = record.event();
         event.client = Some(self.client);
         event.listener = Some(Arc::clone(&self.listener.name));
-        let exchange = Exchange { record: Some(record), session: Arc::clone(self) };
+        let exchange = Exchange { record: Some(record), session: Arc::clone(self), deciding: Duration::ZERO };
         match admitted {
             Ok(()) => Ok(exchange),
             Err(full) => {
@@ -185,6 +186,8 @@ impl Session {
 pub(super) struct Exchange {
     record: Option<Record>,
     session: Arc<Session>,
+    /// How long the questions about it took so far.
+    deciding: Duration,
 }
 
 /// A sandbox's policy at one generation.
@@ -205,6 +208,14 @@ impl Exchange {
     /// The id of the record and of the request.
     pub(super) fn id(&self) -> String {
         self.record.as_ref().map(|record| record.id().to_owned()).unwrap_or_default()
+    }
+
+    /// Asks the policy, and notes how long the answer took.
+    pub(super) fn decide<T>(&mut self, ask: impl FnOnce() -> Result<T, Denial>) -> Result<T, Denial> {
+        let started = Instant::now();
+        let answer = ask();
+        self.deciding += started.elapsed();
+        answer
     }
 
     /// Takes the sandbox's policy from the snapshot in force, and notes both.
@@ -285,6 +296,7 @@ impl Exchange {
     /// Ends the record once; without an outcome of its own it was dropped.
     fn end(&mut self, outcome: Option<Outcome>) {
         let Some(mut record) = self.record.take() else { return };
+        self.session.gateway.metrics.decided_in(self.deciding);
         let ending = self.session.ending.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
         match ending {

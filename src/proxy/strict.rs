@@ -65,6 +65,11 @@ impl Control {
     /// Lets the connection go on with HTTP after a CONNECT or `Upgrade` that was not granted.
     pub(super) fn resume(&self) {
         let mut state = self.state();
+        // RACE: a client that pipelines may have sent the next head already. This is the answer to an earlier one
+        // then, and must not let go of what is held behind it.
+        if !state.heads.is_empty() {
+            return;
+        }
         state.resumed = true;
         if let Some(waker) = state.waker.take() {
             waker.wake();

@@ -29,7 +29,7 @@ use super::relay::{RelayError, relay, reset};
 use super::session::{Exchange, Session, Standing};
 use super::strict::StrictIo;
 use crate::addr::{Host, Target};
-use crate::audit::{Outcome, Scheme, Text};
+use crate::audit::{Ingress, Outcome, Scheme, Text};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Reason, TargetPermit};
 use crate::wire::client_hello::{self, ClientHello, Hello};
@@ -96,6 +96,7 @@ impl Tunnel {
         // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
         let mut first = BytesMut::from(parts.read_buf.as_ref());
         first.unsplit(rest);
+        let _active = session.gateway.metrics.active(Ingress::Connect);
         session.stand(Some(standing.clone()));
         let before = (session.meter.up(), session.meter.down());
         let mut peek = Peek { session: &session, exchange: &mut exchange, target: permit.target(), standing };
@@ -225,16 +226,19 @@ impl Peek<'_> {
             return Err(Denial::new(Reason::SniMissing, detail).into());
         }
         let policy = gateway.live.current().policy_for(&self.standing.sandbox);
-        let mut permit = policy.admit(self.target)?;
-        if let Some(name) = &hello.server_name {
-            let alias = Host::Name(name.clone());
-            permit = policy.admit_alias(permit, &alias)?;
+        let alias = hello.server_name.clone().map(Host::Name);
+        let permit = self.exchange.decide(|| {
+            let permit = policy.admit(self.target)?;
+            let Some(alias) = &alias else {
+                policy.admit_nameless_tls(&permit)?;
+                return Ok(permit);
+            };
+            let permit = policy.admit_alias(permit, alias)?;
             policy.admit_tunnel(&permit)?;
-            self.standing.alias = Some(alias);
-        } else {
-            policy.admit_nameless_tls(&permit)?;
-            self.standing.nameless_tls = true;
-        }
+            Ok(permit)
+        })?;
+        self.standing.nameless_tls = alias.is_none();
+        self.standing.alias = alias;
         self.exchange.would_deny(permit.would_deny());
         self.session.stand(Some(self.standing.clone()));
         Ok(())

@@ -7,27 +7,33 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch::Receiver;
 
 use super::relay::{RelayError, relay, reset};
 use super::session::{Exchange, Session};
 use super::strict::StrictIo;
 use crate::audit::Outcome;
+use crate::live::Snapshot;
 
 /// A connection that both sides agreed to use for something else than HTTP.
 pub(super) struct Upgraded {
     session: Arc<Session>,
     exchange: Exchange,
+    changes: Receiver<Arc<Snapshot>>,
 }
 
 impl Upgraded {
-    /// The rest of `exchange`.
-    pub(super) const fn new(session: Arc<Session>, exchange: Exchange) -> Self {
-        Self { session, exchange }
+    /// The rest of `exchange`; `changes` was subscribed before it was permitted.
+    pub(super) const fn new(
+        session: Arc<Session>,
+        exchange: Exchange,
+        changes: Receiver<Arc<Snapshot>>,
+    ) -> Self {
+        Self { session, exchange, changes }
     }
 
     /// Carries bytes both ways to the end.
     pub(super) async fn run(mut self, client: OnUpgrade, origin: OnUpgrade) {
-        let mut changes = self.session.gateway.live.subscribe();
         let Some((client, sent)) = client_side(client).await else {
             return self.exchange.finish(Outcome::ClientClosed);
         };
@@ -39,7 +45,7 @@ impl Upgraded {
         let limit = self.session.gateway.limits.idle_timeout;
         let outcome = tokio::select! {
             biased;
-            denial = self.session.overruled(&mut changes) => {
+            denial = self.session.overruled(&mut self.changes) => {
                 self.session.end(Outcome::PolicyChange, Some(denial));
                 Outcome::PolicyChange
             }
