@@ -18,11 +18,12 @@ use crate::admin::{self, State, UnixSocket};
 use crate::audit::top::Top;
 use crate::audit::{Audit, Kind, Observe, Outcome, Text, Writer};
 use crate::config::{Config, ListenerSettings};
-use crate::drain::{Drain, Drained, Tasks, Watcher};
+use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
 use crate::live::reload::{Reloader, Report};
 use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
 use crate::metrics::{Metrics, Reload};
+use crate::policy::PolicySet;
 use crate::proxy::{Gateway, Listener, accept};
 use crate::upstream::Resolver;
 use inspect::Inspector;
@@ -98,57 +99,17 @@ impl Running {
 /// # Errors
 /// The first thing that does not work, and every problem of the policy at once.
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    let path =
-        config.policy.clone().context("there is no policy: give --policy, or `policy.path` in --config")?;
-    let mut store = Store::new(path, roster(&config));
-    let preliminary = guards(&config, &[]).context("cannot list this host's addresses")?;
-    let (policies, mut report) = Reloader::first(&mut store, preliminary).map_err(StartError::Policy)?;
-    let registry = settings::registry(&config)?;
-    let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
-
-    let metrics = Metrics::new().context("cannot set up the metrics")?;
-    let top = Arc::new(Top::new());
-    let observers: Vec<Arc<dyn Observe>> = vec![metrics.clone(), top.clone()];
-    let (audit, writer) =
-        Audit::start(settings::audit(&config), observers).context("cannot open the audit log")?;
-
-    let sockets = bind(&config.listeners).await?;
-    let admin_socket = listen(config.admin.address).await?;
-    let admin_address = admin_socket.local_addr().context("cannot read the admin address")?;
-    let listeners: Vec<SocketAddr> =
-        sockets.iter().filter_map(|(socket, _)| socket.local_addr().ok()).collect();
-    let own: Vec<SocketAddr> =
-        listeners.iter().copied().chain([admin_address]).chain(resolver.servers()).collect();
     let config = Arc::new(config);
-    let source = {
-        let (config, own) = (Arc::clone(&config), own);
-        move || guards(&config, &own)
-    };
-    let now = source().context("cannot list this host's addresses")?;
-    let live = Live::new(Snapshot { generation: 1, policies: policies.with_guards(Arc::new(now)) });
-    metrics.policy_in_force(1, report.rules, Timestamp::now().as_second());
-    metrics.reloaded(Reload::Applied);
-    report.generation = 1;
-    let note = {
-        let (audit, metrics) = (audit.clone(), Arc::clone(&metrics));
-        move |report: &Report| loaded(&audit, &metrics, report)
-    };
-    note(&report);
-    let reloader = Reloader::start(store, live.clone(), report.clone(), Box::new(source), Box::new(note))
-        .context("cannot start the policy thread")?;
-
+    let first = first_load(&config)?;
+    let registry = settings::registry(&config)?;
+    let tokens = settings::tokens(&config)?;
+    let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
+    let Log { metrics, top, audit, writer } = Log::open(&config)?;
+    let doors = Doors::open(&config).await?;
+    let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(resolver.servers()).collect();
+    let (live, reloader, report) = keep_up(first, &config, own, &audit, &metrics)?;
     let (drain, watcher) = Drain::new();
-    let tasks = {
-        let metrics = Arc::clone(&metrics);
-        drain.tasks(move |panicked| {
-            metrics.panicked();
-            tracing::error!(
-                task = panicked.task,
-                message = panicked.message.escape_debug().to_string(),
-                "a task panicked"
-            );
-        })
-    };
+    let tasks = drain.tasks(on_panic(Arc::clone(&metrics)));
     let gateway = Arc::new(Gateway {
         live: live.clone(),
         registry,
@@ -159,44 +120,130 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         limits: settings::limits(&config),
         tasks: tasks.clone(),
     });
+    let inspector = Inspector { live, reloader: reloader.clone(), gateway: Arc::clone(&gateway) };
     let state = Arc::new(State {
-        inspect: Arc::new(Inspector { live, reloader: reloader.clone(), gateway: Arc::clone(&gateway) }),
+        inspect: Arc::new(inspector),
         audit: audit.clone(),
         metrics,
         top,
-        tokens: settings::tokens(&config)?,
+        tokens,
         hosts: Vec::new(),
         limits: admin::Limits::default(),
     });
-    serve_admin(&config, admin_socket, &state, &tasks, &watcher)?;
+    let Doors { sockets, listeners, admin_sockets, admin } = doors;
+    for socket in admin_sockets {
+        serve_admin(socket, &state, &tasks, &watcher);
+    }
     let slots = Arc::new(Semaphore::new(config.limits.connections));
     for (socket, listener) in sockets {
         tasks.spawn("accept", accept(Arc::clone(&gateway), socket, Arc::new(listener), Arc::clone(&slots)));
     }
     let drain_timeout = config.limits.drain_timeout;
-    Ok(Running { listeners, admin: admin_address, report, reloader, audit, writer, drain, drain_timeout })
+    Ok(Running { listeners, admin, report, reloader, audit, writer, drain, drain_timeout })
 }
 
-/// Serves the admin API on its TCP address and, if configured, on its unix socket.
-fn serve_admin(
-    config: &Config,
-    socket: TcpListener,
-    state: &Arc<State>,
-    tasks: &Tasks,
-    watcher: &Watcher,
-) -> anyhow::Result<()> {
-    let mut listeners = vec![admin::Listener::Tcp(socket)];
-    if let Some(path) = &config.admin.socket {
-        listeners.push(admin::Listener::Unix(UnixSocket::bind(path)?));
+/// What a first load gives.
+struct First {
+    store: Store,
+    policies: PolicySet,
+    report: Report,
+}
+
+/// Loads the policy, as a whole or not at all.
+fn first_load(config: &Config) -> Result<First, StartError> {
+    let path =
+        config.policy.clone().context("there is no policy: give --policy, or `policy.path` in --config")?;
+    let mut store = Store::new(path, roster(config));
+    let guards = guards(config, &[]).context("cannot list this host's addresses")?;
+    let (policies, report) = Reloader::first(&mut store, guards).map_err(StartError::Policy)?;
+    Ok(First { store, policies, report })
+}
+
+/// Puts the first load in force and keeps it up to date; `own` are the gateway's sockets.
+fn keep_up(
+    First { store, policies, report }: First,
+    config: &Arc<Config>,
+    own: Vec<SocketAddr>,
+    audit: &Audit,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(Live, Reloader, Report)> {
+    let guards_now = {
+        let config = Arc::clone(config);
+        move || guards(&config, &own)
+    };
+    let now = guards_now().context("cannot list this host's addresses")?;
+    let live = Live::new(Snapshot { generation: 1, policies: policies.with_guards(Arc::new(now)) });
+    let note = {
+        let (audit, metrics) = (audit.clone(), Arc::clone(metrics));
+        move |report: &Report| loaded(&audit, &metrics, report)
+    };
+    note(&report);
+    let reloader = Reloader::start(store, live.clone(), report.clone(), Box::new(guards_now), Box::new(note))
+        .context("cannot start the policy thread")?;
+    Ok((live, reloader, report))
+}
+
+/// What happened, for people and programs.
+struct Log {
+    metrics: Arc<Metrics>,
+    top: Arc<Top>,
+    audit: Audit,
+    writer: Writer,
+}
+
+impl Log {
+    /// Opens the audit log and what reads along with it.
+    fn open(config: &Config) -> anyhow::Result<Self> {
+        let metrics = Metrics::new().context("cannot set up the metrics")?;
+        let top = Arc::new(Top::new());
+        let observers: Vec<Arc<dyn Observe>> = vec![metrics.clone(), top.clone()];
+        let (audit, writer) =
+            Audit::start(settings::audit(config), observers).context("cannot open the audit log")?;
+        Ok(Self { metrics, top, audit, writer })
     }
-    for listener in listeners {
-        let (state, watcher, spawner) = (Arc::clone(state), watcher.clone(), tasks.clone());
-        tasks.spawn("admin", async move {
-            let spawn = |task| spawner.spawn("admin connection", task);
-            admin::serve(listener, state, spawn, watcher.draining()).await;
-        });
+}
+
+/// Every listening socket.
+struct Doors {
+    sockets: Vec<(TcpListener, Listener)>,
+    listeners: Vec<SocketAddr>,
+    admin_sockets: Vec<admin::Listener>,
+    admin: SocketAddr,
+}
+
+impl Doors {
+    /// Opens them all, or none.
+    async fn open(config: &Config) -> anyhow::Result<Self> {
+        let sockets = bind(&config.listeners).await?;
+        let listeners = sockets.iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>();
+        let listeners = listeners.context("cannot read a listener's address")?;
+        let socket = listen(config.admin.address).await?;
+        let admin = socket.local_addr().context("cannot read the admin address")?;
+        let mut admin_sockets = vec![admin::Listener::Tcp(socket)];
+        if let Some(path) = &config.admin.socket {
+            admin_sockets.push(admin::Listener::Unix(UnixSocket::bind(path)?));
+        }
+        Ok(Self { sockets, listeners, admin_sockets, admin })
     }
-    Ok(())
+}
+
+/// Counts and logs a panic that was caught.
+fn on_panic(metrics: Arc<Metrics>) -> impl Fn(&Panicked) + Send + Sync + 'static {
+    move |panicked| {
+        metrics.panicked();
+        // It may quote what a client sent.
+        let message = panicked.message.escape_debug().to_string();
+        tracing::error!(task = panicked.task, message, "a task panicked");
+    }
+}
+
+/// Serves the admin API on one socket.
+fn serve_admin(socket: admin::Listener, state: &Arc<State>, tasks: &Tasks, watcher: &Watcher) {
+    let (state, watcher, spawner) = (Arc::clone(state), watcher.clone(), tasks.clone());
+    tasks.spawn("admin", async move {
+        let spawn = |task| spawner.spawn("admin connection", task);
+        admin::serve(socket, state, spawn, watcher.draining()).await;
+    });
 }
 
 /// Opens every listener of the configuration.
@@ -226,11 +273,9 @@ fn loaded(audit: &Audit, metrics: &Metrics, report: &Report) {
         }
     }
     let rejected = report.is_rejected();
-    if report.generation > 1 {
-        metrics.reloaded(if rejected { Reload::Rejected } else { Reload::Applied });
-        if report.swapped && !rejected {
-            metrics.policy_in_force(report.generation, report.rules, Timestamp::now().as_second());
-        }
+    metrics.reloaded(if rejected { Reload::Rejected } else { Reload::Applied });
+    if !rejected {
+        metrics.policy_in_force(report.generation, report.rules, Timestamp::now().as_second());
     }
     let mut record = audit.record(Kind::Policy);
     record.event().generation = Some(report.generation);
