@@ -17,6 +17,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -27,6 +28,9 @@ use tokio_util::task::TaskTracker;
 
 /// How long dropped tasks have to run their guards before [`Drain::finish`] stops waiting for them.
 const LAST_GRACE: Duration = Duration::from_secs(1);
+
+/// The work of one task.
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What is called with each caught panic.
 type OnPanic = Arc<dyn Fn(&Panicked) + Send + Sync>;
@@ -142,6 +146,8 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let (watcher, on_panic) = (self.watcher.clone(), Arc::clone(&self.on_panic));
+        // Boxed here, once: every layer around it would otherwise reserve its size again.
+        let work: Work = Box::pin(work);
         self.tracker.spawn(async move {
             let until_forced = async move {
                 tokio::select! {
@@ -150,7 +156,7 @@ impl Tasks {
                     () = watcher.forced() => {}
                 }
             };
-            if let Err(payload) = catch(until_forced).await {
+            if let Err(payload) = catch(Box::pin(until_forced)).await {
                 let message = message_of(payload.as_ref());
                 on_panic(&Panicked { task, message });
             }
@@ -177,8 +183,8 @@ impl fmt::Debug for Tasks {
 }
 
 /// Runs `work` and hands back its panic, also one from dropping it, instead of unwinding further.
-async fn catch<F: Future<Output = ()>>(work: F) -> Result<(), Box<dyn Any + Send>> {
-    let mut slot = Some(Box::pin(work));
+async fn catch(work: Work) -> Result<(), Box<dyn Any + Send>> {
+    let mut slot = Some(work);
     poll_fn(move |cx| {
         let Some(work) = slot.as_mut() else { return Poll::Ready(Ok(())) };
         // The future is never polled again after a panic, so no broken state can be observed.

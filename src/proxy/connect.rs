@@ -51,7 +51,7 @@ pub(super) async fn connect(
     exchange.note(|event| event.status = Some(StatusCode::OK.as_u16()));
     exchange.open();
     let standing = Standing { address: Some(dialed.address.ip()), ..standing };
-    let tunnel = Tunnel::new(Arc::clone(session), exchange, permit, dialed.stream, standing, changes);
+    let tunnel = Tunnel { session: Arc::clone(session), exchange, standing, origin: dialed.stream, changes };
     session.gateway.tasks.spawn("tunnel", tunnel.run(hyper::upgrade::on(request)));
     Ok(Response::new(Body::empty()))
 }

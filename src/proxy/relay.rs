@@ -6,8 +6,11 @@
 //!   what the receiver did not take at once is kept, so an idle tunnel holds no buffer.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -97,17 +100,32 @@ pub(super) enum RelayError {
 /// # Errors
 /// The side whose connection failed first. The caller passes the failure on with [`reset`].
 pub(super) async fn relay(client: &TcpStream, origin: &TcpStream, meter: &Meter) -> Result<(), RelayError> {
-    let up = carry(client, origin, |bytes| meter.add_up(bytes));
-    let down = carry(origin, client, |bytes| meter.add_down(bytes));
-    let up = async { up.await.map_err(|error| error.sided(RelayError::Client, RelayError::Origin)) };
-    let down = async { down.await.map_err(|error| error.sided(RelayError::Origin, RelayError::Client)) };
-    tokio::select! {
-        biased;
-        done = async { tokio::try_join!(up, down) } => done.map(|((), ())| ()),
+    // Pinned where they stand and polled by hand: combinators that take futures by value would each reserve their
+    // size again, for every idle tunnel.
+    let mut up = pin!(carry(client, origin, |bytes| meter.add_up(bytes)));
+    let mut down = pin!(carry(origin, client, |bytes| meter.add_down(bytes)));
+    let mut client_failed = pin!(failed(client));
+    let mut origin_failed = pin!(failed(origin));
+    let (mut up_goes_on, mut down_goes_on) = (true, true);
+    poll_fn(|cx| {
+        if up_goes_on && let Poll::Ready(done) = up.as_mut().poll(cx) {
+            done.map_err(|error| error.sided(RelayError::Client, RelayError::Origin))?;
+            up_goes_on = false;
+        }
+        if down_goes_on && let Poll::Ready(done) = down.as_mut().poll(cx) {
+            done.map_err(|error| error.sided(RelayError::Origin, RelayError::Client))?;
+            down_goes_on = false;
+        }
+        if !up_goes_on && !down_goes_on {
+            return Poll::Ready(Ok(()));
+        }
         // A side that is no longer read from, or blocks the other, can still be reset.
-        error = failed(client) => Err(RelayError::Client(error)),
-        error = failed(origin) => Err(RelayError::Origin(error)),
-    }
+        if let Poll::Ready(error) = client_failed.as_mut().poll(cx) {
+            return Poll::Ready(Err(RelayError::Client(error)));
+        }
+        origin_failed.as_mut().poll(cx).map(|error| Err(RelayError::Origin(error)))
+    })
+    .await
 }
 
 /// Resolves when the connection fails, whether or not anyone reads or writes.

@@ -28,10 +28,10 @@ use super::refusal::Refusal;
 use super::relay::{RelayError, relay, reset};
 use super::session::{Exchange, Session, Standing};
 use super::strict::StrictIo;
-use crate::addr::{Host, Target};
+use crate::addr::Host;
 use crate::audit::{Ingress, Outcome, Scheme, Text};
 use crate::live::Snapshot;
-use crate::policy::{Denial, Reason, TargetPermit};
+use crate::policy::{Denial, Reason};
 use crate::wire::client_hello::{self, ClientHello, Hello};
 use crate::wire::protocol::{Sniff, sniff};
 
@@ -44,12 +44,12 @@ const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
 /// A granted CONNECT.
 pub(super) struct Tunnel {
-    session: Arc<Session>,
-    exchange: Exchange,
-    permit: TargetPermit,
-    origin: TcpStream,
-    standing: Standing,
-    changes: watch::Receiver<Arc<Snapshot>>,
+    pub(super) session: Arc<Session>,
+    pub(super) exchange: Exchange,
+    pub(super) standing: Standing,
+    pub(super) origin: TcpStream,
+    /// Subscribed before the decision.
+    pub(super) changes: watch::Receiver<Arc<Snapshot>>,
 }
 
 /// What the client turned out to speak.
@@ -75,72 +75,116 @@ enum End {
 }
 
 impl Tunnel {
-    /// A tunnel to `origin`, which `permit` allowed; `changes` was subscribed before that.
-    pub(super) const fn new(
-        session: Arc<Session>,
-        exchange: Exchange,
-        permit: TargetPermit,
-        origin: TcpStream,
-        standing: Standing,
-        changes: watch::Receiver<Arc<Snapshot>>,
-    ) -> Self {
-        Self { session, exchange, permit, origin, standing, changes }
+    /// Carries the tunnel from the 200 to its end.
+    ///
+    /// A tunnel is idle for most of its life: what it holds is boxed once, and its phases only borrow it.
+    pub(super) async fn run(self, upgrade: OnUpgrade) {
+        let mut tunnel = Box::new(self);
+        let client = match client_side(upgrade).await {
+            Ok(client) => client,
+            Err(outcome) => return tunnel.exchange.finish(outcome),
+        };
+        let mut client = Box::new(client);
+        let _active = tunnel.session.gateway.metrics.active(Ingress::Connect);
+        let before = (tunnel.session.meter.up(), tunnel.session.meter.down());
+        let end = tunnel.carry(&mut client).await;
+        let tunnel = *tunnel;
+        match end {
+            Some(end) => Box::pin(tunnel.close(client.stream, end, before)).await,
+            None => Box::pin(tunnel.serve(*client, before)).await,
+        }
     }
 
-    /// Carries the tunnel from the 200 to its end.
-    pub(super) async fn run(self, upgrade: OnUpgrade) {
-        let Self { session, mut exchange, permit, mut origin, standing, mut changes } = self;
-        let Ok(upgraded) = upgrade.await else { return exchange.finish(Outcome::ClientClosed) };
-        let Ok(parts) = upgraded.downcast::<StrictIo>() else { return exchange.finish(Outcome::Failed) };
-        let (mut client, rest) = parts.io.into_inner();
-        // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
-        let mut first = BytesMut::from(parts.read_buf.as_ref());
-        first.unsplit(rest);
-        let _active = session.gateway.metrics.active(Ingress::Connect);
+    /// Carries bytes to the end of the tunnel; `None` when it turned out to be HTTP, of which nothing was sent yet.
+    async fn carry(&mut self, client: &mut Client) -> Option<End> {
+        let Self { session, exchange, standing, origin, changes } = self;
         session.stand(Some(standing.clone()));
-        let before = (session.meter.up(), session.meter.down());
-        let mut peek = Peek { session: &session, exchange: &mut exchange, target: permit.target(), standing };
-        let end = tokio::select! {
+        let mut peek = Peek { session, exchange, standing };
+        tokio::select! {
             biased;
-            denial = session.overruled(&mut changes) => Some(End::Overruled(denial)),
+            denial = session.overruled(changes) => Some(End::Overruled(denial)),
             () = session.meter.idle(session.gateway.limits.idle_timeout) => Some(End::Idle),
-            end = Box::pin(peek.carry(&mut client, &mut origin, &mut first)) => end,
-        };
-        if let Some(end) = end {
-            count(&mut exchange, &session, before);
-            close(&session, exchange, permit.target(), (client, origin), end).await;
-            return;
+            end = peek.carry(client, origin) => end,
         }
-        let standing = peek.standing;
+    }
+
+    /// Serves the HTTP inside; each request leaves its own record.
+    async fn serve(self, client: Client, before: (u64, u64)) {
+        let Self { session, mut exchange, standing, origin, changes } = self;
         session.stand(None);
         let origin = standing.address.map(|address| (origin, address));
         let tunnel = explicit::Inner { sandbox: standing.sandbox, target: standing.target };
+        let Client { stream, first } = client;
         let outcome =
-            explicit::serve_tunnel(Arc::clone(&session), client, first, tunnel, origin, changes).await;
+            explicit::serve_tunnel(Arc::clone(&session), stream, first, tunnel, origin, changes).await;
         count(&mut exchange, &session, before);
         exchange.finish(outcome);
     }
+
+    /// Closes both sides the way the tunnel ended, and ends its record.
+    async fn close(self, client: TcpStream, end: End, before: (u64, u64)) {
+        let Self { session, mut exchange, standing, origin, .. } = self;
+        count(&mut exchange, &session, before);
+        match end {
+            End::Done => return exchange.finish(Outcome::Ok),
+            End::Idle => exchange.finish(Outcome::Idle),
+            End::Failed(error) => {
+                let (outcome, error) = match error {
+                    RelayError::Client(error) => (Outcome::ClientFailed, error),
+                    RelayError::Origin(error) => (Outcome::UpstreamFailed, error),
+                };
+                exchange.note(|event| event.error = Some(Text::new(&error.to_string())));
+                exchange.finish(outcome);
+            }
+            End::Overruled(denial) => {
+                session.end(Outcome::PolicyChange, Some(denial));
+                exchange.finish(Outcome::PolicyChange);
+            }
+            End::Refused(refusal) => {
+                let is_tls = refusal.denial().reason() != Reason::BadRequest;
+                exchange.refuse(&refusal, Some(&standing.target), None);
+                reset(origin);
+                return if is_tls { alert(client).await } else { reset(client) };
+            }
+        }
+        reset(client);
+        reset(origin);
+    }
+}
+
+/// The client's side of a tunnel.
+struct Client {
+    stream: TcpStream,
+    /// What came from it and was not sent on.
+    first: BytesMut,
+}
+
+/// The client's socket after the 200, and what came from it already.
+///
+/// What hyper held for the connection is given back here: a tunnel lives long.
+async fn client_side(upgrade: OnUpgrade) -> Result<Client, Outcome> {
+    let upgraded = upgrade.await.map_err(|_| Outcome::ClientClosed)?;
+    let parts = upgraded.downcast::<StrictIo>().map_err(|_| Outcome::Failed)?;
+    let (stream, rest) = parts.io.into_inner();
+    // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
+    let first = [parts.read_buf.as_ref(), rest.as_ref()].concat();
+    Ok(Client { stream, first: BytesMut::from(first.as_slice()) })
 }
 
 /// Looks into a tunnel before anything from the client leaves.
 struct Peek<'a> {
     session: &'a Session,
     exchange: &'a mut Exchange,
-    target: &'a Target,
-    standing: Standing,
+    standing: &'a mut Standing,
 }
 
 impl Peek<'_> {
     /// Carries the tunnel to its end; `None` when it turned out to be HTTP, of which nothing was sent yet.
-    async fn carry(
-        &mut self,
-        client: &mut TcpStream,
-        origin: &mut TcpStream,
-        first: &mut BytesMut,
-    ) -> Option<End> {
-        match self.enter(client, origin, first).await {
+    async fn carry(&mut self, client: &mut Client, origin: &mut TcpStream) -> Option<End> {
+        // Boxed: it is gone by the time the tunnel idles.
+        match Box::pin(self.enter(client, origin)).await {
             Ok(Inside::Http) => None,
-            Ok(Inside::Opaque) => Some(carry(self.session, client, origin, std::mem::take(first)).await),
+            Ok(Inside::Opaque) => Some(carry(self.session, client, origin).await),
             Err(end) => Some(end),
         }
     }
@@ -148,9 +192,8 @@ impl Peek<'_> {
     /// Looks at the client's first bytes, while the origin's are passed on.
     async fn enter(
         &mut self,
-        client: &mut TcpStream,
+        Client { stream: client, first }: &mut Client,
         origin: &TcpStream,
-        first: &mut BytesMut,
     ) -> Result<Inside, End> {
         let (mut spoke, mut done) = (false, false);
         let mut space = Vec::new();
@@ -228,7 +271,7 @@ impl Peek<'_> {
         let policy = gateway.live.current().policy_for(&self.standing.sandbox);
         let alias = hello.server_name.clone().map(Host::Name);
         let permit = self.exchange.decide(|| {
-            let permit = policy.admit(self.target)?;
+            let permit = policy.admit(&self.standing.target)?;
             let Some(alias) = &alias else {
                 policy.admit_nameless_tls(&permit)?;
                 return Ok(permit);
@@ -254,40 +297,6 @@ fn count(exchange: &mut Exchange, session: &Session, before: (u64, u64)) {
     });
 }
 
-/// Closes both sides the way the tunnel ended, and ends its record.
-async fn close(
-    session: &Session,
-    mut exchange: Exchange,
-    target: &Target,
-    (client, origin): (TcpStream, TcpStream),
-    end: End,
-) {
-    match end {
-        End::Done => return exchange.finish(Outcome::Ok),
-        End::Idle => exchange.finish(Outcome::Idle),
-        End::Failed(error) => {
-            let (outcome, error) = match error {
-                RelayError::Client(error) => (Outcome::ClientFailed, error),
-                RelayError::Origin(error) => (Outcome::UpstreamFailed, error),
-            };
-            exchange.note(|event| event.error = Some(Text::new(&error.to_string())));
-            exchange.finish(outcome);
-        }
-        End::Overruled(denial) => {
-            session.end(Outcome::PolicyChange, Some(denial));
-            exchange.finish(Outcome::PolicyChange);
-        }
-        End::Refused(refusal) => {
-            let is_tls = refusal.denial().reason() != Reason::BadRequest;
-            exchange.refuse(&refusal, Some(target), None);
-            reset(origin);
-            return if is_tls { alert(client).await } else { reset(client) };
-        }
-    }
-    reset(client);
-    reset(origin);
-}
-
 /// Resolves at `deadline`; never without one.
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -299,14 +308,17 @@ async fn until(deadline: Option<Instant>) {
 /// Sends what was read first, then relays.
 ///
 /// The `open` record is out before the first byte goes upstream, so that a kill cannot hide the tunnel.
-async fn carry(session: &Session, client: &TcpStream, origin: &mut TcpStream, first: BytesMut) -> End {
-    session.gateway.audit.flushed().await;
-    if let Err(error) = origin.write_all(&first).await {
-        return End::Failed(RelayError::Origin(error));
+async fn carry(session: &Session, client: &mut Client, origin: &mut TcpStream) -> End {
+    let first = std::mem::take(&mut client.first);
+    if !first.is_empty() {
+        session.gateway.audit.flushed().await;
+        if let Err(error) = origin.write_all(&first).await {
+            return End::Failed(RelayError::Origin(error));
+        }
+        session.meter.add_up(first.len());
     }
-    session.meter.add_up(first.len());
     drop(first);
-    match relay(client, origin, &session.meter).await {
+    match relay(&client.stream, origin, &session.meter).await {
         Ok(()) => End::Done,
         Err(error) => End::Failed(error),
     }
