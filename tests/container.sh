@@ -30,16 +30,19 @@ if [[ $(id -u) != 0 ]]; then
     exit 0
 fi
 echo "== it runs in the image as the image's user"
-cp /etc/resolv.conf "$image/etc/resolv.conf" # a container engine does this
+# A container engine gives these two to every container.
+cp /etc/resolv.conf "$image/etc/resolv.conf"
+mkdir "$image/dev"
+mknod -m 0444 "$image/dev/random" c 1 8
+mknod -m 0444 "$image/dev/urandom" c 1 9
 user=$(sed -n 's/^USER //p' Dockerfile)
 inside=(env -i SLUICEGATE_POLICY=/etc/sluicegate/policies SLUICEGATE_LISTEN=127.0.0.1:0 SLUICEGATE_ADMIN=127.0.0.1:19901
-    chroot --userspec="$user" "$image" /sluicegate)
+    "$(command -v chroot)" --userspec="$user" "$image" /sluicegate)
 chmod 0755 "$image"
 "${inside[@]}" run > "$image/out" 2> "$image/log" &
 gateway=$!
-for _ in $(seq 50); do
-    "${inside[@]}" health --ready 2>/dev/null && break
-    kill -0 $gateway || { cat "$image/log"; exit 1; }
+until "${inside[@]}" health --ready 2>/dev/null; do
+    kill -0 $gateway 2>/dev/null || { cat "$image/log"; exit 1; }
     sleep 0.1
 done
 "${inside[@]}" health
