@@ -35,7 +35,7 @@
 //! | D1 | an answer that changes between check and connect | one look-up, [`Policy::admit_address`](crate::policy::Policy::admit_address), and [`dial`](crate::upstream::dial()) takes permits only | `tests/it/names.rs` |
 //! | D2 | public and private addresses in one answer | the refused ones are gone before dialling: `src/proxy/reach.rs`, [`settle`](crate::policy::settle) | `src/upstream/dial.rs`, `tests/it/names.rs` |
 //! | D3 | another name on an allowed address | names are never turned into addresses: [`policy::evaluate`](crate::policy::evaluate) | `tests/it/names.rs` |
-//! | D4 | a rule that has no addresses yet allows everything | a name is judged as a name, before DNS: [`Policy::admit`](crate::policy::Policy::admit) | |
+//! | D4 | a rule that has no addresses yet allows everything | a name is judged as a name, before DNS: [`Policy::admit`](crate::policy::Policy::admit) | `tests/it/tenants.rs` |
 //! | D5 | data in queries for names that are denied | A and C come before [`Resolver::resolve`](crate::upstream::Resolver::resolve) | `tests/it/names.rs` |
 //! | D6 | hostile answers: long chains, many addresses, silence | the bounds of [`upstream::resolve`](crate::upstream::resolve) | `tests/it/resolver.rs` |
 //!
@@ -74,10 +74,10 @@
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one target, one address | |
+//! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one target, one address | `tests/it/tenants.rs` |
 //! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs` |
 //! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole | |
-//! | P4 | a tunnel that outlives the rule that allowed it | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs` |
+//! | P4 | a tunnel that outlives the rule that allowed it | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs` |
 //! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests.rs`, `src/admin/socket.rs` |
 //! | P6 | the admin server, through the proxy | `guard_self`: the sockets in [`Guards`](crate::policy::Guards) | `tests/it/names.rs` |
 //! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text) | `src/admin/tests.rs`, `src/audit/text.rs` |
@@ -87,11 +87,11 @@
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
 //! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/process.rs` |
-//! | R4 | a reader that does not read | `src/proxy/relay.rs`: at most 64 KiB in each direction, then the sender waits | |
+//! | R4 | a reader that does not read | `src/proxy/relay.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/tunnel.rs` |
 //! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests.rs`, `src/audit/text.rs` |
 //! | L2 | so many records that some are lost unseen | [`Audit`](crate::audit::Audit): wait, deny, or a `lost` record | `src/audit/tests.rs`, `src/audit/file.rs` |
-//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/process.rs` |
+//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs` |
 //! | M1 | series without end | [`Metrics`](crate::metrics::Metrics): labels are members of closed lists | `src/metrics/tests.rs` |
 //! | C2 | a panic | [`drain::Tasks`](crate::drain::Tasks): caught, counted, and only its connection ends | `src/drain.rs` |
 //!

@@ -22,3 +22,4 @@ mod manual;
 mod readme;
 mod resolver;
 mod supply;
+mod tenants;

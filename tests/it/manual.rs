@@ -43,7 +43,7 @@ fn is_id(text: &str) -> bool {
 /// The paths of sources between the backticks of a cell.
 fn paths(cell: &str) -> Vec<String> {
     let code = cell.split('`').skip(1).step_by(2);
-    code.filter(|code| code.ends_with(".rs") && code.contains('/')).map(str::to_owned).collect()
+    code.filter(|code| code.starts_with("src/") || code.starts_with("tests/")).map(str::to_owned).collect()
 }
 
 /// The rows whose first cell holds ids.

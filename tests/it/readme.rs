@@ -68,7 +68,7 @@ fn masked(text: &str) -> String {
         let mut kept = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let end = part.find([',', '}', '\n']).unwrap_or(part.len());
-            kept += &format!("{key} … {}", &part[end..]);
+            kept.extend([key, " … ", &part[end..]]);
         }
         text = kept;
     }
@@ -99,7 +99,7 @@ async fn the_tour_of_the_readme_prints_what_the_readme_shows() {
         directory.path().display()
     );
     for step in &steps {
-        script += &format!("{}\nprintf '%s\\n' '{MARK}'\n", step.commands);
+        script.extend([&step.commands, "\necho '", MARK, "'\n"]);
     }
     for (port, free) in PORTS.iter().zip(&ports) {
         script = script.replace(port, free);
