@@ -1,4 +1,48 @@
-//! The gate on everything that flows out of a sandbox.
+//! The gate on everything that flows out of a sandbox: an egress-filtering forward proxy.
+//!
+//! What it does and how it is run is in the README. This is the map of the source.
+//!
+//! # The flow
+//!
+//! 1. [`cli`] reads the command line, [`config`] the process configuration; [`app`] builds the gateway from it.
+//! 2. [`live`] reads policy files, [`source`] gives every value its place, [`policy::document`] types it, and
+//!    [`policy::compile`] makes what answers. The result is one [`live::Snapshot`], swapped whole.
+//! 3. [`proxy`] accepts a connection, and [`wire`] reads its first request strictly; [`audit`] opens its record.
+//! 4. [`identity`] says which sandbox asks; the snapshot gives the [`policy::Policy`] of that sandbox.
+//! 5. What was asked for becomes an [`addr::Target`], in the one form that is judged, logged, resolved and dialled.
+//! 6. Question A, [`policy::Policy::admit`]: the name and port, before any DNS.
+//! 7. Question C, [`policy::Policy::admit_request`]: method and path, for each HTTP request that can be read.
+//! 8. [`upstream`] resolves; question B, [`policy::Policy::admit_address`], is asked of each address, and only a
+//!    [`policy::AddressPermit`] can be dialled.
+//! 9. Bytes pass. In a tunnel the first ones are looked at: TLS must name the same host, HTTP is judged by request.
+//! 10. The record ends, once: [`audit`] writes it, [`metrics`] counts it. [`admin`] shows both.
+//!
+//! A new snapshot wakes every open connection, which asks A, B and C again ([`manual::semantics`]).
+//!
+//! # The layers
+//!
+//! A module may use modules of lower rows only; `tests/it/layers.rs` keeps it so.
+//!
+//! | row | modules | may name besides |
+//! |---|---|---|
+//! | 0 | [`addr`] (what a destination is called), [`source`] (text with places) | `std::net`, `idna`; a YAML parser |
+//! | 1 | [`policy`] (whether it may be reached), [`wire`] (what the client said); not each other | `ipnet`, `serde`; `http` |
+//! | 2 | [`audit`], [`secrets`], [`identity`], [`drain`] (the only place that spawns), [`explain`] | `tokio` |
+//! | 3 | [`metrics`], [`live`] (the policy in force), [`upstream`] (the only place that dials) | `prometheus`, `hickory` |
+//! | 4 | [`proxy`] (the ways in), [`admin`], [`corpus`] (policies with questions and answers) | `hyper`, `axum` |
+//! | 5 | [`config`]: every module's settings; nobody depends on it | |
+//! | 6 | [`app`]: wires what `config` says | `anyhow` from here up |
+//! | 7 | [`schema`], [`manual`] | |
+//! | 8 | [`cli`] | `clap` |
+//!
+//! Rows 0 and 1 know no clock, socket, file, log or task. Without the feature `proxy` they are all there is.
+//!
+//! # Where to begin
+//!
+//! * The decision, whole, on one page: [`policy::evaluate`].
+//! * What a policy means, with examples: [`manual::semantics`].
+//! * Known ways around such a gate, where each is stopped, and the test that shows it: [`manual::threats`].
+//! * One connection from accept to record: `src/proxy/explicit.rs`, `connect.rs`, `tunnel.rs`, `forward.rs`.
 
 pub mod addr;
 pub mod policy;
@@ -25,6 +69,8 @@ pub mod explain;
 pub mod identity;
 #[cfg(feature = "proxy")]
 pub mod live;
+#[cfg(feature = "proxy")]
+pub mod manual;
 #[cfg(feature = "proxy")]
 pub mod metrics;
 #[cfg(feature = "proxy")]

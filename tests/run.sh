@@ -21,5 +21,6 @@ step "lints" cargo clippy --locked --all-targets -- -D warnings
 step "the core alone, without anything that does IO" cargo check --locked --no-default-features --lib
 step "layers" cargo test --locked --quiet --test it layers
 step "tests" cargo test --locked --lib --bins --tests
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 step "examples in the documentation" cargo test --locked --doc
 printf '\nall checks passed in %d s\n' "$SECONDS"

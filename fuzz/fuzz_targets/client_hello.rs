@@ -20,7 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
         split.extend(payload);
     }
     // A message that filled the record alone must read the same; one of several records is left alone.
-    let declared = message.get(1..4).map(|n| usize::from(n[0]) << 16 | usize::from(n[1]) << 8 | usize::from(n[2]));
+    let declared =
+        message.get(1..4).map(|n| usize::from(n[0]) << 16 | usize::from(n[1]) << 8 | usize::from(n[2]));
     if declared == Some(length - 4) && split.len() < 60_000 {
         assert_eq!(parse(&split), whole);
     }

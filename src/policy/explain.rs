@@ -53,7 +53,15 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
     };
     let is_ip = target.is_some_and(|target| target.host().ip().is_some());
     match denial.reason {
-        Reason::DefaultDeny => Some(format!("add \"{host}\" to hostRules of policy `{policy}` ({at})")),
+        Reason::DefaultDeny => {
+            // Where `ports` would still deny it, the pattern has to name the port.
+            let document = denial.cause.as_ref().map(|cause| &cause.document);
+            let pattern = match (target, document) {
+                (Some(target), Some(document)) if !document.bounds(target.port()) => target.to_string(),
+                _ => host,
+            };
+            Some(format!("add \"{pattern}\" to hostRules of policy `{policy}` ({at})"))
+        }
         Reason::PortDenied => Some(format!(
             "add {port} to ports of policy `{policy}`, or write the pattern as \"{host}:{port}\" ({at})"
         )),
@@ -109,5 +117,32 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
         | Reason::Limit
         | Reason::AuditUnavailable
         | Reason::UpstreamFailed => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::addr::Target;
+    use crate::policy::category::CategoryLists;
+    use crate::policy::{Guards, PolicySet, document};
+
+    #[test]
+    fn following_the_hint_of_a_default_deny_allows_the_target() {
+        let set = |text: &str| {
+            let documents = document::parse(&Arc::from("p.yaml"), text).documents;
+            let documents: Vec<_> = documents.into_iter().map(Arc::new).collect();
+            let lists = CategoryLists::shipped();
+            PolicySet::compile(&documents, &lists, Arc::new(Guards::default()), None, None).0
+        };
+        for target in ["a.test:443", "a.test:8443", "192.0.2.7:8000", "[2001:db8::1]:443"] {
+            let target = Target::parse(target).unwrap();
+            let ask = |text: &str| set(text).policy_for("default", None, false).admit(&target);
+            let hint = ask("mode: Limited").unwrap_err().hint(Some(&target)).unwrap();
+            let pattern = hint.strip_prefix("add ").unwrap().split(" to hostRules").next().unwrap();
+            assert!(ask(&format!("mode: Limited\nhostRules: [{pattern}]")).is_ok(), "{hint}");
+        }
     }
 }

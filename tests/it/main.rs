@@ -13,10 +13,14 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
+mod container;
 mod corpus;
 mod first;
 mod kit;
 mod kit_itself;
 mod layers;
+mod manual;
+mod readme;
 mod resolver;
 mod supply;
+mod tenants;

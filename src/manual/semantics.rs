@@ -1,0 +1,98 @@
+//! What a policy means.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use sluicegate::addr::Target;
+//! use sluicegate::policy::category::CategoryLists;
+//! use sluicegate::policy::{Guards, PolicySet, Reason, RequestFacts, document};
+//!
+//! let text = "
+//! mode: Limited
+//! hostRules: [pypi.org, '*.github.com', {pattern: admin.github.com, action: Deny}]
+//! rules: [{match: {host: mirror.test, path: /simple/*, methods: [GET]}, action: Allow}]
+//! ";
+//! let parsed = document::parse(&Arc::from("policy.yaml"), text);
+//! assert!(!parsed.problems.iter().any(|problem| problem.is_error()));
+//! let documents: Vec<_> = parsed.documents.into_iter().map(Arc::new).collect();
+//! let (set, _) =
+//!     PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::new(Guards::default()), None, None);
+//! let policy = set.policy_for("default", None, false);
+//! let ask = |target: &str| policy.admit(&Target::parse(target).unwrap());
+//!
+//! // A: the name, in any spelling, before DNS.
+//! assert!(ask("PyPI.org.:443").is_ok());
+//! assert!(ask("a.b.github.com:443").is_ok());
+//! assert_eq!(ask("admin.github.com:443").unwrap_err().reason(), Reason::HostDenied);
+//! assert_eq!(ask("evilgithub.com:443").unwrap_err().reason(), Reason::DefaultDeny);
+//! assert_eq!(ask("pypi.org:8443").unwrap_err().reason(), Reason::PortDenied);
+//!
+//! // A stays open where a rule asks for the path; C decides each request.
+//! let mirror = ask("mirror.test:80").unwrap();
+//! assert!(mirror.open().is_some());
+//! let get = |path| policy.admit_request(&mirror, &RequestFacts { method: "GET", path });
+//! assert!(get("/simple/six/").is_ok());
+//! assert_eq!(get("/admin").unwrap_err().reason(), Reason::DefaultDeny);
+//!
+//! // B: each address that DNS gave.
+//! let pypi = ask("pypi.org:443").unwrap();
+//! assert!(policy.admit_address(&pypi, [151, 101, 0, 223].into()).is_ok());
+//! assert_eq!(policy.admit_address(&pypi, [10, 0, 0, 5].into()).unwrap_err().reason(), Reason::GuardPrivate);
+//! ```
+//!
+//! # Names
+//!
+//! Text becomes a [`Name`](crate::addr::Name), [`Host`](crate::addr::Host) or [`Target`](crate::addr::Target) once.
+//! What has two readings is refused: an address in another spelling than the canonical one, brackets round a name,
+//! percent-encoding, a label that decodes to ASCII. All names of one request must agree: the CONNECT target, its `Host`,
+//! the server name of the TLS inside, and the `Host` of each request inside. A target that is an address and carries a name is
+//! asked for both.
+//!
+//! # The order
+//!
+//! Documents apply in the order Global, Group, Sandbox, and **every** one must allow. So a Deny above always wins, an Allow
+//! below cannot reopen it, and adding a document can only narrow. Each document is asked the steps a to f of
+//! [`policy::evaluate`](crate::policy::evaluate); a denial is reported for the highest scope that denies. No document at all,
+//! documents that cannot be in force together, and a client that nobody knows are denials.
+//!
+//! A and C come before DNS: what they deny causes no query. B takes away the addresses that may not be reached; when none is
+//! left, the reason is their common cause, or `dns_all_denied` when they differ. Each request of a kept-alive connection is
+//! asked A and C again.
+//!
+//! # What is not known yet
+//!
+//! When a connection opens, path and method are not known. A rule that asks for them counts as open, unless every
+//! completion comes to the same verdict. An open verdict lets a CONNECT come up, and then the tunnel must turn out
+//! to be HTTP that can be read; TLS is refused with `rule_denied`, because this version does not decrypt it.
+//!
+//! # Inside a tunnel
+//!
+//! | the first bytes | are |
+//! |---|---|
+//! | a TLS `ClientHello` | judged by its server name, which must be the target's; without one only an address passes, see [`Policy::admit_nameless_tls`](crate::policy::Policy::admit_nameless_tls) |
+//! | HTTP/1 in plain text | served request by request, each asked A and C |
+//! | the HTTP/2 preface | refused |
+//! | anything else, or nothing while the origin speaks first | carried as it is, unless the verdict hangs on a request |
+//!
+//! Nothing from the client leaves before that; bytes of the origin are passed on meanwhile.
+//!
+//! # Paths
+//!
+//! A path is brought into its one form by [`wire::path`](crate::wire::path), matched in that form and forwarded in that
+//! form. Without a `*`, a pattern that allows is exact and one that denies covers everything below it; a trailing `*` is any
+//! rest; a `*` inside stays in its segment. The query is not part of it.
+//!
+//! # Guards
+//!
+//! Below all documents, judged by every form of an address, see [`Guards`](crate::policy::Guards):
+//!
+//! | guard | lifted by |
+//! |---|---|
+//! | `guard_self`: this host's addresses, the gateway's sockets and name servers | nothing |
+//! | `guard_metadata`, `guard_local` | the operator's `guards.exempt` |
+//! | `guard_private`, `guard_port` | a `cidrRules` Allow in **every** document that applies, or `guards.exempt` |
+//!
+//! # A change
+//!
+//! Each document is a unit: [`live::store`](crate::live::store) says what becomes of it when its file changes. A new
+//! snapshot wakes every open connection. What runs is asked the same questions in the same order, with the address it
+//! uses, and is closed with `policy_change` when the answer is no. A request is decided by one snapshot.

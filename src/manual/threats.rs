@@ -1,0 +1,107 @@
+//! What an adversary tries, where it ends, and the test that shows it.
+//!
+//! The adversary is root in a sandbox, has read this source, speaks any bytes to the listeners, and may own an allowed origin
+//! and its DNS. The ids are fixed: a test that shows a row begins with its id, as in `n1_one_trailing_dot_is_removed`; one
+//! that shows several begins with all of them. `tests/it/manual.rs` checks that every row has one in each of its files.
+//!
+//! # Names
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | N1 | a trailing dot, an empty label | [`Name`](crate::addr::Name): one dot is removed, more are refused | `src/addr/name.rs`, `tests/it/names.rs` |
+//! | N2 | brackets round a name | [`Host`](crate::addr::Host): brackets are for IPv6 | `src/addr/host.rs`, `tests/it/names.rs` |
+//! | N3 | NUL, control, space, percent, to be allowed by one reading and dialled by another | [`Name`](crate::addr::Name) refuses the byte; [`RequestTarget`](crate::wire::request_target::RequestTarget) has no other road in | `src/addr/name.rs`, `tests/it/names.rs` |
+//! | N4 | case, full-width letters, an `xn--` label that stands for ASCII | [`Name`](crate::addr::Name): lower-case A-labels, and only those that decode to something else | `src/addr/name.rs`, `tests/it/names.rs` |
+//! | N5 | `xa.com` for `*.a.com`, or `a.com.evil.com` | [`Pattern`](crate::policy::pattern::Pattern) and [`HostSet`](crate::policy::host_set::HostSet) match at label boundaries; the apex is not below itself | `src/policy/pattern_tests.rs` |
+//! | N6 | the spelling that is dialled is not the one that was checked | [`Target`](crate::addr::Target) is the only thing that can be asked for, [`AddressPermit`](crate::policy::AddressPermit) the only thing that can be dialled | `src/addr/target.rs`, `tests/it/names.rs` |
+//! | N7 | `check` and `explain` say another thing than the gateway does | [`explain`](crate::explain) calls the three functions of [`Policy`](crate::policy::Policy) that the proxy calls | `tests/it/forward.rs` |
+//! | N8 | an allowed host on another port; a port that overflows | [`Port`](crate::addr::Port); `ports` in [`policy::evaluate`](crate::policy::evaluate) | `src/addr/target.rs`, `tests/it/names.rs` |
+//!
+//! # Addresses
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | A1 | `127.1`, `0x7f000001`, `2130706433`, `0177.0.0.1` | [`Host`](crate::addr::Host): any spelling but the canonical one is refused | `src/addr/host.rs`, `tests/it/names.rs` |
+//! | A2 | private and special ranges | [`special::classify`](crate::addr::special::classify), [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs` |
+//! | A3 | IPv4 inside IPv6: mapped, NAT64, 6to4, Teredo; zone ids | [`special::embedded`](crate::addr::special::embedded): every form is judged | `src/addr/special.rs`, `tests/it/names.rs` |
+//! | A4 | cloud metadata, under a rule that allows its range | a hard guard: [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs` |
+//! | A5 | a Deny prefix that a narrower or later Allow reopens | [`CidrSet`](crate::policy::cidr_set::CidrSet): the longest prefix, then Deny, whatever the order | |
+//! | A6 | the gateway itself as destination | `guard_self`: [`OwnAddresses`](crate::upstream::OwnAddresses) and the sockets in [`Guards`](crate::policy::Guards) | `src/upstream/local.rs`, `tests/it/names.rs` |
+//!
+//! # DNS
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | D1 | an answer that changes between check and connect | one look-up, [`Policy::admit_address`](crate::policy::Policy::admit_address), and [`dial`](crate::upstream::dial()) takes permits only | `tests/it/names.rs` |
+//! | D2 | public and private addresses in one answer | the refused ones are gone before dialling: `src/proxy/reach.rs`, [`settle`](crate::policy::settle) | `src/upstream/dial.rs`, `tests/it/names.rs` |
+//! | D3 | another name on an allowed address | names are never turned into addresses: [`policy::evaluate`](crate::policy::evaluate) | `tests/it/names.rs` |
+//! | D4 | a rule that has no addresses yet allows everything | a name is judged as a name, before DNS: [`Policy::admit`](crate::policy::Policy::admit) | `tests/it/tenants.rs` |
+//! | D5 | data in queries for names that are denied | A and C come before [`Resolver::resolve`](crate::upstream::Resolver::resolve) | `tests/it/names.rs` |
+//! | D6 | hostile answers: long chains, many addresses, silence | the bounds of [`upstream::resolve`](crate::upstream::resolve) | `tests/it/resolver.rs` |
+//!
+//! # Names that must agree
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | I1 | CONNECT to one name, SNI of another | `src/proxy/tunnel.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves | `tests/it/agreement.rs` |
+//! | I3 | an absolute-form URI and another `Host`; two; none | [`Head::scan`](crate::wire::head::Head::scan), [`headers::agrees`](crate::wire::headers::agrees) | `src/wire/head_tests.rs`, `src/wire/headers.rs`, `tests/it/agreement.rs`, `tests/it/forward.rs` |
+//! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs`, and none opens a socket without a permit | `tests/it/agreement.rs` |
+//! | I6 | another host in the second request of a connection | `src/proxy/forward.rs`: each request is asked | `tests/it/agreement.rs`, `tests/it/forward.rs` |
+//! | I7 | a header or a CONNECT in a tunnel that changes who is believed to ask | [`identity`](crate::identity) reads no forwarded header; `src/proxy/explicit.rs` refuses CONNECT in a tunnel | `tests/it/agreement.rs` |
+//!
+//! # The `ClientHello`
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | T1 | a hello in one-byte segments or many records | [`client_hello::parse`](crate::wire::client_hello::parse): the same answer for every split | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
+//! | T2 | no name, an encrypted hello, no TLS at all | the same, and [`Policy::admit_nameless_tls`](crate::policy::Policy::admit_nameless_tls) | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
+//! | T3 | a hello that is large or never ends | 64 KiB and 5 seconds: `src/proxy/tunnel.rs` | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
+//! | T4 | two names, a name that is an address | refused; `rustls` is the second opinion of the tests | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
+//!
+//! # Messages
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | F1 | two lengths, length and encoding, odd lengths | [`Head::scan`](crate::wire::head::Head::scan), before the HTTP engine sees it (`src/proxy/strict.rs`) | `src/wire/head_tests.rs`, `tests/it/framing.rs` |
+//! | F2 | an encoding other than one `chunked` | the same | `src/wire/head_tests.rs`, `tests/it/framing.rs` |
+//! | F3 | bare CR or LF, NUL, folded lines, space before the colon, odd chunks | the same; [`ChunkScanner`](crate::wire::body::ChunkScanner) | `src/wire/head_tests.rs`, `src/wire/body.rs`, `tests/it/framing.rs` |
+//! | F4 | a body left unread, so that its bytes become a request | `src/proxy/strict.rs`, `src/proxy/origin.rs`: a connection goes on only when both messages ended | `tests/it/forward.rs`, `tests/it/framing.rs` |
+//! | F5 | bytes after `Upgrade` or CONNECT before the answer | `src/proxy/strict.rs` holds them back; `src/proxy/upgrade.rs` wants a 101 | `tests/it/framing.rs` |
+//! | F7 | hop-by-hop headers, `Connection` that names others | [`wire::headers`](crate::wire::headers) | `src/wire/headers.rs`, `tests/it/forward.rs` |
+//! | F8 | request targets in other forms | [`RequestTarget`](crate::wire::request_target::RequestTarget) | `src/wire/request_target.rs`, `tests/it/framing.rs` |
+//!
+//! # Policies and the gateway's own doors
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one target, one address | `tests/it/tenants.rs` |
+//! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs` |
+//! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole | |
+//! | P4 | a tunnel that outlives the rule that allowed it | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs` |
+//! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests.rs`, `src/admin/socket.rs` |
+//! | P6 | the admin server, through the proxy | `guard_self`: the sockets in [`Guards`](crate::policy::Guards) | `tests/it/names.rs` |
+//! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text) | `src/admin/tests.rs`, `src/audit/text.rs` |
+//!
+//! # Exhaustion, logs, metrics
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/process.rs` |
+//! | R4 | a reader that does not read | `src/proxy/relay.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/tunnel.rs` |
+//! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
+//! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests.rs`, `src/audit/text.rs` |
+//! | L2 | so many records that some are lost unseen | [`Audit`](crate::audit::Audit): wait, deny, or a `lost` record | `src/audit/tests.rs`, `src/audit/file.rs` |
+//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs` |
+//! | M1 | series without end | [`Metrics`](crate::metrics::Metrics): labels are members of closed lists | `src/metrics/tests.rs` |
+//! | C2 | a panic | [`drain::Tasks`](crate::drain::Tasks): caught, counted, and only its connection ends | `src/drain.rs` |
+//!
+//! # Not covered
+//!
+//! | id | why |
+//! |---|---|
+//! | I2 | the inside of TLS is not read in this version |
+//! | I4 | redirected connections are not taken in this version |
+//! | F6, R3 | HTTP/2 is refused in the clear and not read inside TLS |
+//! | R2 | limits per sandbox are refused at load in this version; `limits.connections` is shared by all, so one sandbox can use it up |
+//! | C1 | this version opens no TLS of its own |
+//! | S1, S2, S3, S4, S6, S7 | no secret is put into a request in this version |

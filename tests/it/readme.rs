@@ -1,0 +1,171 @@
+//! The tour of the README, run as it stands.
+//!
+//! Each `sh` block of the section is run, all in one shell, in an empty directory, with `sluicegate` on the
+//! path. The `text` block that follows one is what it must print. Values that differ from run to run are
+//! masked on both sides; the ports are replaced by free ones.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use serde_json::Value;
+use sluicegate::policy::Reason;
+
+use crate::kit::tool;
+
+/// The heading of the section.
+const TOUR: &str = "## A tour in five minutes\n";
+/// JSON keys and headers whose values differ from run to run.
+const VARYING: [&str; 11] = [
+    "\"seq\":",
+    "\"time\":",
+    "\"id\":",
+    "\"requestId\":",
+    "\"client\":",
+    "\"bytes_down\":",
+    "\"connect_ms\":",
+    "\"ttfb_ms\":",
+    "\"duration_ms\":",
+    "x-request-id:",
+    "date:",
+];
+/// The ports of the tour: proxy, admin server, origin.
+const PORTS: [&str; 3] = ["3128", "9901", "8000"];
+/// What the shell prints between the outputs of two steps.
+const MARK: &str = "=====next step=====";
+/// How long the whole tour may take.
+const SECONDS: &str = "50";
+
+/// A block to run, and what it prints.
+#[derive(Debug, PartialEq, Eq)]
+struct Step {
+    commands: String,
+    output: String,
+}
+
+/// The steps of the tour in a text.
+fn steps(readme: &str) -> Vec<Step> {
+    let section = readme.split_once(TOUR).expect("the README has a tour").1;
+    let section = section.split("\n## ").next().expect("there is a first part");
+    let mut steps: Vec<Step> = Vec::new();
+    for block in section.split("\n```").skip(1).step_by(2) {
+        let (language, text) = block.split_once('\n').unwrap_or_default();
+        match language {
+            "sh" => steps.push(Step { commands: text.to_owned(), output: String::new() }),
+            "text" => text.clone_into(&mut steps.last_mut().expect("output follows commands").output),
+            other => panic!("a block of the tour is `{other}`"),
+        }
+    }
+    steps
+}
+
+/// A text without what differs from run to run.
+fn masked(text: &str) -> String {
+    let mut text = text.replace('\r', "").trim().to_owned();
+    for key in VARYING {
+        let mut parts = text.split(key);
+        let mut kept = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find([',', '}', '\n']).unwrap_or(part.len());
+            kept.extend([key, " … ", &part[end..]]);
+        }
+        text = kept;
+    }
+    text
+}
+
+/// Three ports that are free on loopback, in the place of those of the tour.
+fn free_ports() -> [String; 3] {
+    let sockets = PORTS.map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
+    sockets.map(|socket| socket.local_addr().expect("it is bound").port().to_string())
+}
+
+#[tokio::test]
+async fn the_tour_of_the_readme_prints_what_the_readme_shows() {
+    let tools: Vec<_> = ["bash", "curl", "python3", "timeout"].into_iter().map_while(tool::find).collect();
+    let [bash, _, _, timeout] = tools.as_slice() else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let steps = steps(&fs::read_to_string(root.join("README.md")).unwrap());
+    assert!(steps.len() > 8, "the tour is where it is looked for");
+    let binary = Path::new(env!("CARGO_BIN_EXE_sluicegate")).parent().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let ports = free_ports();
+
+    // INVARIANT: whatever happens, the servers that the tour started end with its shell.
+    let mut script = format!(
+        "exec 2>&1\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\nPATH='{}':$PATH\ncd '{}'\n",
+        binary.display(),
+        directory.path().display()
+    );
+    for step in &steps {
+        script.extend([&step.commands, "\necho '", MARK, "'\n"]);
+    }
+    for (port, free) in PORTS.iter().zip(&ports) {
+        script = script.replace(port, free);
+    }
+    let file = directory.path().join("tour.sh");
+    fs::write(&file, script).unwrap();
+    let arguments = [SECONDS.as_ref(), bash.as_os_str(), file.as_os_str()];
+    let mut printed = tool::run(timeout, arguments).await.stdout;
+    for (port, free) in PORTS.iter().zip(&ports) {
+        printed = printed.replace(free, port);
+    }
+    let mut outputs = printed.split(MARK);
+    for Step { commands, output } in &steps {
+        let printed = outputs.next().expect("every step was reached");
+        assert_eq!(masked(printed), masked(output), "{commands}\nprinted in full:\n{printed}");
+    }
+}
+
+/// Every property name of a JSON Schema, its definitions included.
+fn properties(schema: &Value, found: &mut BTreeSet<String>) {
+    if let Some(named) = schema.get("properties").and_then(Value::as_object) {
+        found.extend(named.keys().cloned());
+    }
+    match schema {
+        Value::Object(inside) => inside.values().for_each(|value| properties(value, found)),
+        Value::Array(inside) => inside.iter().for_each(|value| properties(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_reference_of_the_readme_leaves_nothing_out() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    // Words inside backticks, taken apart where several stand in one.
+    let code: BTreeSet<&str> = readme
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .flat_map(|code| code.split(|c: char| !(c.is_alphanumeric() || "_-".contains(c))))
+        .collect();
+    let missing = |names: &mut dyn Iterator<Item = String>| -> Vec<String> {
+        names.filter(|name| !code.contains(name.as_str())).collect()
+    };
+
+    let mut keys = BTreeSet::new();
+    properties(&sluicegate::schema::config(), &mut keys);
+    properties(&sluicegate::audit::schema(), &mut keys);
+    assert!(keys.len() > 60, "the schemas have their properties");
+    assert_eq!(missing(&mut keys.into_iter()), [""; 0], "keys of the configuration and fields of records");
+    let reasons = Reason::ALL.into_iter().map(|reason| reason.to_string());
+    assert_eq!(missing(&mut reasons.into_iter()), [""; 0], "reasons");
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let crates = manifest.split("[dependencies]").nth(1).unwrap().split("[dev-dependencies]").next().unwrap();
+    let crates = crates.lines().filter_map(|line| Some(line.split_once(" = ")?.0.to_owned()));
+    assert_eq!(missing(&mut crates.into_iter()), [""; 0], "dependencies");
+}
+
+#[test]
+fn a_difference_is_seen_and_a_varying_value_is_not() {
+    let line = |time: &str, status: &str| {
+        masked(&format!("{{\"time\":\"{time}\",\"status\":{status}}}\r\nx-request-id: {time}\n"))
+    };
+    assert_eq!(line("1", "403"), line("2", "403"));
+    assert_ne!(line("1", "403"), line("1", "200"));
+    let readme =
+        "## A tour in five minutes\n\n```sh\na\n```\nwords\n```text\nb\n```\n## Next\n```sh\nc\n```\n";
+    assert_eq!(steps(readme), [Step { commands: "a".to_owned(), output: "b".to_owned() }]);
+}

@@ -1,0 +1,83 @@
+//! Several sandboxes behind one gateway, and rules about names that nobody has resolved.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use sluicegate::config::SandboxSettings;
+
+use crate::kit::client::Client;
+use crate::kit::dns::Answer;
+use crate::kit::gateway::Gateway;
+use crate::kit::http::Reply;
+use crate::kit::origin::Origin;
+
+/// A sandbox that is known by its address.
+fn sandbox(id: &str, source: &str) -> SandboxSettings {
+    SandboxSettings {
+        id: Arc::from(id),
+        group: None,
+        sources: vec![format!("{source}/32").parse().unwrap()],
+        token: None,
+        require_policy: false,
+    }
+}
+
+#[tokio::test]
+async fn p1_no_origin_connection_carries_requests_of_two_clients() {
+    const ROUNDS: usize = 50;
+    let origin = Origin::http([Reply::ok("x")]).await;
+    let port = origin.port();
+    let gateway = Gateway::with(&format!("mode: Limited\nhostRules: ['good.test:{port}']\n"), |config| {
+        config.sandboxes = vec![sandbox("one", "127.0.0.2"), sandbox("two", "127.0.0.3")];
+    })
+    .await;
+    gateway.dns.says("good.test", Answer::addresses(["127.0.0.8"]));
+
+    // Two connections of one sandbox and one of another; all kept alive, in turn, to the very same target.
+    let mut clients = Vec::new();
+    for (tag, source) in [("one-a", "127.0.0.2"), ("one-b", "127.0.0.2"), ("two-a", "127.0.0.3")] {
+        clients.push((tag, Client::connect_from(source, gateway.proxy()).await));
+    }
+    for round in 0..ROUNDS {
+        for (tag, client) in &mut clients {
+            let request = format!(
+                "GET http://good.test:{port}/{round}?by={tag} HTTP/1.1\r\nhost: good.test:{port}\r\n\r\n"
+            );
+            assert_eq!(client.ask(request).await.status, 200, "{tag} {round}");
+        }
+    }
+    let mut requests = 0;
+    for at in 0..origin.connections() {
+        let received = origin.received(at);
+        let tags: BTreeSet<_> =
+            received.split("?by=").skip(1).filter_map(|rest| rest.split(' ').next()).collect();
+        assert!(tags.len() <= 1, "connection {at} carries requests of {tags:?}");
+        requests += received.matches("?by=").count();
+    }
+    assert_eq!(requests, 3 * ROUNDS, "every request reached the origin");
+    assert!(origin.connections() < requests, "connections are used again, or this shows nothing");
+}
+
+#[tokio::test]
+async fn d4_a_rule_about_a_name_that_was_never_resolved_denies_it_and_opens_nothing_else() {
+    let gateway = Gateway::start(
+        "defaultAction: Allow\nhostRules: [{pattern: denied.test, action: Deny}, {pattern: '*.denied.test', action: Deny}]\n",
+    )
+    .await;
+    gateway.dns.says("denied.test", Answer::Silent);
+    for host in ["denied.test", "a.denied.test"] {
+        let refused =
+            Client::try_tunnel(gateway.proxy(), &format!("{host}:443")).await.err().expect("a refusal");
+        assert_eq!((refused.status, refused.header("x-deny-reason")), (403, Some("host_denied")), "{host}");
+    }
+    assert_eq!(gateway.dns.total_queries(), 0);
+
+    // The other way round: an Allow of a name without addresses opens no other name and no address.
+    gateway.set_policy("mode: Limited\nhostRules: [nowhere.test]\n").await;
+    let unresolved = Client::try_tunnel(gateway.proxy(), "nowhere.test:443").await.err().expect("a refusal");
+    assert_eq!(unresolved.header("x-deny-reason"), Some("dns_failed"));
+    for target in ["other.test:443", "127.0.0.8:443", "192.0.2.7:443"] {
+        let refused = Client::try_tunnel(gateway.proxy(), target).await.err().expect("a refusal");
+        assert_eq!(refused.header("x-deny-reason"), Some("default_deny"), "{target}");
+    }
+}
