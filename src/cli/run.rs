@@ -117,7 +117,7 @@ fn raise_descriptor_limit(connections: usize) {
     // Where it cannot be raised, the warning below says so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let needed = (connections as u64).saturating_mul(2).saturating_add(64);
+    let needed = (connections as u64).saturating_mul(2);
     if current < needed {
         tracing::warn!(
             current,
