@@ -63,7 +63,8 @@ impl Forward<'_> {
         let up = Arc::new(AtomicU64::new(0));
         let (parts, body) = request.into_parts();
         let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), Arc::clone(&up)));
-        *outward.method_mut() = parts.method;
+        // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
+        *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = uri;
         *outward.headers_mut() = self.headers(parts.headers, by_request)?;
 
