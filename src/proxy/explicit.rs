@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use http::header::PROXY_AUTHORIZATION;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,12 +27,13 @@ use super::forward::{Forward, Slot};
 use super::origin::Origin;
 use super::refusal::Refusal;
 use super::session::{Exchange, Session};
-use super::strict::{Control, StrictIo};
+use super::strict::{Broken, Control, StrictIo};
 use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::identity::Sandbox;
 use crate::live::Snapshot;
-use crate::wire::head::Head;
+use crate::policy::Reason;
+use crate::wire::head::{Head, Upgrade};
 use crate::wire::request_target::{RequestTarget, Resource};
 
 /// The tunnel that an HTTP connection was found in.
@@ -118,7 +119,13 @@ async fn run(
                 session.end(Outcome::PolicyChange, Some(denial));
                 return Outcome::PolicyChange;
             }
-            ended = serving.as_mut() => return if ended.is_ok() { Outcome::Ok } else { Outcome::ClientClosed },
+            ended = serving.as_mut() => {
+                if ended.is_ok() {
+                    return Outcome::Ok;
+                }
+                session.leave();
+                return Outcome::ClientClosed;
+            }
             () = session.meter.idle(limits.idle_timeout) => {
                 session.end(Outcome::Idle, None);
                 return Outcome::Idle;
@@ -144,10 +151,11 @@ impl Connection {
         self.session.ask();
         let head = self.control.next_head();
         let connects = matches!(&head, Some(Ok(head)) if head.method() == Method::CONNECT);
+        let upgrades = matches!(&head, Some(Ok(head)) if head.upgrade() != Upgrade::None);
         let kind = if connects && self.tunnel.is_none() { Kind::Connection } else { Kind::Request };
         let mut exchange = match self.session.record(kind).await {
             Ok(exchange) => Some(exchange),
-            Err(refusal) => return refusal.response("", None),
+            Err(refusal) => return refusal.closing().response("", None),
         };
         if let Some(exchange) = &mut exchange {
             let ingress = if connects { Ingress::Connect } else { Ingress::Http };
@@ -155,10 +163,14 @@ impl Connection {
         }
         let mut target = None;
         let answer = self.answer(head, request, &mut exchange, &mut target).await;
-        let response = answer.unwrap_or_else(|refusal| self.refuse(&refusal, exchange, target.as_ref()));
-        if response.status() != http::StatusCode::SWITCHING_PROTOCOLS
-            && !(connects && response.status().is_success())
-        {
+        let response = answer.unwrap_or_else(|refusal| self.fail(refusal, exchange, target.as_ref()));
+        let granted = if connects {
+            response.status().is_success()
+        } else {
+            response.status() == StatusCode::SWITCHING_PROTOCOLS
+        };
+        // RACE: only the request that the connection is held for may let it go on; a later one may be read already.
+        if (connects || upgrades) && !granted {
             self.control.resume();
         }
         response
@@ -223,6 +235,23 @@ impl Connection {
             (RequestTarget::Asterisk, _) => {
                 Err(Refusal::malformed("`*` names no target that a proxy can reach"))
             }
+        }
+    }
+
+    /// Ends a request that failed. A body that has no end makes the origin fail too; then that is not its fault.
+    fn fail(&self, refusal: Refusal, exchange: Option<Exchange>, target: Option<&Target>) -> Response<Body> {
+        let broken = self.control.broken().filter(|_| refusal.denial().reason() == Reason::UpstreamFailed);
+        match broken {
+            Some(Broken::Malformed(error)) => {
+                self.refuse(&Refusal::malformed(error.to_string()).closing(), exchange, target)
+            }
+            Some(Broken::Gone) => {
+                if let Some(exchange) = exchange {
+                    exchange.finish(Outcome::ClientClosed);
+                }
+                self.refuse(&refusal.closing(), None, target)
+            }
+            None => self.refuse(&refusal, exchange, target),
         }
     }
 
