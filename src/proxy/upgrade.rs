@@ -7,27 +7,35 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 
 use super::relay::{RelayError, relay, reset};
 use super::session::{Exchange, Session};
 use super::strict::StrictIo;
 use crate::audit::Outcome;
+use crate::live::Snapshot;
 
 /// A connection that both sides agreed to use for something else than HTTP.
 pub(super) struct Upgraded {
     session: Arc<Session>,
     exchange: Exchange,
+    /// What the meter showed before.
+    before: (u64, u64),
+    changes: watch::Receiver<Arc<Snapshot>>,
 }
 
 impl Upgraded {
     /// The rest of `exchange`.
-    pub(super) const fn new(session: Arc<Session>, exchange: Exchange) -> Self {
-        Self { session, exchange }
+    ///
+    /// RACE: made while the HTTP connection still watches for policy changes, so that none is missed in between.
+    pub(super) fn new(session: Arc<Session>, exchange: Exchange) -> Self {
+        let before = (session.meter.up(), session.meter.down());
+        let changes = session.gateway.live.subscribe();
+        Self { session, exchange, before, changes }
     }
 
     /// Carries bytes both ways to the end.
     pub(super) async fn run(mut self, client: OnUpgrade, origin: OnUpgrade) {
-        let mut changes = self.session.gateway.live.subscribe();
         let Some((client, sent)) = client_side(client).await else {
             return self.exchange.finish(Outcome::ClientClosed);
         };
@@ -39,14 +47,14 @@ impl Upgraded {
         let limit = self.session.gateway.limits.idle_timeout;
         let outcome = tokio::select! {
             biased;
-            denial = self.session.overruled(&mut changes) => {
+            denial = self.session.overruled(&mut self.changes) => {
                 self.session.end(Outcome::PolicyChange, Some(denial));
                 Outcome::PolicyChange
             }
             () = self.session.meter.idle(limit) => Outcome::Idle,
             outcome = carry(&self.session, &mut client, &mut origin, &sent, &received) => outcome,
         };
-        let (up, down) = (self.session.meter.up(), self.session.meter.down());
+        let (up, down) = (self.session.meter.up() - self.before.0, self.session.meter.down() - self.before.1);
         self.exchange.note(|event| {
             event.bytes_up = Some(up);
             event.bytes_down = Some(down);

@@ -244,8 +244,11 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), HeadError> {
     }
 }
 
-/// Decides how the body ends (RFC 9112 §6.3, without its leniency).
-fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, HeadError> {
+/// Decides how the body ends (RFC 9112 §6.3, without its leniency). Without a sign a response ends with its connection.
+///
+/// # Errors
+/// The fields say it in two ways, or in none that has one meaning.
+pub fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, HeadError> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     match (lengths.next(), encodings.next()) {
