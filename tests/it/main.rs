@@ -14,6 +14,7 @@
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
 mod first;
+mod forward;
 mod framing;
 mod kit;
 mod kit_itself;
