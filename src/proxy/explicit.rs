@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::header::PROXY_AUTHORIZATION;
-use http::{Method, Request, Response, StatusCode};
+use http::header::{CONNECTION, PROXY_AUTHORIZATION};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -163,15 +163,18 @@ impl Connection {
         }
         let mut target = None;
         let answer = self.answer(head, request, &mut exchange, &mut target).await;
-        let response = answer.unwrap_or_else(|refusal| self.fail(refusal, exchange, target.as_ref()));
+        let mut response = answer.unwrap_or_else(|refusal| self.fail(refusal, exchange, target.as_ref()));
         let granted = if connects {
             response.status().is_success()
         } else {
             response.status() == StatusCode::SWITCHING_PROTOCOLS
         };
         // RACE: only the request that the connection is held for may let it go on; a later one may be read already.
-        if (connects || upgrades) && !granted {
+        if connects && !granted {
             self.control.resume();
+        } else if upgrades && !granted {
+            // What comes after a declined upgrade belongs to no message that is known, so it is not read.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{CONNECTION, HOST, UPGRADE};
+use http::header::{HOST, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -85,13 +85,9 @@ impl Forward<'_> {
                 *pending = Some(exchange);
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
-            (_, client) => {
+            _ => {
                 let (mut parts, body) = response.into_parts();
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
-                if client.is_some() {
-                    // Bytes after a declined upgrade belong to no message that is known yet.
-                    parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-                }
                 parts.version = http::Version::HTTP_11;
                 let body = Body::origin(body, Arc::clone(self.session), exchange, upload);
                 Ok(Response::from_parts(parts, body))

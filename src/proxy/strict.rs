@@ -48,7 +48,7 @@ pub(super) struct Control(Mutex<State>);
 struct State {
     /// Heads handed to hyper and not yet taken by the service, in order.
     heads: VecDeque<Result<Head, HeadError>>,
-    /// The service has answered CONNECT or `Upgrade` with a refusal: read on.
+    /// The service has answered CONNECT with a refusal: read on.
     resumed: bool,
     /// Whom to wake when it does.
     waker: Option<Waker>,
@@ -73,7 +73,7 @@ impl Control {
         self.state().heads.pop_front()
     }
 
-    /// Lets the connection go on with HTTP after a CONNECT or `Upgrade` that was not granted.
+    /// Lets the connection go on with HTTP after a CONNECT that was not granted.
     pub(super) fn resume(&self) {
         let mut state = self.state();
         state.resumed = true;
