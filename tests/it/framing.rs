@@ -431,9 +431,8 @@ async fn f4_a_refused_upgrade_with_a_body_does_not_shift_the_requests_after_it()
         let mut client = gateway.client().await;
         client
             .send(format!(
-                "POST http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nUpgrade: {upgrade}\r\nContent-Length: {}\r\n\r\n{inner}\
-                 DELETE http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n",
-                length
+                "POST http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\nUpgrade: {upgrade}\r\nContent-Length: {length}\r\n\r\n{inner}\
+                 DELETE http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n"
             ))
             .await;
         let answered = String::from_utf8_lossy(&client.expect_closed().await).into_owned();
@@ -508,7 +507,8 @@ async fn r1_a_hundred_headers_pass_and_one_more_does_not() {
     let origin = Origin::http([Reply::ok("hello")]).await;
     let (gateway, authority) = start(&origin).await;
     let with = |count: usize| {
-        let fields: String = (1..count).map(|at| format!("X-{at}: y\r\n")).collect();
+        let fields: Vec<String> = (1..count).map(|at| format!("X-{at}: y\r\n")).collect();
+        let fields = fields.concat();
         format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n")
     };
     assert_eq!(gateway.client().await.ask(with(100)).await.status, 200);
@@ -537,7 +537,6 @@ async fn r1_a_head_that_does_not_end_in_time_closes_the_connection_and_is_record
     };
     let records = gateway.wait_for("a record of each", late).await;
     assert_eq!(calls(&records).len(), 3, "{records:#?}");
-    assert_eq!(origin.received(0), origin.received(0).replacen("GET", "GET", 1));
     assert_eq!(origin.received(0).matches("GET").count(), 1);
 }
 

@@ -20,4 +20,5 @@ mod kit;
 mod kit_itself;
 mod layers;
 mod resolver;
+mod stream;
 mod supply;
