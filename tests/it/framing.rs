@@ -522,7 +522,7 @@ async fn r1_a_hundred_headers_pass_and_one_more_does_not() {
 #[tokio::test]
 async fn r1_a_head_that_does_not_end_in_time_closes_the_connection_and_is_recorded() {
     let origin = Origin::http([Reply::ok("hello")]).await;
-    let (gateway, authority) = with_header_timeout(&origin, Duration::from_millis(200)).await;
+    let (gateway, authority) = with_header_timeout(&origin, Duration::from_millis(600)).await;
     let mut first = gateway.client().await;
     first.send(format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n")).await;
     let mut later = gateway.client().await;
@@ -543,7 +543,7 @@ async fn r1_a_head_that_does_not_end_in_time_closes_the_connection_and_is_record
 #[tokio::test]
 async fn r1_a_silent_connection_is_closed_and_recorded_and_an_idle_one_only_closed() {
     let origin = Origin::http([Reply::ok("hello")]).await;
-    let (gateway, authority) = with_header_timeout(&origin, Duration::from_millis(200)).await;
+    let (gateway, authority) = with_header_timeout(&origin, Duration::from_millis(600)).await;
     let mut silent = gateway.client().await;
     assert!(silent.expect_closed().await.is_empty());
     let records = gateway.wait_for("a record", |records| calls(records).len() == 1).await;
