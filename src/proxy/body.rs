@@ -1,9 +1,10 @@
 //! Bodies on their way through: counted, never held.
 
+use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
@@ -27,8 +28,56 @@ pub(super) struct OriginBody {
     inner: Incoming,
     session: Arc<Session>,
     exchange: Option<Exchange>,
-    up: Arc<AtomicU64>,
+    upload: Arc<Upload>,
     down: u64,
+}
+
+/// What the client sends with a request while the response may be under way already.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    bytes: AtomicU64,
+    state: Mutex<UploadState>,
+}
+
+/// Where an upload stands.
+#[derive(Debug, Default)]
+struct UploadState {
+    /// Its end was passed on.
+    ended: bool,
+    /// The response has ended first.
+    cut: bool,
+    /// Whom to wake then.
+    waker: Option<Waker>,
+}
+
+impl Upload {
+    /// The payload bytes so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Ends what is left of it: no record counts it and no policy change is asked about it any more.
+    fn cut(&self) {
+        let mut state = self.state();
+        state.cut = !state.ended;
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether it may go on; if so, `cx` is woken once it may not.
+    fn goes_on(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.state();
+        if !state.cut {
+            state.waker = Some(cx.waker().clone());
+        }
+        !state.cut
+    }
+
+    /// The state; a panic elsewhere leaves it consistent.
+    fn state(&self) -> MutexGuard<'_, UploadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Body {
@@ -42,14 +91,14 @@ impl Body {
         Self::Text(None)
     }
 
-    /// An origin's body, whose end is the end of `exchange`; `up` is what the client sent.
+    /// An origin's body, whose end is the end of `exchange` and of what is left of `upload`.
     pub(super) fn origin(
         inner: Incoming,
         session: Arc<Session>,
         exchange: Exchange,
-        up: Arc<AtomicU64>,
+        upload: Arc<Upload>,
     ) -> Self {
-        Self::Origin(Box::new(OriginBody { inner, session, exchange: Some(exchange), up, down: 0 }))
+        Self::Origin(Box::new(OriginBody { inner, session, exchange: Some(exchange), upload, down: 0 }))
     }
 }
 
@@ -57,7 +106,8 @@ impl OriginBody {
     /// Ends the record with the bytes that went each way.
     fn end(&mut self, outcome: Outcome) {
         let Some(mut exchange) = self.exchange.take() else { return };
-        let (up, down) = (self.up.load(Ordering::Relaxed), self.down);
+        self.upload.cut();
+        let (up, down) = (self.upload.bytes(), self.down);
         exchange.note(|event| {
             event.bytes_up = Some(up);
             event.bytes_down = Some(down);
@@ -119,32 +169,38 @@ impl http_body::Body for Body {
 pub(super) struct ClientBody {
     inner: Incoming,
     session: Arc<Session>,
-    up: Arc<AtomicU64>,
+    upload: Arc<Upload>,
 }
 
 impl ClientBody {
-    /// A client's body that counts into `up`.
-    pub(super) const fn new(inner: Incoming, session: Arc<Session>, up: Arc<AtomicU64>) -> Self {
-        Self { inner, session, up }
+    /// A client's body that counts into `upload`.
+    pub(super) const fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
+        Self { inner, session, upload }
+    }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        self.upload.state().ended = true;
     }
 }
 
 impl http_body::Body for ClientBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
+        if !this.upload.goes_on(cx) {
+            return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
+        }
         let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
             let bytes = frame.data_ref().map_or(0, Buf::remaining);
-            this.up.fetch_add(bytes as u64, Ordering::Relaxed);
+            this.upload.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
             this.session.meter.add_up(bytes);
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
     }
 
     fn is_end_stream(&self) -> bool {

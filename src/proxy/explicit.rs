@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::header::PROXY_AUTHORIZATION;
-use http::{Method, Request, Response};
+use http::header::{CONNECTION, PROXY_AUTHORIZATION};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,12 +27,13 @@ use super::forward::{Forward, Slot};
 use super::origin::Origin;
 use super::refusal::Refusal;
 use super::session::{Exchange, Session};
-use super::strict::{Control, StrictIo};
+use super::strict::{Broken, Control, StrictIo};
 use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::identity::Sandbox;
 use crate::live::Snapshot;
-use crate::wire::head::Head;
+use crate::policy::Reason;
+use crate::wire::head::{Head, Upgrade};
 use crate::wire::request_target::{RequestTarget, Resource};
 
 /// The tunnel that an HTTP connection was found in.
@@ -119,7 +120,13 @@ async fn run(
                 session.end(Outcome::PolicyChange, Some(denial));
                 return Outcome::PolicyChange;
             }
-            ended = serving.as_mut() => return if ended.is_ok() { Outcome::Ok } else { Outcome::ClientClosed },
+            ended = serving.as_mut() => {
+                if ended.is_ok() {
+                    return Outcome::Ok;
+                }
+                session.leave();
+                return Outcome::ClientClosed;
+            }
             () = session.meter.idle(limits.idle_timeout) => {
                 session.end(Outcome::Idle, None);
                 return Outcome::Idle;
@@ -145,10 +152,11 @@ impl Connection {
         self.session.ask();
         let head = self.control.next_head();
         let connects = matches!(&head, Some(Ok(head)) if head.method() == Method::CONNECT);
+        let upgrades = matches!(&head, Some(Ok(head)) if head.upgrade() != Upgrade::None);
         let kind = if connects && self.tunnel.is_none() { Kind::Connection } else { Kind::Request };
         let mut exchange = match self.session.record(kind).await {
             Ok(exchange) => Some(exchange),
-            Err(refusal) => return refusal.response("", None),
+            Err(refusal) => return refusal.closing().response("", None),
         };
         if let Some(exchange) = &mut exchange {
             let ingress = if connects { Ingress::Connect } else { Ingress::Http };
@@ -156,11 +164,18 @@ impl Connection {
         }
         let mut target = None;
         let answer = self.answer(head, request, &mut exchange, &mut target).await;
-        let response = answer.unwrap_or_else(|refusal| self.refuse(&refusal, exchange, target.as_ref()));
-        if response.status() != http::StatusCode::SWITCHING_PROTOCOLS
-            && !(connects && response.status().is_success())
-        {
+        let mut response = answer.unwrap_or_else(|refusal| self.fail(refusal, exchange, target.as_ref()));
+        let granted = if connects {
+            response.status().is_success()
+        } else {
+            response.status() == StatusCode::SWITCHING_PROTOCOLS
+        };
+        // RACE: only the request that the connection is held for may let it go on; a later one may be read already.
+        if connects && !granted {
             self.control.resume();
+        } else if upgrades && !granted {
+            // What comes after a declined upgrade belongs to no message that is known, so it is not read.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }
@@ -228,6 +243,23 @@ impl Connection {
             (RequestTarget::Asterisk, _) => {
                 Err(Refusal::malformed("`*` names no target that a proxy can reach"))
             }
+        }
+    }
+
+    /// Ends a request that failed. A body that has no end makes the origin fail too; then that is not its fault.
+    fn fail(&self, refusal: Refusal, exchange: Option<Exchange>, target: Option<&Target>) -> Response<Body> {
+        let broken = self.control.broken().filter(|_| refusal.denial().reason() == Reason::UpstreamFailed);
+        match broken {
+            Some(Broken::Malformed(error)) => {
+                self.refuse(&Refusal::malformed(error.to_string()).closing(), exchange, target)
+            }
+            Some(Broken::Gone) => {
+                if let Some(exchange) = exchange {
+                    exchange.finish(Outcome::ClientClosed);
+                }
+                self.refuse(&refusal.closing(), None, target)
+            }
+            None => self.refuse(&refusal, exchange, target),
         }
     }
 

@@ -2,17 +2,16 @@
 //! those found in plain text inside a tunnel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use http::header::{CONNECTION, HOST, UPGRADE};
+use http::header::{HOST, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio::sync::Mutex;
 use tokio::sync::watch::Receiver;
 
-use super::body::{Body, ClientBody};
+use super::body::{Body, ClientBody, Upload};
 use super::origin::Origin;
 use super::refusal::Refusal;
 use super::session::{Call, Exchange, Session, Standing};
@@ -21,7 +20,7 @@ use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Policy, Reason, RequestFacts, TargetPermit};
-use crate::wire::head::{Framing, Head, Upgrade, Version};
+use crate::wire::head::{Head, Upgrade, Version, framing};
 use crate::wire::headers::{self, KeepUpgrade};
 use crate::wire::request_target::Resource;
 
@@ -63,10 +62,11 @@ impl Forward<'_> {
         let websocket = self.upgrade()?;
         let uri = origin_form(self.resource)?;
         let client = websocket.then(|| hyper::upgrade::on(&mut request));
-        let up = Arc::new(AtomicU64::new(0));
+        let upload = Arc::new(Upload::default());
         let (parts, body) = request.into_parts();
-        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), Arc::clone(&up)));
-        *outward.method_mut() = parts.method;
+        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), Arc::clone(&upload)));
+        // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
+        *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = uri;
         *outward.headers_mut() = self.headers(parts.headers, &authority, by_request)?;
 
@@ -80,22 +80,19 @@ impl Forward<'_> {
             event.status = Some(response.status().as_u16());
         });
         match (response.status(), client) {
-            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => self.switch(client, response, exchange),
-            (StatusCode::SWITCHING_PROTOCOLS, None) => {
-                let refusal = failed("the origin switched protocols without being asked");
-                exchange.note(|event| event.bytes_up = Some(up.load(Ordering::Relaxed)));
-                *pending = Some(exchange);
-                Err(refusal)
+            (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if agrees_to_websocket(&response) => {
+                Ok(self.switch(client, response, exchange))
             }
-            (_, client) => {
+            (StatusCode::SWITCHING_PROTOCOLS, _) => {
+                exchange.note(|event| event.bytes_up = Some(upload.bytes()));
+                *pending = Some(exchange);
+                Err(failed("the origin switched to a protocol that it was not asked for"))
+            }
+            _ => {
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
-                if client.is_some() {
-                    // Bytes after a declined upgrade belong to no message that is known yet.
-                    parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
-                }
-                let body = Body::origin(body, Arc::clone(self.session), exchange, up);
+                let body = Body::origin(body, Arc::clone(self.session), exchange, upload);
                 Ok(Response::from_parts(parts, body))
             }
         }
@@ -150,10 +147,8 @@ impl Forward<'_> {
     fn upgrade(&self) -> Result<bool, Refusal> {
         match self.head.upgrade() {
             Upgrade::None => Ok(false),
-            Upgrade::WebSocket if matches!(self.head.framing(), Framing::None | Framing::Length(0)) => {
-                Ok(true)
-            }
-            Upgrade::WebSocket => Err(Refusal::malformed("an upgrade must not have a body").closing()),
+            Upgrade::WebSocket if self.head.version() == Version::Http11 => Ok(true),
+            Upgrade::WebSocket => Err(Refusal::malformed("HTTP/1.0 has no Upgrade").closing()),
             Upgrade::H2c | Upgrade::Other => Err(Refusal::malformed(
                 "only `Upgrade: websocket` passes: HTTP/2 in the clear is not supported",
             )
@@ -199,8 +194,18 @@ impl Forward<'_> {
         loop {
             self.session.stand_on(origin.address);
             let fresh = !origin.used;
-            match origin.send(request).await {
+            let sent = tokio::select! {
+                biased;
+                sent = origin.send(request) => sent,
+                () = self.session.meter.idle(self.session.gateway.limits.idle_timeout) => {
+                    // The connection to the client has not been idle for that long: it gets an answer.
+                    self.session.meter.add_down(0);
+                    return Err(failed("the origin did not answer in time").late());
+                }
+            };
+            match sent {
                 Ok(response) => {
+                    check_framing(&response)?;
                     *slot = Some(origin);
                     return Ok(response);
                 }
@@ -239,19 +244,14 @@ impl Forward<'_> {
         client: hyper::upgrade::OnUpgrade,
         mut response: Response<Incoming>,
         exchange: Exchange,
-    ) -> Result<Response<Body>, Refusal> {
-        let protocol = response.headers().get(UPGRADE).and_then(|value| value.to_str().ok());
-        if !protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
-            exchange.finish(crate::audit::Outcome::UpstreamFailed);
-            return Err(failed("the origin switched to another protocol than WebSocket"));
-        }
+    ) -> Response<Body> {
         let origin = hyper::upgrade::on(&mut response);
         let (parts, _) = response.into_parts();
         let mut answer = Response::from_parts(parts, Body::empty());
         headers::strip_response(answer.headers_mut(), KeepUpgrade::WebSocket);
         let upgraded = Upgraded::new(Arc::clone(self.session), exchange, self.changes.clone());
         self.session.gateway.tasks.spawn("websocket", upgraded.run(client, origin));
-        Ok(answer)
+        answer
     }
 }
 
@@ -262,6 +262,21 @@ struct Judged {
     authority: String,
     /// Some rule decides by path or method.
     by_request: bool,
+}
+
+/// Whether a 101 is to WebSocket and nothing else.
+fn agrees_to_websocket(response: &Response<Incoming>) -> bool {
+    let protocol = response.headers().get(UPGRADE).and_then(|value| value.to_str().ok());
+    protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+}
+
+/// Checks that the body of a response has one end only, so that nobody after this reads another message from it.
+fn check_framing(response: &Response<Incoming>) -> Result<(), Refusal> {
+    let version =
+        if response.version() == http::Version::HTTP_10 { Version::Http10 } else { Version::Http11 };
+    framing(response.headers(), version)
+        .map(drop)
+        .map_err(|error| failed(&format!("the origin's answer is ambiguous: {error}")))
 }
 
 /// The target of the forwarded request: canonical path, query as sent.

@@ -55,6 +55,11 @@ impl Refusal {
         Self { close: true, ..self }
     }
 
+    /// The refusal of something that took too long.
+    pub(super) fn late(self) -> Self {
+        Self { timed_out: true, ..self }
+    }
+
     /// What was denied.
     pub(super) const fn denial(&self) -> &Denial {
         &self.denial

@@ -39,6 +39,8 @@ pub(super) struct Session {
     standing: Mutex<Option<Standing>>,
     /// Whether any request has come.
     asked: AtomicBool,
+    /// Whether the client went away, or its connection failed.
+    left: AtomicBool,
     /// Why the connection is being ended from this side.
     ending: Mutex<Option<(Outcome, Option<Denial>)>>,
 }
@@ -98,6 +100,7 @@ impl Session {
             meter: Meter::new(),
             standing: Mutex::default(),
             asked: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             ending: Mutex::default(),
         }
     }
@@ -173,6 +176,11 @@ impl Session {
     /// Whether any request has come.
     pub(super) fn was_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the client went away: what is dropped from here on without an end is so for that.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Relaxed);
     }
 
     /// Says why what is under way is about to be dropped, for its records.
@@ -298,6 +306,7 @@ impl Exchange {
         let Some(mut record) = self.record.take() else { return };
         self.session.gateway.metrics.decided_in(self.deciding);
         let ending = self.session.ending.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let left = || self.session.left.load(Ordering::Relaxed).then_some(Outcome::ClientClosed);
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
         match ending {
             Some((outcome, denial)) => {
@@ -306,7 +315,7 @@ impl Exchange {
                 }
                 record.finish(outcome);
             }
-            None => match outcome.or_else(draining) {
+            None => match outcome.or_else(draining).or_else(left) {
                 Some(outcome) => record.finish(outcome),
                 None => drop(record),
             },

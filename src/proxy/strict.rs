@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use crate::wire::body::ChunkScanner;
+use crate::wire::body::{BodyError, ChunkScanner};
 use crate::wire::head::{Framing, Head, HeadError, Upgrade, Version};
 
 /// How much is read from the socket at once while a head or a chunk is expected.
@@ -48,12 +48,23 @@ pub(super) struct Control(Mutex<State>);
 struct State {
     /// Heads handed to hyper and not yet taken by the service, in order.
     heads: VecDeque<Result<Head, HeadError>>,
-    /// The service has answered CONNECT or `Upgrade` with a refusal: read on.
+    /// The service has answered CONNECT with a refusal: read on.
     resumed: bool,
     /// Whom to wake when it does.
     waker: Option<Waker>,
     /// Bytes of a head have come and its end has not.
     partial: bool,
+    /// Why the body being read has no end.
+    broken: Option<Broken>,
+}
+
+/// Why a request's body has no end. Nothing after it can be read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Broken {
+    /// Its chunks are malformed.
+    Malformed(BodyError),
+    /// The client closed or lost the connection.
+    Gone,
 }
 
 impl Control {
@@ -62,7 +73,7 @@ impl Control {
         self.state().heads.pop_front()
     }
 
-    /// Lets the connection go on with HTTP after a CONNECT or `Upgrade` that was not granted.
+    /// Lets the connection go on with HTTP after a CONNECT that was not granted.
     pub(super) fn resume(&self) {
         let mut state = self.state();
         // RACE: a client that pipelines may have sent the next head already. This is the answer to an earlier one
@@ -79,6 +90,11 @@ impl Control {
     /// Whether the connection ended inside a request head.
     pub(super) fn is_partial(&self) -> bool {
         self.state().partial
+    }
+
+    /// Why the body of the request under way has no end, if that is known by now.
+    pub(super) fn broken(&self) -> Option<Broken> {
+        self.state().broken
     }
 
     /// The state; a panic elsewhere leaves it consistent.
@@ -156,9 +172,10 @@ impl StrictIo {
                 Ok(here > 0)
             }
             Stage::Chunked(scanner) => {
-                let scan = scanner
-                    .advance(&self.buffer)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                let scan = scanner.advance(&self.buffer).map_err(|error| {
+                    self.control.state().broken = Some(Broken::Malformed(error));
+                    io::Error::new(io::ErrorKind::InvalidData, error)
+                })?;
                 if scan.done {
                     self.stage = Stage::Head;
                 }
@@ -300,8 +317,12 @@ impl Read for StrictIo {
                 Stage::Refused => return Poll::Pending,
                 Stage::Head | Stage::Length(_) | Stage::Chunked(_) => {}
             }
-            if ready!(this.poll_fill(cx))? == 0 {
-                return Poll::Ready(Ok(()));
+            let filled = ready!(this.poll_fill(cx));
+            if !matches!(filled, Ok(1..)) {
+                if !matches!(this.stage, Stage::Head) {
+                    this.control.state().broken = Some(Broken::Gone);
+                }
+                return Poll::Ready(filled.map(|_| ()));
             }
         }
     }

@@ -19,17 +19,16 @@ use crate::live::Snapshot;
 pub(super) struct Upgraded {
     session: Arc<Session>,
     exchange: Exchange,
+    /// What the meter showed before.
+    before: (u64, u64),
     changes: Receiver<Arc<Snapshot>>,
 }
 
 impl Upgraded {
     /// The rest of `exchange`; `changes` was subscribed before it was permitted.
-    pub(super) const fn new(
-        session: Arc<Session>,
-        exchange: Exchange,
-        changes: Receiver<Arc<Snapshot>>,
-    ) -> Self {
-        Self { session, exchange, changes }
+    pub(super) fn new(session: Arc<Session>, exchange: Exchange, changes: Receiver<Arc<Snapshot>>) -> Self {
+        let before = (session.meter.up(), session.meter.down());
+        Self { session, exchange, before, changes }
     }
 
     /// Carries bytes both ways to the end.
@@ -52,7 +51,7 @@ impl Upgraded {
             () = self.session.meter.idle(limit) => Outcome::Idle,
             outcome = carry(&self.session, &mut client, &mut origin, &sent, &received) => outcome,
         };
-        let (up, down) = (self.session.meter.up(), self.session.meter.down());
+        let (up, down) = (self.session.meter.up() - self.before.0, self.session.meter.down() - self.before.1);
         self.exchange.note(|event| {
             event.bytes_up = Some(up);
             event.bytes_down = Some(down);

@@ -75,6 +75,7 @@ impl Head {
     /// # Errors
     /// The first rule that the head breaks.
     pub fn scan(buf: &[u8], max: usize) -> Result<Option<(Self, usize)>, HeadError> {
+        check_first(buf)?;
         let Some((lines, length)) = split_lines(buf, max)? else { return Ok(None) };
         let mut lines = lines.into_iter();
         let (method, target, version) = request_line(lines.next().unwrap_or_default())?;
@@ -85,10 +86,14 @@ impl Head {
         }
         check_host(&headers, version)?;
         let framing = framing(&headers, version)?;
-        if method == Method::CONNECT && !matches!(framing, Framing::None | Framing::Length(0)) {
-            return Err(HeadError::ConnectBody);
+        let head = Self { method, target, version, headers, framing };
+        // INVARIANT: what follows one of these is not HTTP, or is a request; it cannot be a body as well.
+        match framing {
+            Framing::None | Framing::Length(0) => Ok(Some((head, length))),
+            _ if head.method == Method::CONNECT => Err(HeadError::ConnectBody),
+            _ if head.upgrade() != Upgrade::None => Err(HeadError::UpgradeBody),
+            Framing::Length(_) | Framing::Chunked => Ok(Some((head, length))),
         }
-        Ok(Some((Self { method, target, version, headers, framing }, length)))
     }
 
     /// The method.
@@ -165,6 +170,15 @@ impl Head {
 /// The lines of a complete head without their CRLF, and the length of the head with its empty line.
 type Lines<'b> = (Vec<&'b [u8]>, usize);
 
+/// Checks by the first byte that this can be HTTP at all, as other protocols may never send a line feed.
+fn check_first(buf: &[u8]) -> Result<(), HeadError> {
+    match buf.first() {
+        Some(0x16) => Err(HeadError::Tls),
+        Some(b'\r' | b'\n' | b' '..=b'~') | None => Ok(()),
+        Some(_) => Err(HeadError::NotHttp),
+    }
+}
+
 /// Cuts a buffer into lines up to the empty one; `None` while that has not come.
 fn split_lines(buf: &[u8], max: usize) -> Result<Option<Lines<'_>>, HeadError> {
     let bounded = buf.get(..max).unwrap_or(buf);
@@ -213,6 +227,7 @@ fn request_line(line: &[u8]) -> Result<(Method, String, Version), HeadError> {
     let version = match version {
         b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,
+        b"HTTP/2.0" => return Err(HeadError::Http2),
         _ => return Err(HeadError::Version),
     };
     Ok((method, target, version))
@@ -229,8 +244,11 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), HeadError> {
     }
 }
 
-/// Decides how the body ends (RFC 9112 §6.3, without its leniency).
-fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, HeadError> {
+/// Decides how the body ends (RFC 9112 §6.3, without its leniency). Without a sign a response ends with its connection.
+///
+/// # Errors
+/// The fields say it in two ways, or in none that has one meaning.
+pub fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, HeadError> {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let mut encodings = headers.get_all(TRANSFER_ENCODING).iter();
     match (lengths.next(), encodings.next()) {
@@ -255,6 +273,17 @@ fn content_length(text: &[u8]) -> Result<u64, HeadError> {
 /// Why the head of a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HeadError {
+    /// TLS where HTTP in the clear is expected.
+    #[error(
+        "this is TLS, and HTTP in the clear is expected: a proxy URL starts with http://, for https:// URLs too"
+    )]
+    Tls,
+    /// Another protocol.
+    #[error("this is not HTTP")]
+    NotHttp,
+    /// HTTP/2 in the clear.
+    #[error("HTTP/2 in the clear is not supported: send HTTP/1.1")]
+    Http2,
     /// Longer than the limit.
     #[error("the request head is too long")]
     TooLong,
@@ -312,6 +341,9 @@ pub enum HeadError {
     /// `CONNECT` with a body.
     #[error("a CONNECT request has no body")]
     ConnectBody,
+    /// `Upgrade` with a body.
+    #[error("a request with an Upgrade header has no body")]
+    UpgradeBody,
 }
 
 #[cfg(test)]

@@ -140,11 +140,11 @@ fn f3_the_request_line_is_strict() {
         ("GET /ü HTTP/1.1", HeadError::Target),
         ("G(T / HTTP/1.1", HeadError::Method),
         ("GET / HTTP/1.2", HeadError::Version),
-        ("GET / HTTP/2.0", HeadError::Version),
+        ("GET / HTTP/2.0", HeadError::Http2),
         ("GET / http/1.1", HeadError::Version),
         ("GET / HTTP/1.10", HeadError::Version),
         ("GET / HTTP/01.1", HeadError::Version),
-        ("PRI * HTTP/2.0", HeadError::Version),
+        ("PRI * HTTP/2.0", HeadError::Http2),
     ] {
         assert_eq!(scan(format!("{line}\r\nHost: x\r\n\r\n")).unwrap_err(), error, "{line:?}");
     }
@@ -189,6 +189,30 @@ fn f3_a_connect_has_no_body() {
     assert!(connect("Content-Length: 0").is_ok());
     assert_eq!(connect("Content-Length: 5").unwrap_err(), HeadError::ConnectBody);
     assert_eq!(connect("Transfer-Encoding: chunked").unwrap_err(), HeadError::ConnectBody);
+}
+
+#[test]
+fn f4_an_upgrade_has_no_body() {
+    let upgrade = |fields: &str| {
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n{fields}\r\n");
+        Head::scan(text.as_bytes(), MAX_HEAD).map(|found| found.map(|(head, _)| head.framing()))
+    };
+    assert_eq!(upgrade(""), Ok(Some(Framing::None)));
+    assert_eq!(upgrade("Content-Length: 0\r\n"), Ok(Some(Framing::Length(0))));
+    assert_eq!(upgrade("Content-Length: 1\r\n"), Err(HeadError::UpgradeBody));
+    assert_eq!(upgrade("Transfer-Encoding: chunked\r\n"), Err(HeadError::UpgradeBody));
+}
+
+#[test]
+fn other_protocols_are_told_by_their_first_byte() {
+    for (bytes, error) in [
+        (&b"\x16\x03\x01"[..], HeadError::Tls),
+        (b"\x05\x01\0", HeadError::NotHttp),
+        (b"\xff", HeadError::NotHttp),
+    ] {
+        assert_eq!(Head::scan(bytes, MAX_HEAD).unwrap_err(), error, "{}", bytes.escape_ascii());
+    }
+    assert!(Head::scan(b"\r\nG", MAX_HEAD).unwrap().is_none());
 }
 
 #[test]

@@ -16,11 +16,14 @@
 mod container;
 mod corpus;
 mod first;
+mod forward;
+mod framing;
 mod kit;
 mod kit_itself;
 mod layers;
 mod manual;
 mod readme;
 mod resolver;
+mod stream;
 mod supply;
 mod tenants;

@@ -10,7 +10,8 @@ use sluicegate::config::{Config, ListenerSettings, SinkSettings};
 use tempfile::TempDir;
 
 use super::client::Client;
-use super::dns::Dns;
+use super::dns::{Answer, Dns};
+use super::origin::Origin;
 use super::{PATIENCE, background, within};
 
 /// The prefix that test origins live in, exempt from the guards.
@@ -28,6 +29,21 @@ impl Gateway {
     /// A gateway under one policy file, with every default but free ports.
     pub async fn start(policy: &str) -> Self {
         Self::with(policy, |_| {}).await
+    }
+
+    /// A gateway under which these names are these origins, each allowed on its port.
+    pub async fn allowing<const N: usize>(origins: [(&str, &Origin); N]) -> Self {
+        let rules = origins.map(|(name, origin)| format!("'{name}:{}'", origin.port()));
+        let gateway = Self::start(&format!("mode: Limited\nhostRules: [{}]\n", rules.join(", "))).await;
+        for (name, origin) in origins {
+            gateway.name(name, origin);
+        }
+        gateway
+    }
+
+    /// Lets a name lead to an origin.
+    pub fn name(&self, name: &str, origin: &Origin) {
+        self.dns.says(name, Answer::addresses([origin.address().ip().to_string().as_str()]));
     }
 
     /// A gateway under one policy file and a configuration that `change` has changed.
@@ -141,6 +157,18 @@ impl Gateway {
         let what = format!("a {kind} record about {host}");
         let records = self.wait_for(&what, |records| records.iter().any(is_it)).await;
         records.into_iter().find(is_it).expect("it was just seen")
+    }
+
+    /// Waits until this many requests and connections have ended, and answers their records.
+    pub async fn calls(&self, count: usize) -> Vec<Value> {
+        let of_calls = |records: &[Value]| -> Vec<Value> {
+            let is_call = |record: &&Value| record["kind"] == "request" || record["kind"] == "connection";
+            records.iter().filter(is_call).cloned().collect()
+        };
+        let what = format!("{count} records of requests and connections");
+        let calls = of_calls(&self.wait_for(&what, |records| of_calls(records).len() >= count).await);
+        assert_eq!(calls.len(), count, "{calls:#?}");
+        calls
     }
 
     /// Gets a path of the admin server: status and body.
