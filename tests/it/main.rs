@@ -17,5 +17,6 @@ mod first;
 mod kit;
 mod kit_itself;
 mod layers;
+mod names;
 mod resolver;
 mod supply;
