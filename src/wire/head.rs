@@ -85,10 +85,17 @@ impl Head {
         }
         check_host(&headers, version)?;
         let framing = framing(&headers, version)?;
-        if method == Method::CONNECT && !matches!(framing, Framing::None | Framing::Length(0)) {
-            return Err(HeadError::ConnectBody);
+        let head = Self { method, target, version, headers, framing };
+        if !matches!(framing, Framing::None | Framing::Length(0)) {
+            // SECURITY: what follows such a head belongs to nobody until it is answered, so it cannot be a body too.
+            if head.method == Method::CONNECT {
+                return Err(HeadError::ConnectBody);
+            }
+            if head.upgrade() != Upgrade::None {
+                return Err(HeadError::UpgradeBody);
+            }
         }
-        Ok(Some((Self { method, target, version, headers, framing }, length)))
+        Ok(Some((head, length)))
     }
 
     /// The method.
@@ -312,6 +319,9 @@ pub enum HeadError {
     /// `CONNECT` with a body.
     #[error("a CONNECT request has no body")]
     ConnectBody,
+    /// `Upgrade` with a body.
+    #[error("a request that asks for an upgrade has no body")]
+    UpgradeBody,
 }
 
 #[cfg(test)]

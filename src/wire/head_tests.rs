@@ -192,6 +192,20 @@ fn f3_a_connect_has_no_body() {
 }
 
 #[test]
+fn f5_a_request_for_an_upgrade_has_no_body() {
+    for upgrade in ["Upgrade: websocket", "Upgrade: x", "HTTP2-Settings: AA"] {
+        assert!(with(&format!("{upgrade}\r\nContent-Length: 0")).is_ok(), "{upgrade}");
+        for body in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            assert_eq!(
+                with(&format!("{upgrade}\r\n{body}")).unwrap_err(),
+                HeadError::UpgradeBody,
+                "{upgrade}"
+            );
+        }
+    }
+}
+
+#[test]
 fn upgrades_are_told_apart() {
     for (lines, upgrade) in [
         ("Upgrade: websocket", Upgrade::WebSocket),
