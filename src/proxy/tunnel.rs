@@ -309,13 +309,18 @@ async fn carry(session: &Session, client: &TcpStream, origin: &mut TcpStream, fi
 }
 
 /// The client closed its side: what it said until then is all there is to judge.
+///
+/// SECURITY: some servers take the end of the stream for the end of a line, so it ends one here too.
 fn closed(first: &[u8]) -> Result<Inside, End> {
     if first.is_empty() {
         return Ok(Inside::Opaque);
     }
-    match sniff(first) {
+    match sniff(&[first, b"\n"].concat()) {
         Sniff::Tls => Err(End::Refused(Refusal::malformed("the TLS ClientHello ends in the middle"))),
-        Sniff::NeedMore | Sniff::Http1 | Sniff::Http2Preface | Sniff::Other => Ok(Inside::Opaque),
+        Sniff::Http1 | Sniff::Http2Preface => {
+            Err(End::Refused(Refusal::malformed("the HTTP request ends in the middle")))
+        }
+        Sniff::NeedMore | Sniff::Other => Ok(Inside::Opaque),
     }
 }
 
