@@ -56,7 +56,7 @@ impl Forward<'_> {
             event.scheme = Some(Scheme::Http);
             event.path = Some(Text::new(self.resource.path()));
         });
-        let (permit, by_request) = self.judge(exchange)?;
+        let (permit, authority, by_request) = self.judge(exchange)?;
         let websocket = self.upgrade()?;
         let uri = origin_form(self.resource)?;
         let client = websocket.then(|| hyper::upgrade::on(&mut request));
@@ -65,7 +65,7 @@ impl Forward<'_> {
         let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), Arc::clone(&up)));
         *outward.method_mut() = parts.method;
         *outward.uri_mut() = uri;
-        *outward.headers_mut() = self.headers(parts.headers, by_request)?;
+        *outward.headers_mut() = self.headers(parts.headers, &authority, by_request)?;
 
         let started = Instant::now();
         let response = self.send(&permit, outward, exchange).await?;
@@ -98,7 +98,9 @@ impl Forward<'_> {
     }
 
     /// Asks A for the target and its `Host`, then C for the request.
-    fn judge(&self, exchange: &mut Exchange) -> Result<(TargetPermit, bool), Refusal> {
+    ///
+    /// Answers the permit, what the origin's `Host` is to name, and whether rules decided on path or method.
+    fn judge(&self, exchange: &mut Exchange) -> Result<(TargetPermit, Target, bool), Refusal> {
         let policy = &self.call.policy;
         let mut permit = policy.admit(self.target)?;
         let host = self.head.host().ok_or_else(|| Refusal::malformed("the request has no Host"));
@@ -110,6 +112,9 @@ impl Forward<'_> {
         if let Some(alias) = &alias {
             permit = policy.admit_alias(permit, alias)?;
         }
+        // Inside a tunnel to an IP literal the `Host` is the name that was judged besides it.
+        let named = alias.as_ref().unwrap_or(self.target.host());
+        let authority = Target::new(named.clone(), self.target.port());
         let (method, path) = (self.head.method().as_str(), self.resource.path());
         let facts = RequestFacts { method, path };
         let request = policy.admit_request(&permit, &facts)?;
@@ -122,14 +127,16 @@ impl Forward<'_> {
             request: Some((method.to_owned(), path.to_owned())),
             address: None,
         }));
-        Ok((permit, request.decides_by_request()))
+        Ok((permit, authority, request.decides_by_request()))
     }
 
-    /// The host that `Host` names; its port, if any, must be the target's.
+    /// The host that `Host` names; its port, if any, must be the target's, and so must the host where the
+    /// request target names one itself.
     fn alias(&self, host: &str) -> Result<crate::addr::Host, Refusal> {
         let named = Target::parse_or(host, self.target.port())
             .map_err(|error| Refusal::malformed(format!("the Host header is malformed: {error}")))?;
-        if named.port() != self.target.port() {
+        let in_full = !self.head.target().starts_with('/');
+        if named.port() != self.target.port() || in_full && named != *self.target {
             return Err(super::mismatch(host, self.target));
         }
         Ok(named.host().clone())
@@ -148,17 +155,19 @@ impl Forward<'_> {
     }
 
     /// The headers that the origin gets.
-    fn headers(&self, mut fields: HeaderMap, by_request: bool) -> Result<HeaderMap, Refusal> {
+    fn headers(
+        &self,
+        mut fields: HeaderMap,
+        authority: &Target,
+        by_request: bool,
+    ) -> Result<HeaderMap, Refusal> {
         let websocket = self.head.upgrade() == Upgrade::WebSocket;
         headers::strip_request(&mut fields, if websocket { KeepUpgrade::WebSocket } else { KeepUpgrade::No });
         if by_request {
             headers::remove_overrides(&mut fields);
         }
-        let authority = if self.target.port().get() == HTTP {
-            self.target.host().to_string()
-        } else {
-            self.target.to_string()
-        };
+        let authority =
+            if authority.port().get() == HTTP { authority.host().to_string() } else { authority.to_string() };
         let host = HeaderValue::from_str(&authority)
             .map_err(|_| Refusal::malformed("the target cannot stand in a Host header"))?;
         fields.insert(HOST, host);
