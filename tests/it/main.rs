@@ -13,6 +13,7 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
+mod agreement;
 mod first;
 mod kit;
 mod kit_itself;

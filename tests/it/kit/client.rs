@@ -90,7 +90,7 @@ impl Client {
     }
 
     /// Wraps an open connection.
-    fn over(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         Self { stream, buffer: Vec::new() }
     }
