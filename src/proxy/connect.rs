@@ -29,7 +29,9 @@ pub(super) async fn connect(
     let Some(exchange) = slot.as_mut() else { return Err(Refusal::malformed("the request has no record")) };
     exchange.note(|event| event.scheme = Some(Scheme::Tcp));
     agree(head, target)?;
-    let changes = session.gateway.live.subscribe();
+    let mut changes = session.gateway.live.subscribe();
+    // RACE: the policy was taken before this, so the first thing the tunnel does is to ask the one in force.
+    changes.mark_changed();
     let permit = call.policy.admit(target)?;
     call.policy.admit_tunnel(&permit)?;
     exchange.allowed(permit.cause(), permit.would_deny());
