@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -36,6 +36,8 @@ pub(super) struct Session {
     pub(super) meter: Meter,
     /// What is under way, to be asked again when the policy changes.
     standing: Mutex<Option<Standing>>,
+    /// The tunnel around the requests of this connection, which stands also between them.
+    around: OnceLock<Standing>,
     /// Whether any request has come.
     asked: AtomicBool,
     /// Why the connection is being ended from this side.
@@ -96,6 +98,7 @@ impl Session {
             listener,
             meter: Meter::new(),
             standing: Mutex::default(),
+            around: OnceLock::new(),
             asked: AtomicBool::new(false),
             ending: Mutex::default(),
         }
@@ -132,8 +135,15 @@ impl Session {
         })
     }
 
+    /// Notes that every request from here on is inside this tunnel; a connection is inside one at most.
+    pub(super) fn enter(&self, tunnel: Standing) {
+        let _ = self.around.set(tunnel);
+        self.stand(None);
+    }
+
     /// Notes what is under way, so that a policy change can end it.
     pub(super) fn stand(&self, standing: Option<Standing>) {
+        let standing = standing.or_else(|| self.around.get().cloned());
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
     }
 

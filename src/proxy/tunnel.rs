@@ -111,7 +111,7 @@ impl Tunnel {
             return;
         }
         let standing = peek.standing;
-        session.stand(None);
+        session.enter(standing.clone());
         let origin = standing.address.map(|address| (origin, address));
         let tunnel = explicit::Inner { sandbox: standing.sandbox, target: standing.target };
         let outcome =
