@@ -114,7 +114,7 @@ impl Session {
         let event = record.event();
         event.client = Some(self.client);
         event.listener = Some(Arc::clone(&self.listener.name));
-        let exchange = Exchange { record: Some(record), session: Arc::clone(self) };
+        let exchange = Exchange { record: Some(record), session: Arc::clone(self), counted: None };
         match admitted {
             Ok(()) => Ok(exchange),
             Err(full) => {
@@ -195,6 +195,8 @@ impl Session {
 pub(super) struct Exchange {
     record: Option<Record>,
     session: Arc<Session>,
+    /// What the session's meter showed when the counting for this record began.
+    counted: Option<(u64, u64)>,
 }
 
 /// A sandbox's policy at one generation.
@@ -210,6 +212,11 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             note(record.event());
         }
+    }
+
+    /// Counts for this record what the session carries from here on, however it ends.
+    pub(super) fn count(&mut self) {
+        self.counted = Some((self.session.meter.up(), self.session.meter.down()));
     }
 
     /// The id of the record and of the request.
@@ -295,6 +302,10 @@ impl Exchange {
     /// Ends the record once; without an outcome of its own it was dropped.
     fn end(&mut self, outcome: Option<Outcome>) {
         let Some(mut record) = self.record.take() else { return };
+        if let Some((up, down)) = self.counted {
+            record.event().bytes_up = Some(self.session.meter.up() - up);
+            record.event().bytes_down = Some(self.session.meter.down() - down);
+        }
         let ending = self.session.ending.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
         match ending {

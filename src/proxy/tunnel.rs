@@ -97,8 +97,14 @@ impl Tunnel {
         let mut first = BytesMut::from(parts.read_buf.as_ref());
         first.unsplit(rest);
         session.stand(Some(standing.clone()));
-        let before = (session.meter.up(), session.meter.down());
-        let mut peek = Peek { session: &session, exchange: &mut exchange, target: permit.target(), standing };
+        exchange.count();
+        let mut peek = Peek {
+            session: &session,
+            exchange: &mut exchange,
+            target: permit.target(),
+            standing,
+            held: Vec::new(),
+        };
         let end = tokio::select! {
             biased;
             denial = session.overruled(&mut changes) => Some(End::Overruled(denial)),
@@ -106,7 +112,6 @@ impl Tunnel {
             end = Box::pin(peek.carry(&mut client, &mut origin, &mut first)) => end,
         };
         if let Some(end) = end {
-            count(&mut exchange, &session, before);
             close(&session, exchange, permit.target(), (client, origin), end).await;
             return;
         }
@@ -116,7 +121,6 @@ impl Tunnel {
         let tunnel = explicit::Inner { sandbox: standing.sandbox, target: standing.target };
         let outcome =
             explicit::serve_tunnel(Arc::clone(&session), client, first, tunnel, origin, changes).await;
-        count(&mut exchange, &session, before);
         exchange.finish(outcome);
     }
 }
@@ -239,15 +243,6 @@ impl Peek<'_> {
         self.session.stand(Some(self.standing.clone()));
         Ok(())
     }
-}
-
-/// Notes the bytes that moved since the meter showed `before`.
-fn count(exchange: &mut Exchange, session: &Session, before: (u64, u64)) {
-    let (up, down) = (session.meter.up() - before.0, session.meter.down() - before.1);
-    exchange.note(|event| {
-        event.bytes_up = Some(up);
-        event.bytes_down = Some(down);
-    });
 }
 
 /// Closes both sides the way the tunnel ended, and ends its record.

@@ -36,6 +36,7 @@ impl Upgraded {
             return self.exchange.finish(Outcome::UpstreamClosed);
         };
         let (mut client, mut origin) = (client, origin);
+        self.exchange.count();
         let limit = self.session.gateway.limits.idle_timeout;
         let outcome = tokio::select! {
             biased;
@@ -46,11 +47,6 @@ impl Upgraded {
             () = self.session.meter.idle(limit) => Outcome::Idle,
             outcome = carry(&self.session, &mut client, &mut origin, &sent, &received) => outcome,
         };
-        let (up, down) = (self.session.meter.up(), self.session.meter.down());
-        self.exchange.note(|event| {
-            event.bytes_up = Some(up);
-            event.bytes_down = Some(down);
-        });
         self.exchange.finish(outcome);
         if outcome != Outcome::Ok {
             reset(client);
