@@ -16,16 +16,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use hyper::upgrade::OnUpgrade;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::explicit;
 use super::refusal::Refusal;
-use super::relay::{RelayError, relay, reset};
+use super::relay::{RelayError, failed, relay, reset};
 use super::session::{Exchange, Session, Standing};
 use super::strict::StrictIo;
 use crate::addr::{Host, Target};
@@ -39,6 +40,8 @@ use crate::wire::protocol::{Sniff, sniff};
 const FIRST_BYTES: Duration = Duration::from_secs(5);
 /// The most that is looked at: a `ClientHello` of 64 KiB in records, or a request line.
 const MOST: usize = 68 * 1024;
+/// The most of the origin's bytes that wait for the client meanwhile.
+const AHEAD: usize = 16 * 1024;
 /// The fatal TLS alert `access_denied` (RFC 8446 §6).
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
@@ -92,7 +95,7 @@ impl Tunnel {
         let Self { session, mut exchange, permit, mut origin, standing, mut changes } = self;
         let Ok(upgraded) = upgrade.await else { return exchange.finish(Outcome::ClientClosed) };
         let Ok(parts) = upgraded.downcast::<StrictIo>() else { return exchange.finish(Outcome::Failed) };
-        let (mut client, rest) = parts.io.into_inner();
+        let (client, rest) = parts.io.into_inner();
         // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
         let mut first = BytesMut::from(parts.read_buf.as_ref());
         first.unsplit(rest);
@@ -109,7 +112,7 @@ impl Tunnel {
             biased;
             denial = session.overruled(&mut changes) => Some(End::Overruled(denial)),
             () = session.meter.idle(session.gateway.limits.idle_timeout) => Some(End::Idle),
-            end = Box::pin(peek.carry(&mut client, &mut origin, &mut first)) => end,
+            end = Box::pin(peek.carry(&client, &mut origin, &mut first)) => end,
         };
         if let Some(end) = end {
             close(&session, exchange, permit.target(), (client, origin), end).await;
@@ -131,19 +134,24 @@ struct Peek<'a> {
     exchange: &'a mut Exchange,
     target: &'a Target,
     standing: Standing,
+    /// What the origin has sent and the client not yet taken.
+    held: Vec<u8>,
 }
 
 impl Peek<'_> {
     /// Carries the tunnel to its end; `None` when it turned out to be HTTP, of which nothing was sent yet.
     async fn carry(
         &mut self,
-        client: &mut TcpStream,
+        client: &TcpStream,
         origin: &mut TcpStream,
         first: &mut BytesMut,
     ) -> Option<End> {
         match self.enter(client, origin, first).await {
             Ok(Inside::Http) => None,
-            Ok(Inside::Opaque) => Some(carry(self.session, client, origin, std::mem::take(first)).await),
+            Ok(Inside::Opaque) => {
+                let (first, held) = (std::mem::take(first), std::mem::take(&mut self.held));
+                Some(carry(self.session, client, origin, first, held).await)
+            }
             Err(end) => Some(end),
         }
     }
@@ -151,12 +159,11 @@ impl Peek<'_> {
     /// Looks at the client's first bytes, while the origin's are passed on.
     async fn enter(
         &mut self,
-        client: &mut TcpStream,
+        client: &TcpStream,
         origin: &TcpStream,
         first: &mut BytesMut,
     ) -> Result<Inside, End> {
         let (mut spoke, mut done) = (false, false);
-        let mut space = Vec::new();
         let mut deadline = None;
         loop {
             if let Some(inside) = self.judge(first, spoke || done).map_err(End::Refused)? {
@@ -165,24 +172,42 @@ impl Peek<'_> {
             if !first.is_empty() {
                 deadline.get_or_insert_with(|| Instant::now() + FIRST_BYTES);
             }
+            let holds = !self.held.is_empty();
+            if !holds {
+                // A tunnel that waits holds no buffer.
+                self.held = Vec::new();
+            }
             tokio::select! {
                 biased;
-                read = client.read_buf(first) => match read {
-                    Err(error) => return Err(End::Failed(RelayError::Client(error))),
-                    Ok(0) => return closed(first),
-                    Ok(_) => {}
-                },
-                ready = origin.readable(), if !done => {
-                    let carried = async { ready?; pass_on(origin, client, &mut space).await };
-                    match carried.await.map_err(|error| End::Failed(RelayError::Origin(error)))? {
-                        Some(0) => done = true,
-                        Some(bytes) => {
-                            spoke = true;
-                            self.session.meter.add_down(bytes);
+                ready = client.readable() => {
+                    let read = ready.and_then(|()| client.try_read_buf(first));
+                    match at_once(read).map_err(|error| End::Failed(RelayError::Client(error)))? {
+                        Some(0) => return closed(first),
+                        Some(_) | None => {}
+                    }
+                }
+                ready = client.writable(), if holds => {
+                    let written = ready.and_then(|()| client.try_write(&self.held));
+                    let written = at_once(written).map_err(|error| End::Failed(RelayError::Client(error)))?;
+                    let written = written.unwrap_or_default();
+                    self.held.drain(..written);
+                    self.session.meter.add_down(written);
+                }
+                ready = origin.readable(), if !holds && !done => {
+                    self.held.reserve_exact(AHEAD);
+                    let read = ready.and_then(|()| origin.try_read_buf(&mut (&mut self.held).limit(AHEAD)));
+                    match at_once(read).map_err(|error| End::Failed(RelayError::Origin(error)))? {
+                        Some(0) => {
+                            done = true;
+                            // A client that is gone already has nothing to be told.
+                            let _ = SockRef::from(client).shutdown(std::net::Shutdown::Write);
                         }
+                        Some(_) => spoke = true,
                         None => {}
                     }
                 }
+                // A side that is not read from can still be reset.
+                error = failed(origin), if holds || done => return Err(End::Failed(RelayError::Origin(error))),
                 () = until(deadline) => {
                     let late = "the first bytes formed no TLS or HTTP message in time";
                     return Err(End::Refused(Refusal::malformed(late)));
@@ -287,17 +312,23 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// Sends what was read first, then relays.
+/// Sends what was read first, then relays; `held` is on its way to the client.
 ///
 /// The `open` record is out before the first byte goes upstream, so that a kill cannot hide the tunnel.
-async fn carry(session: &Session, client: &TcpStream, origin: &mut TcpStream, first: BytesMut) -> End {
+async fn carry(
+    session: &Session,
+    client: &TcpStream,
+    origin: &mut TcpStream,
+    first: BytesMut,
+    held: Vec<u8>,
+) -> End {
     session.gateway.audit.flushed().await;
     if let Err(error) = origin.write_all(&first).await {
         return End::Failed(RelayError::Origin(error));
     }
     session.meter.add_up(first.len());
     drop(first);
-    match relay(client, origin, &session.meter).await {
+    match relay(client, origin, held, &session.meter).await {
         Ok(()) => End::Done,
         Err(error) => End::Failed(error),
     }
@@ -319,22 +350,10 @@ fn closed(first: &[u8]) -> Result<Inside, End> {
     }
 }
 
-/// Passes on what the origin has sent, its end included; `None` when nothing was there after all.
-async fn pass_on(
-    origin: &TcpStream,
-    client: &mut TcpStream,
-    space: &mut Vec<u8>,
-) -> io::Result<Option<usize>> {
-    space.resize(16 * 1024, 0);
-    match origin.try_read(space) {
-        Ok(0) => {
-            client.shutdown().await?;
-            Ok(Some(0))
-        }
-        Ok(read) => {
-            client.write_all(space.get(..read).unwrap_or_default()).await?;
-            Ok(Some(read))
-        }
+/// What a socket did at once; `None` when there was nothing to do after all.
+fn at_once(done: io::Result<usize>) -> io::Result<Option<usize>> {
+    match done {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
     }

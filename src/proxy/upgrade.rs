@@ -72,7 +72,7 @@ async fn carry(
     }
     session.meter.add_up(sent.len());
     session.meter.add_down(received.len());
-    match relay(client, origin, &session.meter).await {
+    match relay(client, origin, Vec::new(), &session.meter).await {
         Ok(()) => Outcome::Ok,
         Err(RelayError::Client(_)) => Outcome::ClientFailed,
         Err(RelayError::Origin(_)) => Outcome::UpstreamFailed,
