@@ -21,3 +21,4 @@ mod layers;
 mod names;
 mod resolver;
 mod supply;
+mod tunnel;
