@@ -447,3 +447,26 @@ async fn a6_a_listener_on_every_address_is_guarded_on_every_address() {
         assert_eq!(verdict(&refused), (403, "guard_self"), "{host}");
     }
 }
+
+#[tokio::test]
+async fn s5_a_malformed_target_is_recorded_by_its_host_alone() {
+    let gateway = Gateway::start(&limited("good.test")).await;
+    for target in [
+        "https://good.test/path?token=canary-1",
+        "http://user:canary-2@good.test/",
+        "http://good.test/#canary-3",
+        "http://good.test:x/canary-4",
+        "ftp://canary-5:x@good.test/?canary-6",
+        "canary-7@good.test",
+        "/path?canary-8",
+    ] {
+        let response = gateway.client().await.ask(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        assert_eq!(verdict(&response), (400, "bad_request"), "{target}");
+    }
+    let records = gateway.wait_for("a record each", |records| calls(records).len() == 7).await;
+    assert!(
+        calls(&records)[..6].iter().all(|record| record["host"].as_str().unwrap().starts_with("good.test"))
+    );
+    let log = std::fs::read_to_string(gateway.audit_file()).unwrap();
+    assert!(!log.contains("canary"), "{log}");
+}
