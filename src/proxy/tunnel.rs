@@ -181,9 +181,8 @@ impl Peek<'_> {
                 biased;
                 ready = client.readable() => {
                     let read = ready.and_then(|()| client.try_read_buf(first));
-                    match at_once(read).map_err(|error| End::Failed(RelayError::Client(error)))? {
-                        Some(0) => return closed(first),
-                        Some(_) | None => {}
+                    if at_once(read).map_err(|error| End::Failed(RelayError::Client(error)))? == Some(0) {
+                        return closed(first);
                     }
                 }
                 ready = client.writable(), if holds => {
