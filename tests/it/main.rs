@@ -19,6 +19,7 @@ mod kit;
 mod kit_itself;
 mod layers;
 mod names;
+mod real_clients;
 mod resolver;
 mod supply;
 mod tunnel;
