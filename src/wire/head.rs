@@ -75,6 +75,9 @@ impl Head {
     /// # Errors
     /// The first rule that the head breaks.
     pub fn scan(buf: &[u8], max: usize) -> Result<Option<(Self, usize)>, HeadError> {
+        if buf.starts_with(&[0x16, 0x03]) {
+            return Err(HeadError::Tls);
+        }
         let Some((lines, length)) = split_lines(buf, max)? else { return Ok(None) };
         let mut lines = lines.into_iter();
         let (method, target, version) = request_line(lines.next().unwrap_or_default())?;
@@ -220,6 +223,7 @@ fn request_line(line: &[u8]) -> Result<(Method, String, Version), HeadError> {
     let version = match version {
         b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,
+        b"HTTP/2.0" => return Err(HeadError::Http2),
         _ => return Err(HeadError::Version),
     };
     Ok((method, target, version))
@@ -289,6 +293,12 @@ pub enum HeadError {
     /// Neither HTTP/1.0 nor HTTP/1.1.
     #[error("the version is neither HTTP/1.0 nor HTTP/1.1")]
     Version,
+    /// The preface of HTTP/2.
+    #[error("HTTP/2 in the clear is not supported; speak HTTP/1.1")]
+    Http2,
+    /// A TLS record.
+    #[error("this is TLS, and plain HTTP is expected; use http:// for the URL of the proxy itself")]
+    Tls,
     /// A header line is wrong.
     #[error(transparent)]
     Field(#[from] FieldError),

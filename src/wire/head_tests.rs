@@ -140,11 +140,12 @@ fn f3_the_request_line_is_strict() {
         ("GET /ü HTTP/1.1", HeadError::Target),
         ("G(T / HTTP/1.1", HeadError::Method),
         ("GET / HTTP/1.2", HeadError::Version),
-        ("GET / HTTP/2.0", HeadError::Version),
+        ("GET / HTTP/2.0", HeadError::Http2),
+        ("\x16\x03\x01\x02\0\x01", HeadError::Tls),
         ("GET / http/1.1", HeadError::Version),
         ("GET / HTTP/1.10", HeadError::Version),
         ("GET / HTTP/01.1", HeadError::Version),
-        ("PRI * HTTP/2.0", HeadError::Version),
+        ("PRI * HTTP/2.0", HeadError::Http2),
     ] {
         assert_eq!(scan(format!("{line}\r\nHost: x\r\n\r\n")).unwrap_err(), error, "{line:?}");
     }
