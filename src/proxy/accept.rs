@@ -15,8 +15,6 @@ use crate::policy::{Denial, Reason};
 
 /// How long accepting pauses when this host has no descriptor or memory left for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
-/// What a client beyond the connection limit is told.
-const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nx-deny-reason: limit\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Accepts on `socket` until the gateway drains.
 pub async fn accept(
@@ -57,12 +55,18 @@ pub async fn accept(
 
 /// Tells a client that there is no room for it, and leaves the record.
 async fn turn_away(session: Arc<Session>, stream: TcpStream) {
+    let denial =
+        Denial::new(Reason::Limit, "the gateway has as many connections as `limits.connections` allows");
+    let refusal = Refusal::from(denial);
+    let exchange = session.record(Kind::Connection).await;
+    let text = match &exchange {
+        Ok(exchange) => refusal.text(&exchange.id()),
+        Err(refusal) => refusal.text(""),
+    };
     // Only what the socket takes at once: a slow client must not hold what there is too little of.
-    let _ = stream.try_write(TOO_MANY);
-    if let Ok(exchange) = session.record(Kind::Connection).await {
-        let denial =
-            Denial::new(Reason::Limit, "the gateway has as many connections as `limits.connections` allows");
-        exchange.refuse(&Refusal::from(denial), None, Some(429));
+    let _ = stream.try_write(text.as_bytes());
+    if let Ok(exchange) = exchange {
+        exchange.refuse(&refusal, None, Some(refusal.status().as_u16()));
     }
 }
 

@@ -146,6 +146,16 @@ async fn silent(session: &Arc<Session>) {
     }
 }
 
+/// What a target that is refused as malformed names as its host, for the record.
+///
+/// SECURITY: userinfo and query may hold secrets, and neither is part of a record.
+fn named(target: &str) -> Option<&str> {
+    let after_scheme = target.split_once("://").map_or(target, |(_, rest)| rest);
+    let authority = after_scheme.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    Some(host).filter(|host| !host.is_empty())
+}
+
 impl Connection {
     /// Answers one request, come what may.
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
@@ -195,7 +205,7 @@ impl Connection {
         };
         record.note(|event| event.method = Some(Text::new(head.method().as_str())));
         let form = RequestTarget::parse(head.method(), head.target()).map_err(|error| {
-            record.note(|event| event.host = Some(Text::new(head.target())));
+            record.note(|event| event.host = named(head.target()).map(Text::new));
             Refusal::malformed(error.to_string())
         })?;
         let (target, resource) = self.target(&form)?;

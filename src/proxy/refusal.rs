@@ -107,13 +107,12 @@ impl Refusal {
         }
     }
 
-    /// The response: a status, the reason as a header, and a body for people and agents.
-    pub(super) fn response(&self, id: &str, target: Option<&Target>) -> Response<Body> {
-        let reason = self.denial.reason().as_str();
+    /// The body of the response: for people and agents.
+    fn body(&self, id: &str, target: Option<&Target>) -> String {
         let asked = target.map(ToString::to_string);
         let cause = self.denial.cause();
         let body = json!({"error": {
-            "code": reason,
+            "code": self.denial.reason().as_str(),
             "message": self.denial.message(asked.as_deref().unwrap_or("the request")),
             "target": asked,
             "policy": cause.map(Cause::policy),
@@ -121,7 +120,23 @@ impl Refusal {
             "requestId": id,
             "hint": self.denial.hint(target),
         }});
-        let mut response = Response::new(Body::text(format!("{body}\n")));
+        format!("{body}\n")
+    }
+
+    /// The response as it is sent where no HTTP engine runs.
+    pub(super) fn text(&self, id: &str) -> String {
+        let (status, reason, body) = (self.status(), self.denial.reason().as_str(), self.body(id, None));
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-deny-reason: {reason}\r\n\
+             x-request-id: {id}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+    }
+
+    /// The response: a status, the reason as a header, and a body.
+    pub(super) fn response(&self, id: &str, target: Option<&Target>) -> Response<Body> {
+        let reason = self.denial.reason().as_str();
+        let mut response = Response::new(Body::text(self.body(id, target)));
         *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

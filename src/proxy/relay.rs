@@ -95,15 +95,20 @@ pub(super) enum RelayError {
     Origin(io::Error),
 }
 
-/// Carries bytes both ways until both sides have closed.
+/// Carries bytes both ways until both sides have closed; `held` was read from the origin before.
 ///
 /// # Errors
 /// The side whose connection failed first. The caller passes the failure on with [`reset`].
-pub(super) async fn relay(client: &TcpStream, origin: &TcpStream, meter: &Meter) -> Result<(), RelayError> {
+pub(super) async fn relay(
+    client: &TcpStream,
+    origin: &TcpStream,
+    held: Vec<u8>,
+    meter: &Meter,
+) -> Result<(), RelayError> {
     // Pinned where they stand and polled by hand: combinators that take futures by value would each reserve their
     // size again, for every idle tunnel.
-    let mut up = pin!(carry(client, origin, |bytes| meter.add_up(bytes)));
-    let mut down = pin!(carry(origin, client, |bytes| meter.add_down(bytes)));
+    let mut up = pin!(carry(client, origin, Vec::new(), |bytes| meter.add_up(bytes)));
+    let mut down = pin!(carry(origin, client, held, |bytes| meter.add_down(bytes)));
     let mut client_failed = pin!(failed(client));
     let mut origin_failed = pin!(failed(origin));
     let (mut up_goes_on, mut down_goes_on) = (true, true);
@@ -129,7 +134,7 @@ pub(super) async fn relay(client: &TcpStream, origin: &TcpStream, meter: &Meter)
 }
 
 /// Resolves when the connection fails, whether or not anyone reads or writes.
-async fn failed(stream: &TcpStream) -> io::Error {
+pub(super) async fn failed(stream: &TcpStream) -> io::Error {
     match stream.ready(Interest::ERROR).await {
         Ok(_) => match stream.take_error() {
             Ok(Some(error)) | Err(error) => error,
@@ -155,9 +160,18 @@ impl CarryError {
     }
 }
 
-/// Carries bytes one way until `from` closes, then closes `to` for writing.
-async fn carry(from: &TcpStream, to: &TcpStream, count: impl Fn(usize)) -> Result<(), CarryError> {
-    let mut rest = Vec::new();
+/// Carries bytes one way, `rest` first, until `from` closes, then closes `to` for writing.
+async fn carry(
+    from: &TcpStream,
+    to: &TcpStream,
+    mut rest: Vec<u8>,
+    count: impl Fn(usize),
+) -> Result<(), CarryError> {
+    let before = rest.len();
+    if before > 0 {
+        write_rest(to, &mut rest).await?;
+        count(before);
+    }
     loop {
         from.readable().await.map_err(CarryError::Read)?;
         match carry_once(from, to, &mut rest)? {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub(super) meter: Meter,
     /// What is under way, to be asked again when the policy changes.
     standing: Mutex<Option<Standing>>,
+    /// The tunnel around the requests of this connection, which stands also between them.
+    around: OnceLock<Standing>,
     /// Whether any request has come.
     asked: AtomicBool,
     /// Whether the client went away, or its connection failed.
@@ -99,6 +101,7 @@ impl Session {
             listener,
             meter: Meter::new(),
             standing: Mutex::default(),
+            around: OnceLock::new(),
             asked: AtomicBool::new(false),
             left: AtomicBool::new(false),
             ending: Mutex::default(),
@@ -115,7 +118,12 @@ impl Session {
         let event = record.event();
         event.client = Some(self.client);
         event.listener = Some(Arc::clone(&self.listener.name));
-        let exchange = Exchange { record: Some(record), session: Arc::clone(self), deciding: Duration::ZERO };
+        let exchange = Exchange {
+            record: Some(record),
+            session: Arc::clone(self),
+            deciding: Duration::ZERO,
+            counted: None,
+        };
         match admitted {
             Ok(()) => Ok(exchange),
             Err(full) => {
@@ -136,8 +144,15 @@ impl Session {
         })
     }
 
+    /// Notes that every request from here on is inside this tunnel; a connection is inside one at most.
+    pub(super) fn enter(&self, tunnel: Standing) {
+        let _ = self.around.set(tunnel);
+        self.stand(None);
+    }
+
     /// Notes what is under way, so that a policy change can end it.
     pub(super) fn stand(&self, standing: Option<Standing>) {
+        let standing = standing.or_else(|| self.around.get().cloned());
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
     }
 
@@ -196,6 +211,8 @@ pub(super) struct Exchange {
     session: Arc<Session>,
     /// How long the questions about it took so far.
     deciding: Duration,
+    /// What the session's meter showed when the counting for this record began.
+    counted: Option<(u64, u64)>,
 }
 
 /// A sandbox's policy at one generation.
@@ -211,6 +228,11 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             note(record.event());
         }
+    }
+
+    /// Counts for this record what the session carries from here on, however it ends.
+    pub(super) fn count(&mut self) {
+        self.counted = Some((self.session.meter.up(), self.session.meter.down()));
     }
 
     /// The id of the record and of the request.
@@ -305,6 +327,10 @@ impl Exchange {
     fn end(&mut self, outcome: Option<Outcome>) {
         let Some(mut record) = self.record.take() else { return };
         self.session.gateway.metrics.decided_in(self.deciding);
+        if let Some((up, down)) = self.counted {
+            record.event().bytes_up = Some(self.session.meter.up() - up);
+            record.event().bytes_down = Some(self.session.meter.down() - down);
+        }
         let ending = self.session.ending.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let left = || self.session.left.load(Ordering::Relaxed).then_some(Outcome::ClientClosed);
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);

@@ -16,16 +16,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use hyper::upgrade::OnUpgrade;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::explicit;
 use super::refusal::Refusal;
-use super::relay::{RelayError, relay, reset};
+use super::relay::{RelayError, failed, relay, reset};
 use super::session::{Exchange, Session, Standing};
 use super::strict::StrictIo;
 use crate::addr::Host;
@@ -39,6 +40,8 @@ use crate::wire::protocol::{Sniff, sniff};
 const FIRST_BYTES: Duration = Duration::from_secs(5);
 /// The most that is looked at: a `ClientHello` of 64 KiB in records, or a request line.
 const MOST: usize = 68 * 1024;
+/// The most of the origin's bytes that wait for the client meanwhile.
+const AHEAD: usize = 16 * 1024;
 /// The fatal TLS alert `access_denied` (RFC 8446 §6).
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
@@ -86,12 +89,12 @@ impl Tunnel {
         };
         let mut client = Box::new(client);
         let _active = tunnel.session.gateway.metrics.active(Ingress::Connect);
-        let before = (tunnel.session.meter.up(), tunnel.session.meter.down());
+        tunnel.exchange.count();
         let end = tunnel.carry(&mut client).await;
         let tunnel = *tunnel;
         match end {
-            Some(end) => Box::pin(tunnel.close(client.stream, end, before)).await,
-            None => Box::pin(tunnel.serve(*client, before)).await,
+            Some(end) => Box::pin(tunnel.close(client.stream, end)).await,
+            None => Box::pin(tunnel.serve(*client)).await,
         }
     }
 
@@ -99,7 +102,7 @@ impl Tunnel {
     async fn carry(&mut self, client: &mut Client) -> Option<End> {
         let Self { session, exchange, standing, origin, changes } = self;
         session.stand(Some(standing.clone()));
-        let mut peek = Peek { session, exchange, standing };
+        let mut peek = Peek { session, exchange, standing, held: Vec::new() };
         tokio::select! {
             biased;
             denial = session.overruled(changes) => Some(End::Overruled(denial)),
@@ -109,22 +112,20 @@ impl Tunnel {
     }
 
     /// Serves the HTTP inside; each request leaves its own record.
-    async fn serve(self, client: Client, before: (u64, u64)) {
-        let Self { session, mut exchange, standing, origin, changes } = self;
-        session.stand(None);
+    async fn serve(self, client: Client) {
+        let Self { session, exchange, standing, origin, changes } = self;
+        session.enter(standing.clone());
         let origin = standing.address.map(|address| (origin, address));
         let tunnel = explicit::Inner { sandbox: standing.sandbox, target: standing.target };
         let Client { stream, first } = client;
         let outcome =
             explicit::serve_tunnel(Arc::clone(&session), stream, first, tunnel, origin, changes).await;
-        count(&mut exchange, &session, before);
         exchange.finish(outcome);
     }
 
     /// Closes both sides the way the tunnel ended, and ends its record.
-    async fn close(self, client: TcpStream, end: End, before: (u64, u64)) {
+    async fn close(self, client: TcpStream, end: End) {
         let Self { session, mut exchange, standing, origin, .. } = self;
-        count(&mut exchange, &session, before);
         match end {
             End::Done => return exchange.finish(Outcome::Ok),
             End::Idle => exchange.finish(Outcome::Idle),
@@ -176,6 +177,8 @@ struct Peek<'a> {
     session: &'a Session,
     exchange: &'a mut Exchange,
     standing: &'a mut Standing,
+    /// What the origin has sent and the client not yet taken.
+    held: Vec<u8>,
 }
 
 impl Peek<'_> {
@@ -184,7 +187,9 @@ impl Peek<'_> {
         // Boxed: it is gone by the time the tunnel idles.
         match Box::pin(self.enter(client, origin)).await {
             Ok(Inside::Http) => None,
-            Ok(Inside::Opaque) => Some(carry(self.session, client, origin).await),
+            Ok(Inside::Opaque) => {
+                Some(carry(self.session, client, origin, std::mem::take(&mut self.held)).await)
+            }
             Err(end) => Some(end),
         }
     }
@@ -196,7 +201,6 @@ impl Peek<'_> {
         origin: &TcpStream,
     ) -> Result<Inside, End> {
         let (mut spoke, mut done) = (false, false);
-        let mut space = Vec::new();
         let mut deadline = None;
         loop {
             if let Some(inside) = self.judge(first, spoke || done).map_err(End::Refused)? {
@@ -205,24 +209,41 @@ impl Peek<'_> {
             if !first.is_empty() {
                 deadline.get_or_insert_with(|| Instant::now() + FIRST_BYTES);
             }
+            let holds = !self.held.is_empty();
+            if !holds {
+                // A tunnel that waits holds no buffer.
+                self.held = Vec::new();
+            }
             tokio::select! {
                 biased;
-                read = client.read_buf(first) => match read {
-                    Err(error) => return Err(End::Failed(RelayError::Client(error))),
-                    Ok(0) => return closed(first),
-                    Ok(_) => {}
-                },
-                ready = origin.readable(), if !done => {
-                    let carried = async { ready?; pass_on(origin, client, &mut space).await };
-                    match carried.await.map_err(|error| End::Failed(RelayError::Origin(error)))? {
-                        Some(0) => done = true,
-                        Some(bytes) => {
-                            spoke = true;
-                            self.session.meter.add_down(bytes);
+                ready = client.readable() => {
+                    let read = ready.and_then(|()| client.try_read_buf(first));
+                    if at_once(read).map_err(|error| End::Failed(RelayError::Client(error)))? == Some(0) {
+                        return closed(first);
+                    }
+                }
+                ready = client.writable(), if holds => {
+                    let written = ready.and_then(|()| client.try_write(&self.held));
+                    let written = at_once(written).map_err(|error| End::Failed(RelayError::Client(error)))?;
+                    let written = written.unwrap_or_default();
+                    self.held.drain(..written);
+                    self.session.meter.add_down(written);
+                }
+                ready = origin.readable(), if !holds && !done => {
+                    self.held.reserve_exact(AHEAD);
+                    let read = ready.and_then(|()| origin.try_read_buf(&mut (&mut self.held).limit(AHEAD)));
+                    match at_once(read).map_err(|error| End::Failed(RelayError::Origin(error)))? {
+                        Some(0) => {
+                            done = true;
+                            // A client that is gone already has nothing to be told.
+                            let _ = SockRef::from(&*client).shutdown(std::net::Shutdown::Write);
                         }
+                        Some(_) => spoke = true,
                         None => {}
                     }
                 }
+                // A side that is not read from can still be reset.
+                error = failed(origin), if holds || done => return Err(End::Failed(RelayError::Origin(error))),
                 () = until(deadline) => {
                     let late = "the first bytes formed no TLS or HTTP message in time";
                     return Err(End::Refused(Refusal::malformed(late)));
@@ -288,15 +309,6 @@ impl Peek<'_> {
     }
 }
 
-/// Notes the bytes that moved since the meter showed `before`.
-fn count(exchange: &mut Exchange, session: &Session, before: (u64, u64)) {
-    let (up, down) = (session.meter.up() - before.0, session.meter.down() - before.1);
-    exchange.note(|event| {
-        event.bytes_up = Some(up);
-        event.bytes_down = Some(down);
-    });
-}
-
 /// Resolves at `deadline`; never without one.
 async fn until(deadline: Option<Instant>) {
     match deadline {
@@ -305,10 +317,10 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-/// Sends what was read first, then relays.
+/// Sends what was read first, then relays; `held` is on its way to the client.
 ///
 /// The `open` record is out before the first byte goes upstream, so that a kill cannot hide the tunnel.
-async fn carry(session: &Session, client: &mut Client, origin: &mut TcpStream) -> End {
+async fn carry(session: &Session, client: &mut Client, origin: &mut TcpStream, held: Vec<u8>) -> End {
     let first = std::mem::take(&mut client.first);
     if !first.is_empty() {
         session.gateway.audit.flushed().await;
@@ -318,39 +330,32 @@ async fn carry(session: &Session, client: &mut Client, origin: &mut TcpStream) -
         session.meter.add_up(first.len());
     }
     drop(first);
-    match relay(&client.stream, origin, &session.meter).await {
+    match relay(&client.stream, origin, held, &session.meter).await {
         Ok(()) => End::Done,
         Err(error) => End::Failed(error),
     }
 }
 
 /// The client closed its side: what it said until then is all there is to judge.
+///
+/// SECURITY: some servers take the end of the stream for the end of a line, so it ends one here too.
 fn closed(first: &[u8]) -> Result<Inside, End> {
     if first.is_empty() {
         return Ok(Inside::Opaque);
     }
-    match sniff(first) {
+    match sniff(&[first, b"\n"].concat()) {
         Sniff::Tls => Err(End::Refused(Refusal::malformed("the TLS ClientHello ends in the middle"))),
-        Sniff::NeedMore | Sniff::Http1 | Sniff::Http2Preface | Sniff::Other => Ok(Inside::Opaque),
+        Sniff::Http1 | Sniff::Http2Preface => {
+            Err(End::Refused(Refusal::malformed("the HTTP request ends in the middle")))
+        }
+        Sniff::NeedMore | Sniff::Other => Ok(Inside::Opaque),
     }
 }
 
-/// Passes on what the origin has sent, its end included; `None` when nothing was there after all.
-async fn pass_on(
-    origin: &TcpStream,
-    client: &mut TcpStream,
-    space: &mut Vec<u8>,
-) -> io::Result<Option<usize>> {
-    space.resize(16 * 1024, 0);
-    match origin.try_read(space) {
-        Ok(0) => {
-            client.shutdown().await?;
-            Ok(Some(0))
-        }
-        Ok(read) => {
-            client.write_all(space.get(..read).unwrap_or_default()).await?;
-            Ok(Some(read))
-        }
+/// What a socket did at once; `None` when there was nothing to do after all.
+fn at_once(done: io::Result<usize>) -> io::Result<Option<usize>> {
+    match done {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
     }

@@ -19,16 +19,13 @@ use crate::live::Snapshot;
 pub(super) struct Upgraded {
     session: Arc<Session>,
     exchange: Exchange,
-    /// What the meter showed before.
-    before: (u64, u64),
     changes: Receiver<Arc<Snapshot>>,
 }
 
 impl Upgraded {
     /// The rest of `exchange`; `changes` was subscribed before it was permitted.
     pub(super) fn new(session: Arc<Session>, exchange: Exchange, changes: Receiver<Arc<Snapshot>>) -> Self {
-        let before = (session.meter.up(), session.meter.down());
-        Self { session, exchange, before, changes }
+        Self { session, exchange, changes }
     }
 
     /// Carries bytes both ways to the end.
@@ -41,6 +38,7 @@ impl Upgraded {
             return self.exchange.finish(Outcome::UpstreamClosed);
         };
         let (mut client, mut origin) = (client, origin);
+        self.exchange.count();
         let limit = self.session.gateway.limits.idle_timeout;
         let outcome = tokio::select! {
             biased;
@@ -51,11 +49,6 @@ impl Upgraded {
             () = self.session.meter.idle(limit) => Outcome::Idle,
             outcome = carry(&self.session, &mut client, &mut origin, &sent, &received) => outcome,
         };
-        let (up, down) = (self.session.meter.up() - self.before.0, self.session.meter.down() - self.before.1);
-        self.exchange.note(|event| {
-            event.bytes_up = Some(up);
-            event.bytes_down = Some(down);
-        });
         self.exchange.finish(outcome);
         if outcome != Outcome::Ok {
             reset(client);
@@ -81,7 +74,7 @@ async fn carry(
     }
     session.meter.add_up(sent.len());
     session.meter.add_down(received.len());
-    match relay(client, origin, &session.meter).await {
+    match relay(client, origin, Vec::new(), &session.meter).await {
         Ok(()) => Outcome::Ok,
         Err(RelayError::Client(_)) => Outcome::ClientFailed,
         Err(RelayError::Origin(_)) => Outcome::UpstreamFailed,

@@ -56,9 +56,11 @@ pub struct Alpn {
 /// | a hello without a server name | `Complete`, no name |
 /// | a server name that is an address, not ASCII, not canonical as a name, empty; two names; the extension twice | `Invalid` |
 /// | a message other than a hello, an empty record, bytes left over in an extension or after the hello in its record | `Invalid` |
-/// | more than 64 KiB | `Invalid` |
+/// | more than 64 KiB, record headers included | `Invalid` |
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Hello {
+    // INVARIANT: what lies behind the limit is never looked at, so how much of it has come changes nothing.
+    let bytes = bytes.get(..MAX_HELLO).unwrap_or(bytes);
     match handshake(bytes) {
         Ok(Some(hello)) => client_hello(&hello).map_or_else(Hello::Invalid, Hello::Complete),
         Ok(None) if bytes.len() >= MAX_HELLO => Hello::Invalid(HelloError::TooLong),

@@ -300,3 +300,14 @@ proptest! {
         drop(parse(&bytes));
     }
 }
+
+#[test]
+fn t3_many_small_records_beyond_the_limit_are_refused_whether_or_not_they_have_all_come() {
+    let long = hello(&[(21, &[0; 12_000]), (0, &names(&[b"good.test"]))]);
+    let spread = records(&message(&long), &[1]);
+    assert!(message(&long).len() < MAX_HELLO && spread.len() > MAX_HELLO);
+    for end in [MAX_HELLO, MAX_HELLO + 1, spread.len() - 1, spread.len()] {
+        assert_eq!(parse(&spread[..end]), Hello::Invalid(HelloError::TooLong), "{end}");
+    }
+    assert_eq!(parse(&spread[..MAX_HELLO - 1]), Hello::NeedMore);
+}

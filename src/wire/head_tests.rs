@@ -141,6 +141,7 @@ fn f3_the_request_line_is_strict() {
         ("G(T / HTTP/1.1", HeadError::Method),
         ("GET / HTTP/1.2", HeadError::Version),
         ("GET / HTTP/2.0", HeadError::Http2),
+        ("\x16\x03\x01\x02\0\x01", HeadError::Tls),
         ("GET / http/1.1", HeadError::Version),
         ("GET / HTTP/1.10", HeadError::Version),
         ("GET / HTTP/01.1", HeadError::Version),
@@ -213,6 +214,20 @@ fn other_protocols_are_told_by_their_first_byte() {
         assert_eq!(Head::scan(bytes, MAX_HEAD).unwrap_err(), error, "{}", bytes.escape_ascii());
     }
     assert!(Head::scan(b"\r\nG", MAX_HEAD).unwrap().is_none());
+}
+
+#[test]
+fn f5_a_request_for_an_upgrade_has_no_body() {
+    for upgrade in ["Upgrade: websocket", "Upgrade: x", "HTTP2-Settings: AA"] {
+        assert!(with(&format!("{upgrade}\r\nContent-Length: 0")).is_ok(), "{upgrade}");
+        for body in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            assert_eq!(
+                with(&format!("{upgrade}\r\n{body}")).unwrap_err(),
+                HeadError::UpgradeBody,
+                "{upgrade}"
+            );
+        }
+    }
 }
 
 #[test]

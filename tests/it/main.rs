@@ -13,6 +13,7 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
+mod agreement;
 mod container;
 mod corpus;
 mod first;
@@ -22,8 +23,11 @@ mod kit;
 mod kit_itself;
 mod layers;
 mod manual;
+mod names;
 mod readme;
+mod real_clients;
 mod resolver;
 mod stream;
 mod supply;
 mod tenants;
+mod tunnel;

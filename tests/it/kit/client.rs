@@ -90,7 +90,7 @@ impl Client {
     }
 
     /// Wraps an open connection.
-    fn over(stream: TcpStream) -> Self {
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("TCP_NODELAY");
         Self { stream, buffer: Vec::new() }
     }
@@ -125,6 +125,18 @@ impl Client {
     /// Closes with a reset instead of a FIN.
     pub fn reset(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).expect("SO_LINGER");
+    }
+
+    /// Waits until the connection has failed, also one whose FIN was read already.
+    pub async fn expect_failure(&self) {
+        let failed = within("the connection to fail", self.stream.ready(tokio::io::Interest::ERROR)).await;
+        assert!(failed.expect("a connection").is_error());
+    }
+
+    /// The connection itself.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.buffer.is_empty(), "bytes were read ahead: {:?}", self.text());
+        self.stream
     }
 
     /// The address it came from.
@@ -222,6 +234,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub async fn expect_closed(&mut self) -> Vec<u8> {
         let _either = within("the end of the connection", self.stream.read_to_end(&mut self.buffer)).await;
         std::mem::take(&mut self.buffer)
+    }
+
+    /// Reads the head of an answer, or what comes before the connection ends without one.
+    pub async fn expect_closed_or_head(&mut self) -> String {
+        let reading = async {
+            while find(&self.buffer, b"\r\n\r\n").is_none() {
+                if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(1..)) {
+                    break;
+                }
+            }
+        };
+        within("the head of an answer or the end", reading).await;
+        self.text()
     }
 
     /// The answer with this head.
