@@ -68,8 +68,12 @@ impl CidrSet {
     #[must_use]
     pub fn longest(&self, address: IpAddr, port: Port) -> Option<CidrMatch> {
         match address {
-            IpAddr::V4(ip) => last(self.v4.cover_values(&Ipv4Net::from(ip)), port),
-            IpAddr::V6(ip) => last(self.v6.cover_values(&Ipv6Net::from(ip)), port),
+            IpAddr::V4(ip) => {
+                first(Ipv4Net::from(ip), port, |net| self.v4.get_lpm(&net), |net| net.supernet())
+            }
+            IpAddr::V6(ip) => {
+                first(Ipv6Net::from(ip), port, |net| self.v6.get_lpm(&net), |net| net.supernet())
+            }
         }
     }
 
@@ -80,14 +84,20 @@ impl CidrSet {
     }
 }
 
-/// The strictest entry for `port` at the longest of `prefixes`, which come shortest first.
-fn last<'a>(prefixes: impl Iterator<Item = &'a Vec<Entry>>, port: Port) -> Option<CidrMatch> {
-    prefixes
-        .filter_map(|entries| {
-            let listing =
-                entries.iter().filter(|entry| entry.ports.as_ref().is_none_or(|ports| ports.contains(port)));
-            listing.min_by_key(|entry| (entry.action == Action::Allow, entry.ports.is_none(), entry.id))
-        })
-        .last()
-        .map(|entry| CidrMatch { id: entry.id, action: entry.action, lists_port: entry.ports.is_some() })
+/// The strictest entry for `port` at the longest prefix round `net` that has one. Prefixes whose rules all leave
+/// the port out are stepped over; nothing is allocated, as it would be by asking for every prefix at once.
+fn first<'a, N: Copy>(
+    net: N,
+    port: Port,
+    longest: impl Fn(N) -> Option<(N, &'a Vec<Entry>)>,
+    above: impl Fn(N) -> Option<N>,
+) -> Option<CidrMatch> {
+    let prefixes = std::iter::successors(longest(net), |(net, _)| above(*net).and_then(&longest));
+    let decisive = |entries: &'a Vec<Entry>| {
+        let listing =
+            entries.iter().filter(|entry| entry.ports.as_ref().is_none_or(|ports| ports.contains(port)));
+        listing.min_by_key(|entry| (entry.action == Action::Allow, entry.ports.is_none(), entry.id))
+    };
+    let entry = prefixes.map(|(_, entries)| entries).find_map(decisive)?;
+    Some(CidrMatch { id: entry.id, action: entry.action, lists_port: entry.ports.is_some() })
 }

@@ -67,9 +67,9 @@ impl Compiled {
     ///
     /// # Errors
     /// Every problem of its `categories`.
-    pub fn new(document: Arc<Document>, lists: &CategoryLists) -> Result<Self, Vec<Problem>> {
+    pub fn new(document: &Arc<Document>, lists: &CategoryLists) -> Result<Self, Vec<Problem>> {
         let spec = &document.spec;
-        let categories = Categories::of(&document, lists)?;
+        let categories = Categories::of(document, lists)?;
         let hosts = || spec.host_rules.iter().zip(0_u32..);
         let with = |action| {
             hosts().filter(move |(rule, _)| rule.action == action).map(|(rule, id)| (id, &rule.pattern))
@@ -100,7 +100,7 @@ impl Compiled {
             },
             categories: categories.uses,
             warnings: categories.warnings,
-            source: Arc::clone(&document),
+            source: Arc::clone(document),
         })
     }
 

@@ -286,7 +286,7 @@ pub struct TargetPermit {
     pub(super) alias: Option<Name>,
     pub(super) cause: Cause,
     pub(super) open: Option<Cause>,
-    pub(super) would_deny: Option<Box<Denial>>,
+    pub(super) would_deny: Option<Denial>,
 }
 
 impl TargetPermit {
@@ -296,7 +296,7 @@ impl TargetPermit {
         &self.target
     }
 
-    /// The document and rule that allowed it, in the lowest scope that applies.
+    /// The lowest document that allowed it, and the rule; the highest one when all of them only report.
     #[must_use]
     pub const fn cause(&self) -> &Cause {
         &self.cause
@@ -310,8 +310,8 @@ impl TargetPermit {
 
     /// What a document under `enforcement: Report` would have denied.
     #[must_use]
-    pub fn would_deny(&self) -> Option<&Denial> {
-        self.would_deny.as_deref()
+    pub const fn would_deny(&self) -> Option<&Denial> {
+        self.would_deny.as_ref()
     }
 }
 
@@ -319,7 +319,7 @@ impl TargetPermit {
 #[derive(Debug)]
 pub struct AddressPermit {
     pub(super) address: SocketAddr,
-    pub(super) would_deny: Option<Box<Denial>>,
+    pub(super) would_deny: Option<Denial>,
 }
 
 impl AddressPermit {
@@ -331,12 +331,12 @@ impl AddressPermit {
 
     /// What a document under `enforcement: Report` would have denied.
     #[must_use]
-    pub fn would_deny(&self) -> Option<&Denial> {
-        self.would_deny.as_deref()
+    pub const fn would_deny(&self) -> Option<&Denial> {
+        self.would_deny.as_ref()
     }
 
     /// A permit for the gateway's own dials in tests of lower rooms.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "proxy"))]
     pub(crate) const fn for_test(address: SocketAddr) -> Self {
         Self { address, would_deny: None }
     }
@@ -347,11 +347,11 @@ impl AddressPermit {
 pub struct RequestPermit {
     pub(super) cause: Cause,
     pub(super) by_request: bool,
-    pub(super) would_deny: Option<Box<Denial>>,
+    pub(super) would_deny: Option<Denial>,
 }
 
 impl RequestPermit {
-    /// The document and rule that allowed it, in the lowest scope that applies.
+    /// The lowest document that allowed it, and the rule; the highest one when all of them only report.
     #[must_use]
     pub const fn cause(&self) -> &Cause {
         &self.cause
@@ -366,8 +366,8 @@ impl RequestPermit {
 
     /// What a document under `enforcement: Report` would have denied.
     #[must_use]
-    pub fn would_deny(&self) -> Option<&Denial> {
-        self.would_deny.as_deref()
+    pub const fn would_deny(&self) -> Option<&Denial> {
+        self.would_deny.as_ref()
     }
 }
 

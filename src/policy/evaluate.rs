@@ -13,6 +13,8 @@
 //!
 //! An Allow by c, d or f on a port outside `ports` is Deny `port_denied`, unless its pattern names the port.
 //!
+//! A literal that carries IPv4 addresses inside is denied by a, b or c for any of them, and allowed as itself only.
+//!
 //! | question | asked | knows | steps |
 //! |---|---|---|---|
 //! | A [`Policy::admit`] | before any DNS | name, port | a, b for literals, c with path and method open, d, e, f |
@@ -27,21 +29,12 @@ use super::decision::{
     AddressPermit, Cause, Denial, Reason, RequestFacts, RequestPermit, RuleId, TargetPermit,
 };
 use super::document::RuleAction;
-use super::guard::views;
+use super::guard::{embedded, views};
 use super::mode::{Action, Enforcement};
 use super::scope::Policy;
-use crate::addr::{Host, Target};
-
-/// What one document says to a target, with or without a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// Let it pass; by this rule, or by default.
-    Allow(Option<RuleId>),
-    /// Refuse it.
-    Deny(Reason, Option<RuleId>),
-    /// It hangs on the path or method, which this rule asks for.
-    Open(RuleId),
-}
+use super::verdict::{Verdict, Ways};
+use crate::addr::special::Ipv6Prefix;
+use crate::addr::{Host, Port, Target};
 
 /// Whether a rule's path and methods fit what is known.
 enum Fit {
@@ -50,14 +43,14 @@ enum Fit {
     Unknown,
 }
 
-/// What every document together says to a target.
+/// What every document together says to a target that none denies.
 struct Answer {
-    /// The allowing rule of the lowest document.
+    /// The allowing rule of the lowest document that allows.
     cause: Cause,
     /// The rule that the verdict hangs on.
     open: Option<Cause>,
     /// What a reporting document would have denied.
-    would_deny: Option<Box<Denial>>,
+    would_deny: Option<Denial>,
 }
 
 impl Policy {
@@ -71,19 +64,21 @@ impl Policy {
     }
 
     /// Question A for a second name of the same call: an SNI or a `Host`. It must equal the target's name;
-    /// for a target that is an IP literal it is judged besides the literal.
+    /// for a target that is an IP literal it is judged besides the literal, and a third one must equal it.
     ///
     /// # Errors
     /// `authority_mismatch` when the names differ, or the denial of the second name.
     pub fn admit_alias(&self, permit: TargetPermit, alias: &Host) -> Result<TargetPermit, Denial> {
-        let (Host::Ip(_), Host::Name(name)) = (permit.target.host(), alias) else {
-            if permit.target.host() == alias {
-                return Ok(permit);
-            }
-            return Err(Denial::new(
-                Reason::AuthorityMismatch,
-                format!("the call was opened for {} but names {alias} inside", permit.target.host()),
-            ));
+        let differs = |known: &dyn std::fmt::Display| {
+            let detail = format!("the call was opened for {known} but names {alias} inside");
+            Err(Denial::new(Reason::AuthorityMismatch, detail))
+        };
+        let name = match (permit.target.host(), alias, &permit.alias) {
+            (own, alias, _) if own == alias => return Ok(permit),
+            (Host::Ip(_), Host::Name(name), Some(known)) if name == known => return Ok(permit),
+            (Host::Ip(_), Host::Name(_), Some(known)) => return differs(known),
+            (Host::Ip(_), Host::Name(name), None) => name,
+            (own, _, _) => return differs(own),
         };
         let second = self.admit(&Target::new(alias.clone(), permit.target.port()))?;
         Ok(TargetPermit {
@@ -121,7 +116,7 @@ impl Policy {
     /// Whether a tunnel may carry this target unread: not while the verdict hangs on a path or method.
     ///
     /// # Errors
-    /// `rule_denied` by the rule that needs the inside.
+    /// `rule_denied` by the rule that needs the inside, which this version cannot read.
     pub fn admit_tunnel(&self, permit: &TargetPermit) -> Result<(), Denial> {
         match &permit.open {
             None => Ok(()),
@@ -157,6 +152,8 @@ impl Policy {
     /// # Errors
     /// The guard or the `cidrRules` Deny that holds it.
     pub fn admit_address(&self, permit: &TargetPermit, address: IpAddr) -> Result<AddressPermit, Denial> {
+        // INVARIANT: the permit may be another policy's; without a document every "all documents" below is true.
+        self.check()?;
         let port = permit.target.port();
         let guards = self.guards();
         if let Some(reason) =
@@ -192,35 +189,32 @@ impl Policy {
 
     /// Asks every document in order; all must allow.
     fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
-        let mut answer: Option<Answer> = None;
-        self.check()?;
-        let mut would_deny = None;
-        let mut open = None;
+        let mut answer =
+            Answer { cause: Cause { document: self.check()?, rule: None }, open: None, would_deny: None };
         for document in self.documents() {
             let cause = |rule| Cause { document: Arc::clone(document), rule };
-            let rule = match ask_document(document, target, facts, &self.guards().nat64) {
-                Verdict::Allow(rule) => rule,
-                Verdict::Deny(reason, rule) => {
-                    hold(document, reason, rule, &mut would_deny)?;
-                    rule
-                }
+            match ask_document(document, target, facts, &self.guards().nat64) {
+                Verdict::Allow(rule) => answer.cause = cause(rule),
+                Verdict::Deny(reason, rule) => hold(document, reason, rule, &mut answer.would_deny)?,
                 Verdict::Open(rule) => {
-                    if document.enforcement == Enforcement::Enforce && open.is_none() {
-                        open = Some(cause(Some(rule)));
+                    answer.cause = cause(Some(rule));
+                    if document.enforcement == Enforcement::Enforce {
+                        answer.open.get_or_insert_with(|| cause(Some(rule)));
                     }
-                    Some(rule)
                 }
-            };
-            answer = Some(Answer { cause: cause(rule), open: None, would_deny: None });
+            }
         }
-        let Answer { cause, .. } = answer
-            .ok_or_else(|| Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox"))?;
-        Ok(Answer { cause, open, would_deny })
+        Ok(answer)
     }
 
     /// Whether some rule for `target` asks for a path or a method.
     fn decides_by_request(&self, target: &Target) -> bool {
-        self.documents().any(|document| rules_for(document, target).any(|(_, rule, _)| rule.is_conditional()))
+        let hangs = |document: &Compiled, form: &Target| {
+            rules_for(document, form).any(|(_, rule, _)| rule.is_conditional())
+        };
+        self.documents().any(|document| {
+            hangs(document, target) || inner(target, &self.guards().nat64).any(|form| hangs(document, &form))
+        })
     }
 }
 
@@ -229,13 +223,13 @@ fn hold(
     document: &Arc<Compiled>,
     reason: Reason,
     rule: Option<RuleId>,
-    would_deny: &mut Option<Box<Denial>>,
+    would_deny: &mut Option<Denial>,
 ) -> Result<(), Denial> {
     let denial = Denial::by(reason, Cause { document: Arc::clone(document), rule });
     match document.enforcement {
         Enforcement::Enforce => Err(denial),
         Enforcement::Report => {
-            would_deny.get_or_insert_with(|| Box::new(denial));
+            would_deny.get_or_insert(denial);
             Ok(())
         }
     }
@@ -246,9 +240,10 @@ fn ask_document(
     document: &Compiled,
     target: &Target,
     facts: Option<&RequestFacts<'_>>,
-    nat64: &[crate::addr::special::Ipv6Prefix],
+    nat64: &[Ipv6Prefix],
 ) -> Verdict {
-    if let Some(found) = document.denied.find(target.host(), target.port()) {
+    let denied = |form: &Target| document.denied.find(form.host(), form.port());
+    if let Some(found) = denied(target).or_else(|| inner(target, nat64).find_map(|form| denied(&form))) {
         return Verdict::Deny(Reason::HostDenied, Some(RuleId::Host(found.id)));
     }
     let mut cidr = None;
@@ -259,12 +254,25 @@ fn ask_document(
             Verdict::Open(_) => {}
         }
     }
-    ask_rules(document, target, facts).join(|| ask_rest(document, target, cidr))
+    let own = ask_rules(document, target, facts, |rule, own_port| allow(document, target, rule, own_port))
+        .join(|| ask_rest(document, target, cidr));
+    // SECURITY: a Deny of 192.0.2.7 holds for [::ffff:192.0.2.7] too; an Allow of it says nothing.
+    inner(target, nat64).fold(own, |verdict, form| {
+        verdict
+            .and(ask_rules(document, &form, facts, |_, _| Verdict::Allow(None)).join(|| Verdict::Allow(None)))
+    })
+}
+
+/// The IPv4 addresses that a literal carries inside, as targets of their own.
+fn inner(target: &Target, nat64: &[Ipv6Prefix]) -> impl Iterator<Item = Target> {
+    let port = target.port();
+    let inside = target.host().ip().into_iter().flat_map(move |ip| embedded(ip, nat64));
+    inside.map(move |ip| Target::new(Host::Ip(ip), port))
 }
 
 /// Step b: Deny when a form of the address has a Deny as its longest prefix; Allow by the rule that allows
 /// the address when every form has an Allow; Allow by nothing otherwise.
-fn ask_cidrs(document: &Compiled, views: impl Iterator<Item = IpAddr>, port: crate::addr::Port) -> Verdict {
+fn ask_cidrs(document: &Compiled, views: impl Iterator<Item = IpAddr>, port: Port) -> Verdict {
     let mut first = None;
     let mut all = true;
     for view in views {
@@ -279,14 +287,19 @@ fn ask_cidrs(document: &Compiled, views: impl Iterator<Item = IpAddr>, port: cra
     Verdict::Allow(first.filter(|_| all))
 }
 
-/// Step c: every way the rules can turn out, given what is known.
-fn ask_rules(document: &Compiled, target: &Target, facts: Option<&RequestFacts<'_>>) -> Ways {
+/// Step c: every way the rules can turn out, given what is known; `allow` says what an Allow comes to.
+fn ask_rules(
+    document: &Compiled,
+    target: &Target,
+    facts: Option<&RequestFacts<'_>>,
+    allow: impl Fn(RuleId, bool) -> Verdict,
+) -> Ways {
     let mut ways = Ways::default();
     for (index, rule, own_port) in rules_for(document, target) {
         let id = RuleId::Rule(index);
         let verdict = match rule.action {
             RuleAction::Deny => Verdict::Deny(Reason::RuleDenied, Some(id)),
-            RuleAction::Allow => allow(document, target, id, own_port),
+            RuleAction::Allow => allow(id, own_port),
         };
         match fit(rule, facts) {
             Fit::No => {}
@@ -346,40 +359,4 @@ fn fit(rule: &CompiledRule, facts: Option<&RequestFacts<'_>>) -> Fit {
     let deny = rule.action == RuleAction::Deny;
     let path = rule.path.as_ref().is_none_or(|path| path.matches(facts.path, deny));
     if method && path { Fit::Yes } else { Fit::No }
-}
-
-/// The ways a verdict can turn out while path and method are unknown.
-#[derive(Default)]
-struct Ways {
-    /// The first rule that might fit.
-    hangs_on: Option<RuleId>,
-    may_allow: bool,
-    may_deny: bool,
-    /// The rule that decides when none of the others fits.
-    last: Option<Verdict>,
-}
-
-impl Ways {
-    /// Adds what happens if `rule` fits.
-    fn maybe(&mut self, rule: RuleId, verdict: Verdict) {
-        self.hangs_on.get_or_insert(rule);
-        match verdict {
-            Verdict::Allow(_) => self.may_allow = true,
-            Verdict::Deny(..) | Verdict::Open(_) => self.may_deny = true,
-        }
-    }
-
-    /// The verdict: that of the last way when every way agrees with it, else open.
-    fn join(self, rest: impl FnOnce() -> Verdict) -> Verdict {
-        let last = self.last.unwrap_or_else(rest);
-        let disagrees = match last {
-            Verdict::Allow(_) => self.may_deny,
-            Verdict::Deny(..) => self.may_allow,
-            Verdict::Open(_) => true,
-        };
-        match self.hangs_on {
-            Some(rule) if disagrees => Verdict::Open(rule),
-            Some(_) | None => last,
-        }
-    }
 }

@@ -24,7 +24,7 @@ const SMTP: u16 = 25;
 pub struct Guards {
     /// Prefixes exempt from every guard but `guard_self`.
     pub exempt: Vec<IpNet>,
-    /// NAT64 prefixes of this network, besides 64:ff9b::/96.
+    /// NAT64 prefixes of this network, besides `64:ff9b::/96`.
     pub nat64: Vec<Ipv6Prefix>,
     /// Addresses of this host's interfaces, and the operator's `guards.self`.
     pub own: Vec<IpNet>,
@@ -35,7 +35,12 @@ pub struct Guards {
 
 /// An address with every form it is judged by: itself, and each IPv4 address inside it.
 pub(super) fn views(address: IpAddr, nat64: &[Ipv6Prefix]) -> impl Iterator<Item = IpAddr> {
-    std::iter::once(address).chain(special::embedded(address, nat64).map(IpAddr::V4))
+    std::iter::once(address).chain(embedded(address, nat64))
+}
+
+/// Each IPv4 address inside an address.
+pub(super) fn embedded(address: IpAddr, nat64: &[Ipv6Prefix]) -> impl Iterator<Item = IpAddr> {
+    special::embedded(address, nat64).map(IpAddr::V4)
 }
 
 impl Guards {
@@ -79,8 +84,8 @@ impl Guards {
         let local = || view.is_loopback() || view.is_unspecified();
         self.own.iter().any(|net| net.contains(&view))
             || self.sockets.iter().any(|socket| {
-                socket.port() == port.get()
-                    && (socket.ip() == view || socket.ip().is_unspecified() && local())
+                let own = socket.ip().to_canonical();
+                socket.port() == port.get() && (own == view || own.is_unspecified() && local())
             })
     }
 }

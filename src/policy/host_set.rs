@@ -90,9 +90,13 @@ impl HostSet {
     pub fn find(&self, host: &Host, port: Port) -> Option<HostMatch> {
         let rank = |entry: Entry| (entry.port.is_none(), entry.id);
         let mut best: Option<Entry> = None;
-        self.visit(host, port, |entry| {
-            if best.is_none_or(|old| rank(entry) < rank(old)) {
-                best = Some(entry);
+        self.visit(host, |entries, pattern| {
+            for entry in entries.iter().filter(|entry| entry.covers(port)) {
+                if best.is_none_or(|old| rank(*entry) < rank(old))
+                    && pattern.is_none_or(|pattern| pattern.matches(host, port))
+                {
+                    best = Some(*entry);
+                }
             }
         });
         best.map(|entry| HostMatch { id: entry.id, own_port: entry.port.is_some() })
@@ -102,9 +106,15 @@ impl HostSet {
     #[must_use]
     pub fn next(&self, host: &Host, port: Port, from: u32) -> Option<HostMatch> {
         let mut best: Option<Entry> = None;
-        self.visit(host, port, |entry| {
-            if entry.id >= from && best.is_none_or(|old| entry.id < old.id) {
-                best = Some(entry);
+        self.visit(host, |entries, pattern| {
+            // INVARIANT: entries stand in the order of their ids, so each list is entered where `from` is.
+            let start = entries.partition_point(|entry| entry.id < from);
+            let rest = entries.get(start..).unwrap_or_default();
+            let found = rest.iter().find(|entry| entry.covers(port));
+            if let Some(entry) = found.filter(|entry| best.is_none_or(|old| entry.id < old.id))
+                && pattern.is_none_or(|pattern| pattern.matches(host, port))
+            {
+                best = Some(*entry);
             }
         });
         best.map(|entry| HostMatch { id: entry.id, own_port: entry.port.is_some() })
@@ -129,22 +139,18 @@ impl HostSet {
         self.suffixes.entry(suffix.into()).or_default()
     }
 
-    /// Shows every entry whose pattern matches `host` on `port`, in no order.
-    fn visit(&self, host: &Host, port: Port, mut see: impl FnMut(Entry)) {
-        let mut show = |entries: &[Entry]| {
-            entries.iter().filter(|entry| entry.covers(port)).for_each(|entry| see(*entry))
-        };
+    /// Shows every list of entries that match `host`, each in the order of its ids and on any port; with a
+    /// pattern, they match only if that does.
+    fn visit<'a>(&'a self, host: &'a Host, mut see: impl FnMut(&'a [Entry], Option<&'a Pattern>)) {
         match host {
-            Host::Ip(ip) => show(self.literals.get(ip).map(Vec::as_slice).unwrap_or_default()),
+            Host::Ip(ip) => see(self.literals.get(ip).map(Vec::as_slice).unwrap_or_default(), None),
             Host::Name(name) => {
-                show(&self.any);
+                see(&self.any, None);
                 for (suffix, is_whole) in suffixes(name) {
                     let Some(bucket) = self.suffixes.get(suffix) else { continue };
-                    show(if is_whole { &bucket.exact } else { &bucket.below });
+                    see(if is_whole { &bucket.exact } else { &bucket.below }, None);
                     for (pattern, entry) in &bucket.inner {
-                        if pattern.matches(host, port) {
-                            show(std::slice::from_ref(entry));
-                        }
+                        see(std::slice::from_ref(entry), Some(pattern));
                     }
                 }
             }

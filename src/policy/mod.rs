@@ -23,6 +23,7 @@ mod pattern_error;
 pub mod port_set;
 pub mod scope;
 mod tenant;
+mod verdict;
 pub mod wildcard;
 
 pub use compile::Compiled;
@@ -32,3 +33,13 @@ pub use decision::{
 pub use guard::Guards;
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
 pub use scope::{Policy, PolicySet, Roster};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+mod naive;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+mod properties;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+mod tests;

@@ -39,9 +39,13 @@ impl Policy {
         &self.guards
     }
 
-    /// Whether the documents can be evaluated together at all.
-    pub(super) fn check(&self) -> Result<(), Denial> {
-        self.fault.clone().map_or(Ok(()), Err)
+    /// Whether there are documents and they can be evaluated together; the highest of them.
+    pub(super) fn check(&self) -> Result<Arc<Compiled>, Denial> {
+        if let Some(fault) = &self.fault {
+            return Err(fault.clone());
+        }
+        let highest = self.documents().next().cloned();
+        highest.ok_or_else(|| Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox"))
     }
 }
 
@@ -77,8 +81,11 @@ impl PolicySet {
             }
             let known = previous.and_then(|set| set.unit(&document.scope));
             match known.filter(|known| Arc::ptr_eq(known.source(), document)) {
-                Some(known) => set.insert(Arc::clone(known)),
-                None => match Compiled::new(Arc::clone(document), lists) {
+                Some(known) => {
+                    problems.extend_from_slice(known.warnings());
+                    set.insert(Arc::clone(known));
+                }
+                None => match Compiled::new(document, lists) {
                     Ok(compiled) => {
                         problems.extend_from_slice(compiled.warnings());
                         set.insert(Arc::new(compiled));
@@ -111,7 +118,7 @@ impl PolicySet {
             Denial::new(Reason::NoPolicy, "this sandbox must have a document of its own and has none")
         });
         let documents = [self.global.clone(), group.and_then(|group| self.groups.get(group).cloned()), own];
-        let fault = missing.or_else(|| fault(documents.iter().flatten()));
+        let fault = missing.or_else(|| fault(&documents));
         Policy { documents, guards: Arc::clone(&self.guards), fault }
     }
 
@@ -198,10 +205,10 @@ impl PolicySet {
 }
 
 /// Why documents cannot be in force together: a lower one goes beyond the constraints of a higher one.
-fn fault<'a>(documents: impl Iterator<Item = &'a Arc<Compiled>> + Clone) -> Option<Denial> {
-    let mut lower = documents.clone();
-    lower.find_map(|lower| {
-        let mut higher = documents.clone().take_while(|higher| !Arc::ptr_eq(higher, lower));
+fn fault(documents: &[Option<Arc<Compiled>>; 3]) -> Option<Denial> {
+    documents.iter().enumerate().find_map(|(place, lower)| {
+        let lower = lower.as_ref()?;
+        let mut higher = documents.iter().take(place).flatten();
         higher.find_map(|higher| beyond(higher, lower)).map(|(_, message)| Denial {
             cause: Some(Cause { document: Arc::clone(lower), rule: None }),
             ..Denial::new(Reason::PolicyError, message)
@@ -236,9 +243,8 @@ fn beyond(higher: &Compiled, lower: &Compiled) -> Option<(crate::source::Place, 
 fn misplaced(document: &Document, roster: &Roster) -> Option<Problem> {
     let unknown_group = |group: &Arc<str>| !roster.values().flatten().any(|known| known == group);
     let message = match &document.scope {
-        Scope::Global => return None,
         Scope::Group(group) if unknown_group(group) => format!("no configured sandbox is in group `{group}`"),
-        Scope::Group(_) => return None,
+        Scope::Global | Scope::Group(_) => return None,
         Scope::Sandbox { group, sandbox } => match (roster.get(sandbox), group) {
             (None, _) => format!("the process configuration lists no sandbox `{sandbox}`"),
             (Some(known), Some(group)) if known.as_ref() != Some(group) => {

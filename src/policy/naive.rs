@@ -1,0 +1,389 @@
+//! The decision a second time, from `policy.md` alone: strings, lists and linear scans.
+//!
+//! It shares the decoded [`Document`] and the [`Reason`] codes with the real one, and no way of matching: patterns,
+//! prefixes and paths are read from their text again. Properties compare the two.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Reason;
+use super::document::{Document, RuleAction};
+use super::mode::{Action, Enforcement};
+
+/// What a document, or all of them, say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    /// Let it pass.
+    Allow,
+    /// It hangs on the request.
+    Open,
+    /// Refuse it.
+    Deny(Reason),
+}
+
+/// An answer: what is said, by the scope of this kind when it is a Deny of a document, and what a reporting
+/// document would have denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) said: Said,
+    pub(super) scope: Option<&'static str>,
+    pub(super) would_deny: Option<(Reason, &'static str)>,
+}
+
+/// A host as text: a lower-case name, or an address.
+#[derive(Debug, Clone)]
+pub(super) enum Where {
+    Name(String),
+    Ip(IpAddr),
+}
+
+/// The policy: documents from Global to Sandbox, and the operator's lists.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Naive {
+    pub(super) documents: Vec<Arc<Document>>,
+    pub(super) exempt: Vec<String>,
+    pub(super) own: Vec<String>,
+    pub(super) sockets: Vec<(IpAddr, u16)>,
+}
+
+/// The addresses of metadata services, `policy.md` §5.
+const METADATA: &str = "169.254.169.254 fd00:ec2::254 fd00:ec2::23 fd20:ce::254 168.63.129.16 100.100.100.200 \
+    192.0.0.192";
+/// The other hard ranges.
+const LOCAL: &str = "127.0.0.0/8 ::1/128 169.254.0.0/16 fe80::/10 0.0.0.0/32 ::/128 224.0.0.0/4 ff00::/8 \
+    255.255.255.255/32 fec0::/10";
+/// The soft ranges within IPv4 and within `2000::/3`.
+const SOFT: &str = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 192.31.196.0/24 \
+    192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 \
+    203.0.113.0/24 240.0.0.0/4 2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20";
+
+impl Naive {
+    /// Questions A (no request) and C for one target.
+    pub(super) fn ask(&self, host: &Where, port: u16, request: Option<(&str, &str)>) -> Answer {
+        let mut answer = Answer { said: Said::Allow, scope: None, would_deny: None };
+        if self.documents.is_empty() {
+            return Answer { said: Said::Deny(Reason::NoPolicy), ..answer };
+        }
+        for document in &self.documents {
+            let scope = document.scope.kind();
+            match (say(document, host, port, request), document.spec.enforcement) {
+                (Said::Deny(reason), Enforcement::Enforce) => {
+                    return Answer { said: Said::Deny(reason), scope: Some(scope), would_deny: None };
+                }
+                (Said::Deny(reason), Enforcement::Report) => {
+                    answer.would_deny = answer.would_deny.or(Some((reason, scope)));
+                }
+                (Said::Open, Enforcement::Enforce) => answer.said = Said::Open,
+                (Said::Open, Enforcement::Report) | (Said::Allow, _) => {}
+            }
+        }
+        answer
+    }
+
+    /// Question B.
+    pub(super) fn address(&self, address: IpAddr, port: u16) -> Answer {
+        let mut answer = Answer { said: Said::Allow, scope: None, would_deny: None };
+        let deny = |reason| Answer { said: Said::Deny(reason), scope: None, would_deny: None };
+        let forms = forms(address);
+        let exempt = |form: IpAddr| self.exempt.iter().any(|net| within(net, form));
+        if forms.iter().any(|form| self.is_self(*form, port)) {
+            return deny(Reason::GuardSelf);
+        }
+        let bound = || forms.iter().copied().filter(|form| !exempt(*form));
+        if bound().any(|form| METADATA.split(' ').any(|text| text == form.to_string())) {
+            return deny(Reason::GuardMetadata);
+        }
+        if bound().any(|form| LOCAL.split(' ').any(|net| within(net, form))) {
+            return deny(Reason::GuardLocal);
+        }
+        for document in &self.documents {
+            if forms
+                .iter()
+                .any(|form| cidr(document, *form, port).is_some_and(|(action, _)| action == Action::Deny))
+            {
+                let scope = document.scope.kind();
+                match document.spec.enforcement {
+                    Enforcement::Enforce => return Answer { scope: Some(scope), ..deny(Reason::CidrDenied) },
+                    Enforcement::Report => {
+                        answer.would_deny = answer.would_deny.or(Some((Reason::CidrDenied, scope)));
+                    }
+                }
+            }
+        }
+        let lifted = |form: IpAddr, must_list: bool| {
+            self.documents.iter().all(|document| match cidr(document, form, port) {
+                Some((Action::Allow, lists)) => lists || !must_list,
+                Some((Action::Deny, _)) | None => false,
+            })
+        };
+        for form in bound() {
+            let outside = matches!(form, IpAddr::V6(_)) && !within("2000::/3", form);
+            let soft = outside || SOFT.split(' ').any(|net| within(net, form));
+            if soft && !lifted(form, false) {
+                return deny(Reason::GuardPrivate);
+            }
+            if port == 25 && !lifted(form, true) {
+                return deny(Reason::GuardPort);
+            }
+        }
+        answer
+    }
+
+    /// Whether an address is the gateway's own.
+    fn is_self(&self, form: IpAddr, port: u16) -> bool {
+        let here = form.is_loopback() || form.is_unspecified();
+        let socket =
+            self.sockets.iter().any(|(ip, own)| *own == port && (*ip == form || ip.is_unspecified() && here));
+        socket || self.own.iter().any(|net| within(net, form))
+    }
+}
+
+/// Steps a to f for one document, over every way its rules can turn out.
+fn say(document: &Document, host: &Where, port: u16, request: Option<(&str, &str)>) -> Said {
+    let spec = &document.spec;
+    let carried: Vec<Where> = match host {
+        Where::Name(_) => Vec::new(),
+        Where::Ip(ip) => forms(*ip).into_iter().skip(1).map(Where::Ip).collect(),
+    };
+    let denied = |form: &Where| {
+        spec.host_rules
+            .iter()
+            .any(|rule| rule.action == Action::Deny && fits(&rule.pattern.to_string(), form, port))
+    };
+    if denied(host) || carried.iter().any(denied) {
+        return Said::Deny(Reason::HostDenied);
+    }
+    let mut by_address = false;
+    if let Where::Ip(ip) = host {
+        let found: Vec<_> =
+            forms(*ip).into_iter().map(|form| cidr(document, form, port).map(|(action, _)| action)).collect();
+        if found.contains(&Some(Action::Deny)) {
+            return Said::Deny(Reason::CidrDenied);
+        }
+        by_address = found.iter().all(|action| *action == Some(Action::Allow));
+    }
+    let web = if spec.default_action == Action::Deny { port == 80 || port == 443 } else { true };
+    let listed = spec
+        .ports
+        .as_ref()
+        .map_or(web, |ports| ports.ranges().any(|(low, high)| low <= port && port <= high));
+    let bounded = |own: bool| if own || listed { Said::Allow } else { Said::Deny(Reason::PortDenied) };
+
+    let rest = || {
+        let allowing: Vec<String> = spec
+            .host_rules
+            .iter()
+            .filter(|rule| rule.action == Action::Allow)
+            .map(|rule| rule.pattern.to_string())
+            .filter(|pattern| fits(pattern, host, port))
+            .collect();
+        if !allowing.is_empty() {
+            return bounded(allowing.iter().any(|pattern| has_port(pattern)));
+        }
+        if by_address {
+            return Said::Allow;
+        }
+        match spec.default_action {
+            Action::Allow => bounded(false),
+            Action::Deny => Said::Deny(Reason::DefaultDeny),
+        }
+    };
+    let own = turn_out(document, host, port, request, bounded, rest);
+    carried.iter().fold(own, |said, form| {
+        let inner = turn_out(document, form, port, request, |_| Said::Allow, || Said::Allow);
+        match (said, inner) {
+            (Said::Deny(_), _) | (_, Said::Allow) => said,
+            (_, Said::Deny(_)) => inner,
+            (Said::Allow | Said::Open, Said::Open) => Said::Open,
+        }
+    })
+}
+
+/// The one verdict of `rules` and what follows when every way agrees on it, else open.
+fn turn_out(
+    document: &Document,
+    host: &Where,
+    port: u16,
+    request: Option<(&str, &str)>,
+    allow: impl Fn(bool) -> Said,
+    rest: impl FnOnce() -> Said,
+) -> Said {
+    let mut ways = Vec::new();
+    let mut last = None;
+    for rule in &document.spec.rules {
+        let pattern = rule.host.to_string();
+        if !fits(&pattern, host, port) {
+            continue;
+        }
+        let deny = rule.action == RuleAction::Deny;
+        let said = if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(&pattern)) };
+        let conditional = rule.path.is_some() || rule.methods.is_some();
+        match request {
+            None if conditional => ways.push(said),
+            Some((method, path)) if conditional => {
+                let method = rule
+                    .methods
+                    .as_ref()
+                    .is_none_or(|methods| methods.iter().any(|known| **known == *method));
+                let path =
+                    rule.path.as_ref().is_none_or(|pattern| path_fits(&pattern.to_string(), path, deny));
+                if method && path {
+                    last = Some(said);
+                    break;
+                }
+            }
+            None | Some(_) => {
+                last = Some(said);
+                break;
+            }
+        }
+    }
+    let last = last.unwrap_or_else(rest);
+    let allows = |said: &Said| *said == Said::Allow;
+    if ways.iter().all(|said| allows(said) == allows(&last)) { last } else { Said::Open }
+}
+
+/// Whether a pattern's text names a port.
+fn has_port(pattern: &str) -> bool {
+    split(pattern).1.is_some()
+}
+
+/// A pattern's host and port.
+fn split(pattern: &str) -> (&str, Option<u16>) {
+    let after = pattern.rfind(']').map_or(0, |end| end + 1);
+    match pattern[after..].find(':') {
+        Some(colon) => (&pattern[..after + colon], Some(pattern[after + colon + 1..].parse().unwrap())),
+        None => (pattern, None),
+    }
+}
+
+/// Whether a pattern's text matches, `policy.md` §4.
+pub(super) fn fits(pattern: &str, host: &Where, port: u16) -> bool {
+    let (pattern, own) = split(pattern);
+    if own.is_some_and(|own| own != port) {
+        return false;
+    }
+    let literal = pattern.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    match (host, literal) {
+        (Where::Ip(ip), Some(literal)) => *ip == literal,
+        (Where::Ip(_), None) | (Where::Name(_), Some(_)) => false,
+        (Where::Name(name), None) => {
+            let own: Vec<&str> = pattern.split('.').collect();
+            let labels: Vec<&str> = name.split('.').collect();
+            pattern == "*" || labels_fit(&own, &labels, true)
+        }
+    }
+}
+
+/// Whether labels fit from the left: a leading `*` is one or more of them, any other `*` label exactly one.
+fn labels_fit(pattern: &[&str], labels: &[&str], leading: bool) -> bool {
+    match (pattern.split_first(), labels.split_first()) {
+        (None, None) => true,
+        (Some((&"*", rest)), Some(_)) if leading => {
+            (1..=labels.len()).any(|n| labels_fit(rest, &labels[n..], false))
+        }
+        (Some((own, rest)), Some((label, after))) => {
+            stars_fit(own.as_bytes(), label.as_bytes()) && labels_fit(rest, after, false)
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}
+
+/// Whether a text fits where each `*` is one or more characters.
+fn stars_fit(pattern: &[u8], text: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => text.is_empty(),
+        Some((b'*', rest)) => (1..=text.len()).any(|n| stars_fit(rest, &text[n..])),
+        Some((byte, rest)) => text.first() == Some(byte) && stars_fit(rest, &text[1..]),
+    }
+}
+
+/// Whether a path fits, `policy.md` §6 `match`: every way to cut the path is tried.
+pub(super) fn path_fits(pattern: &str, path: &str, deny: bool) -> bool {
+    let inside = |pattern: &str, path: &str| {
+        let (own, segments): (Vec<&str>, Vec<&str>) =
+            (pattern.split('/').collect(), path.split('/').collect());
+        own.len() == segments.len()
+            && own.iter().zip(segments).all(|(own, text)| stars_fit(own.as_bytes(), text.as_bytes()))
+    };
+    if let Some(start) = pattern.strip_suffix('*') {
+        return (0..=path.len()).any(|n| inside(start, &path[..n]));
+    }
+    let subtree = |n: usize| {
+        path[..n].ends_with('/') && (inside(pattern, &path[..n]) || inside(pattern, &path[..n - 1]))
+    };
+    inside(pattern, path) || deny && (1..=path.len()).any(subtree)
+}
+
+/// The deciding `cidrRules` entry about an address: its action, and whether it lists ports.
+pub(super) fn cidr(document: &Document, address: IpAddr, port: u16) -> Option<(Action, bool)> {
+    let mut best: Option<(u8, Action, bool)> = None;
+    for rule in &document.spec.cidr_rules {
+        let lists = rule.ports.as_ref();
+        if lists.is_some_and(|ports| !ports.ranges().any(|(low, high)| low <= port && port <= high)) {
+            continue;
+        }
+        let net = rule.net.to_string();
+        if !within(&net, address) {
+            continue;
+        }
+        let length: u8 = net.split_once('/').unwrap().1.parse().unwrap();
+        let lists = lists.is_some();
+        best = match best {
+            Some(old) if old.0 > length => Some(old),
+            Some((old, action, listed)) if old == length => match (action, rule.action) {
+                (Action::Deny, _) => Some((old, action, listed)),
+                (Action::Allow, Action::Deny) => Some((length, Action::Deny, lists)),
+                (Action::Allow, Action::Allow) => Some((length, Action::Allow, lists || listed)),
+            },
+            Some(_) | None => Some((length, rule.action, lists)),
+        };
+    }
+    best.map(|(_, action, lists)| (action, lists))
+}
+
+/// An address as 128 bits, its family, and how long the family is.
+fn bits(address: IpAddr) -> (u128, u32) {
+    match address {
+        IpAddr::V4(ip) => (u128::from(u32::from(ip)) << 96, 32),
+        IpAddr::V6(ip) => (u128::from(ip), 128),
+    }
+}
+
+/// Whether a network's text covers an address of its family.
+fn within(net: &str, address: IpAddr) -> bool {
+    let (net, length) = net.split_once('/').unwrap();
+    let (length, (net, family)) = (length.parse::<u32>().unwrap(), bits(net.parse().unwrap()));
+    let (address, own) = bits(address);
+    family == own && (length == 0 || (net ^ address) >> (128 - length) == 0)
+}
+
+/// An address and every IPv4 address inside it, `policy.md` §3 (without the operator's NAT64 prefixes).
+pub(super) fn forms(address: IpAddr) -> Vec<IpAddr> {
+    let mut forms = vec![address];
+    let IpAddr::V6(ip) = address else { return forms };
+    let bytes = ip.octets();
+    let four = |at: usize| IpAddr::from([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    let flipped = IpAddr::from([!bytes[12], !bytes[13], !bytes[14], !bytes[15]]);
+    let last = ["::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96"];
+    if last.iter().any(|net| within(net, address)) {
+        forms.push(four(12));
+    }
+    if within("::/96", address) && !ip.is_unspecified() && !ip.is_loopback() {
+        forms.push(four(12));
+    }
+    if within("64:ff9b:1::/48", address) {
+        forms.push(IpAddr::from([bytes[6], bytes[7], bytes[9], bytes[10]]));
+        if bytes[12..] != [0; 4] {
+            forms.push(four(12));
+        }
+    }
+    if within("2002::/16", address) {
+        forms.push(four(2));
+    }
+    if within("2001::/32", address) {
+        forms.push(four(4));
+        forms.push(flipped);
+    }
+    forms
+}
