@@ -143,12 +143,10 @@ impl Gateway {
                 tokio::task::yield_now().await;
             }
         };
-        match tokio::time::timeout(PATIENCE, looking).await {
-            Ok(records) => records,
-            Err(_) => {
-                panic!("waited in vain for {what}; the records are {:#?}", read_records(&self.audit_file()))
-            }
-        }
+        let waited = tokio::time::timeout(PATIENCE, looking).await;
+        waited.unwrap_or_else(|_| {
+            panic!("waited in vain for {what}; the records are {:#?}", read_records(&self.audit_file()))
+        })
     }
 
     /// Waits for the first record of a kind about a host.
