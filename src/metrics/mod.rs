@@ -216,11 +216,15 @@ impl Metrics {
         self.reloads.with_label_values(&[result.as_str()]).inc();
     }
 
-    /// Notes the policy in force: its generation, its number of rules, and when it was loaded, in Unix seconds.
-    pub fn policy_in_force(&self, generation: u64, rules: usize, loaded_at: i64) {
+    /// Notes the policy in force: its generation and its number of rules.
+    pub fn policy_in_force(&self, generation: u64, rules: usize) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.rules.set(i64::try_from(rules).unwrap_or(i64::MAX));
-        self.last_success.set(loaded_at);
+    }
+
+    /// Notes when the policy was last loaded without a problem, in Unix seconds.
+    pub fn policy_loaded(&self, at: i64) {
+        self.last_success.set(at);
     }
 
     /// Counts a panic that one task survived.

@@ -157,7 +157,8 @@ fn m1_rules_beyond_the_cap_are_counted_together() {
 #[test]
 fn the_policy_dns_panics_and_the_audit_log_have_their_families() {
     let bench = bench();
-    bench.metrics.policy_in_force(3, 12, 1_700_000_000);
+    bench.metrics.policy_in_force(3, 12);
+    bench.metrics.policy_loaded(1_700_000_000);
     bench.metrics.reloaded(Reload::Applied);
     bench.metrics.dns_query(None, DnsResult::NotFound);
     bench.metrics.dns_query(Some("prod"), DnsResult::Ok);
