@@ -5,6 +5,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
+    clippy::print_stderr,
     reason = "tests"
 )]
 
@@ -179,7 +180,7 @@ fn p2_a_new_file_that_cannot_be_read_is_reported_and_so_is_its_cure() {
 #[test]
 fn a_file_without_permission_is_a_problem_where_permissions_count() {
     let mut bench = Bench::new(&[("a.yaml", OLD)]);
-    fs::set_permissions(bench.path("a.yaml"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(bench.path("a.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(bench.path("a.yaml")).is_ok() {
         eprintln!("skipped: this user may read everything");
         return;
