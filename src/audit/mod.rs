@@ -212,6 +212,15 @@ impl Audit {
         self.progress_until(taken).await;
     }
 
+    /// Waits until what was emitted so far cannot be lost any more; where `onFull` is `Drop` it may be, and
+    /// nothing waits.
+    pub async fn certain(&self) {
+        match self.0.on_full {
+            OnFull::Block | OnFull::Deny => self.flushed().await,
+            OnFull::Drop => {}
+        }
+    }
+
     /// Lets the sinks open their files anew, after somebody moved them away (SIGHUP).
     pub fn reopen(&self) {
         self.0.ask(|state| state.reopen = true);

@@ -300,7 +300,7 @@ async fn until(deadline: Option<Instant>) {
 ///
 /// The `open` record is out before the first byte goes upstream, so that a kill cannot hide the tunnel.
 async fn carry(session: &Session, client: &TcpStream, origin: &mut TcpStream, first: BytesMut) -> End {
-    session.gateway.audit.flushed().await;
+    session.gateway.audit.certain().await;
     if let Err(error) = origin.write_all(&first).await {
         return End::Failed(RelayError::Origin(error));
     }
