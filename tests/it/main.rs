@@ -18,5 +18,6 @@ mod first;
 mod kit;
 mod kit_itself;
 mod layers;
+mod process;
 mod resolver;
 mod supply;
