@@ -13,11 +13,13 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
+mod admin;
 mod corpus;
 mod first;
 mod kit;
 mod kit_itself;
 mod layers;
 mod process;
+mod reload;
 mod resolver;
 mod supply;
