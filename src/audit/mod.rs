@@ -8,7 +8,7 @@
 //! | `on_full` | a queue is full | memory is bounded by |
 //! |---|---|---|
 //! | `Block` | [`Audit::admit`] waits | what waits is not decided yet |
-//! | `Deny` | [`Audit::admit`] refuses: `audit_unavailable` | the same |
+//! | `Deny` | [`Audit::admit`] refuses: `audit_unavailable`, of which a full queue takes no record: a `lost` record counts them | the same |
 //! | `Drop` | the line is dropped and counted; a `lost` record stands where it would have stood | the queue |
 //!
 //! For each sink, at every moment: `events = written + dropped + queued`.

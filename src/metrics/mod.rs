@@ -254,15 +254,18 @@ impl Metrics {
         let (ingress_place, ingress) = children::ingress(event);
         let place = (place * REASONS + reason_place) * INGRESSES + ingress_place;
         self.decisions.with(place, [decision, reason, ingress], GenericCounter::inc);
+        if let (Some(policy), Some(rule)) = (&event.policy, &event.rule) {
+            self.rule_hits.count(policy, rule);
+        }
+        if event.overturns() {
+            return;
+        }
         let network = event.network.as_deref().unwrap_or(MANAGED);
         if let Some(dns) = event.dns {
             self.dns_duration.with_label_values(&[network]).observe(dns.as_secs_f64());
         }
         if let Some(connect) = event.connect {
             self.connect_duration.with_label_values(&[network]).observe(connect.as_secs_f64());
-        }
-        if let (Some(policy), Some(rule)) = (&event.policy, &event.rule) {
-            self.rule_hits.count(policy, rule);
         }
     }
 
