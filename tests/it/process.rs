@@ -323,7 +323,7 @@ async fn sighup_loads_the_policy_and_opens_the_audit_log_anew_where_it_was_moved
     until_answered(gateway.proxy(), &format!("good.test:{}", origin.port()), 403).await;
     let appeared = async {
         while !place.path("audit.jsonl").exists() || !place.read("audit.jsonl").contains("default_deny") {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     within("a new audit file with the denial", appeared).await;
@@ -364,7 +364,7 @@ async fn a_kill_leaves_nothing_that_stops_the_next_start_and_a_torn_line_is_cut_
     drop(open);
     let told = async {
         while !place.read("audit.jsonl").contains(r#""kind":"lost""#) {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     within("the repair to be recorded", told).await;
@@ -415,7 +415,7 @@ async fn r5_a_gateway_without_descriptors_left_recovers_by_itself() {
     assert_eq!(get(gateway.admin(), "/livez").await.0, 200);
     let settled = async {
         while gateway.descriptors() > before {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     within("every descriptor to be given back", settled).await;
