@@ -6,8 +6,11 @@
 //!   what the receiver did not take at once is kept, so an idle tunnel holds no buffer.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -97,17 +100,31 @@ pub(super) enum RelayError {
 /// # Errors
 /// The side whose connection failed first. The caller passes the failure on with [`reset`].
 pub(super) async fn relay(client: &TcpStream, origin: &TcpStream, meter: &Meter) -> Result<(), RelayError> {
-    let up = carry(client, origin, |bytes| meter.add_up(bytes));
-    let down = carry(origin, client, |bytes| meter.add_down(bytes));
-    let up = async { up.await.map_err(|error| error.sided(RelayError::Client, RelayError::Origin)) };
-    let down = async { down.await.map_err(|error| error.sided(RelayError::Origin, RelayError::Client)) };
-    tokio::select! {
-        biased;
-        done = async { tokio::try_join!(up, down) } => done.map(|((), ())| ()),
-        // A side that is no longer read from, or blocks the other, can still be reset.
-        error = failed(client) => Err(RelayError::Client(error)),
-        error = failed(origin) => Err(RelayError::Origin(error)),
-    }
+    let mut up = pin!(carry(client, origin, |bytes| meter.add_up(bytes)));
+    let mut down = pin!(carry(origin, client, |bytes| meter.add_down(bytes)));
+    // A side that is no longer read from, or blocks the other, can still be reset.
+    let mut client_failed = pin!(failed(client));
+    let mut origin_failed = pin!(failed(origin));
+    let (mut up_done, mut down_done) = (false, false);
+    // Every future stands here once: combinators would hold each of them twice, in every idle tunnel.
+    poll_fn(|cx| {
+        if !up_done && let Poll::Ready(ended) = up.as_mut().poll(cx) {
+            ended.map_err(|error| error.sided(RelayError::Client, RelayError::Origin))?;
+            up_done = true;
+        }
+        if !down_done && let Poll::Ready(ended) = down.as_mut().poll(cx) {
+            ended.map_err(|error| error.sided(RelayError::Origin, RelayError::Client))?;
+            down_done = true;
+        }
+        if up_done && down_done {
+            return Poll::Ready(Ok(()));
+        }
+        if let Poll::Ready(error) = client_failed.as_mut().poll(cx) {
+            return Poll::Ready(Err(RelayError::Client(error)));
+        }
+        origin_failed.as_mut().poll(cx).map(|error| Err(RelayError::Origin(error)))
+    })
+    .await
 }
 
 /// Resolves when the connection fails, whether or not anyone reads or writes.
