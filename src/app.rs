@@ -274,8 +274,11 @@ fn loaded(audit: &Audit, metrics: &Metrics, report: &Report) {
     }
     let rejected = report.is_rejected();
     metrics.reloaded(if rejected { Reload::Rejected } else { Reload::Applied });
+    if report.swapped {
+        metrics.policy_in_force(report.generation, report.rules);
+    }
     if !rejected {
-        metrics.policy_in_force(report.generation, report.rules, Timestamp::now().as_second());
+        metrics.policy_loaded(Timestamp::now().as_second());
     }
     let mut record = audit.record(Kind::Policy);
     record.event().generation = Some(report.generation);

@@ -17,7 +17,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -28,9 +28,6 @@ use tokio_util::task::TaskTracker;
 
 /// How long dropped tasks have to run their guards before [`Drain::finish`] stops waiting for them.
 const LAST_GRACE: Duration = Duration::from_secs(1);
-
-/// The work of one task.
-type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What is called with each caught panic.
 type OnPanic = Arc<dyn Fn(&Panicked) + Send + Sync>;
@@ -146,17 +143,10 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let (watcher, on_panic) = (self.watcher.clone(), Arc::clone(&self.on_panic));
-        // Boxed here, once: every layer around it would otherwise reserve its size again.
-        let work: Work = Box::pin(work);
+        // On the heap before anything holds it: each future around another one would have room for it twice.
+        let work = Box::pin(work);
         self.tracker.spawn(async move {
-            let until_forced = async move {
-                tokio::select! {
-                    biased;
-                    () = work => {}
-                    () = watcher.forced() => {}
-                }
-            };
-            if let Err(payload) = catch(Box::pin(until_forced)).await {
+            if let Err(payload) = catch(work, &watcher).await {
                 let message = message_of(payload.as_ref());
                 on_panic(&Panicked { task, message });
             }
@@ -182,16 +172,21 @@ impl fmt::Debug for Tasks {
     }
 }
 
-/// Runs `work` and hands back its panic, also one from dropping it, instead of unwinding further.
-async fn catch(work: Work) -> Result<(), Box<dyn Any + Send>> {
+/// Runs `work` until it ends or the deadline passes, and hands back its panic, also one from dropping it,
+/// instead of unwinding further.
+async fn catch<F: Future<Output = ()>>(
+    work: Pin<Box<F>>,
+    watcher: &Watcher,
+) -> Result<(), Box<dyn Any + Send>> {
+    let mut forced = pin!(watcher.force.cancelled());
     let mut slot = Some(work);
     poll_fn(move |cx| {
         let Some(work) = slot.as_mut() else { return Poll::Ready(Ok(())) };
         // The future is never polled again after a panic, so no broken state can be observed.
         let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
         let panicked = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(())) => None,
+            Ok(Poll::Pending) if forced.as_mut().poll(cx).is_pending() => return Poll::Pending,
+            Ok(_) => None,
             Err(payload) => Some(payload),
         };
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(slot.take())));

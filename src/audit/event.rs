@@ -243,14 +243,21 @@ impl Event {
         }
     }
 
-    /// Whether this is the event that tells the decision: the first of a connection or request.
+    /// Whether this is an event that tells a decision: the first of a connection or request, or one that
+    /// [overturns](Self::overturns) it.
     #[must_use]
     pub const fn decides(&self) -> bool {
         match self.kind {
             Kind::Open => true,
-            Kind::Connection | Kind::Request => !self.opened,
+            Kind::Connection | Kind::Request => !self.opened || self.overturns(),
             Kind::Policy | Kind::Admin | Kind::Lost => false,
         }
+    }
+
+    /// Whether this denies what its `open` twin allowed: what is inside of a tunnel, or under another policy.
+    #[must_use]
+    pub const fn overturns(&self) -> bool {
+        self.opened && matches!(self.decision, Some(Decision::Deny))
     }
 
     /// Whether this is the one event that ends a connection or a request.

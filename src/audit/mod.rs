@@ -8,7 +8,7 @@
 //! | `on_full` | a queue is full | memory is bounded by |
 //! |---|---|---|
 //! | `Block` | [`Audit::admit`] waits | what waits is not decided yet |
-//! | `Deny` | [`Audit::admit`] refuses: `audit_unavailable` | the same |
+//! | `Deny` | [`Audit::admit`] refuses: `audit_unavailable`, of which a full queue takes no record: a `lost` record counts them | the same |
 //! | `Drop` | the line is dropped and counted; a `lost` record stands where it would have stood | the queue |
 //!
 //! For each sink, at every moment: `events = written + dropped + queued`.
@@ -210,6 +210,15 @@ impl Audit {
             state.queues.iter().all(|queue| queue.lines.front().is_none_or(|line| line.seq > events))
         };
         self.progress_until(taken).await;
+    }
+
+    /// Waits until what was emitted so far cannot be lost any more; where `onFull` is `Drop` it may be, and
+    /// nothing waits.
+    pub async fn certain(&self) {
+        match self.0.on_full {
+            OnFull::Block | OnFull::Deny => self.flushed().await,
+            OnFull::Drop => {}
+        }
     }
 
     /// Lets the sinks open their files anew, after somebody moved them away (SIGHUP).

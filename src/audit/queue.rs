@@ -14,6 +14,7 @@ use super::event::{Event, Line, Lost};
 use super::recent::Recent;
 use super::vocabulary::Kind;
 use super::{Counts, Observe, OnFull, SinkCounts};
+use crate::policy::decision::Reason;
 
 /// What emitting, admission and the writer have in common.
 pub(super) struct Shared {
@@ -143,8 +144,8 @@ impl Shared {
             queue.lines.drain(..written);
             queue.written += written as u64;
             queue.failing = failing;
-            // Events are dropped at a full queue only, and this lock was not let go since there is room:
-            // so the `lost` record stands exactly where the dropped ones would have stood.
+            // Events are dropped at a full queue only, and this lock was not let go since there is room: so
+            // under `Drop` the `lost` record stands exactly where the dropped ones would have stood.
             if queue.untold == 0 || queue.lines.len() >= self.limit {
                 return None;
             }
@@ -168,7 +169,7 @@ impl Shared {
                 told.seq = state.seq;
                 told.time = Timestamp::now();
                 let line = Arc::new(Line::new(told, body));
-                state.push(&line, self.dropping_limit());
+                state.push(&line, self.dropping_limit(told));
                 self.recent.push(line);
             }
             event
@@ -191,10 +192,12 @@ impl Shared {
         }
     }
 
-    /// The length beyond which lines are dropped.
-    const fn dropping_limit(&self) -> usize {
+    /// The length beyond which the line of an event is dropped.
+    fn dropping_limit(&self, event: &Event) -> usize {
         match self.on_full {
             OnFull::Drop => self.limit,
+            // What was refused because the queue is full must not fill it further.
+            OnFull::Deny if event.reason == Some(Reason::AuditUnavailable) => self.limit,
             // Admission is what bounds these.
             OnFull::Block | OnFull::Deny => usize::MAX,
         }

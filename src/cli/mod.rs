@@ -107,5 +107,11 @@ fn complain(text: &str) {
 fn log() {
     let filter = EnvFilter::try_from_env("SLUICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let plain = !io::stderr().is_terminal() || crate::config::no_color();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(!plain).with_writer(io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(!plain)
+        .with_writer(io::stderr)
+        // It would complain on standard error, and a closed one would turn that into a panic.
+        .log_internal_errors(false)
+        .init();
 }

@@ -4,11 +4,13 @@
 //! asked to, and every few seconds, because a watch can be lost.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
@@ -21,6 +23,8 @@ use crate::source::Problem;
 const POLL: Duration = Duration::from_secs(10);
 /// How long after a sign of a change further ones are awaited, so that a write is read once and whole.
 const SETTLE: Duration = Duration::from_millis(100);
+/// The longest that signs are awaited: somebody who writes without end beside the policies holds nothing up.
+const LONGEST_SETTLE: Duration = Duration::from_millis(500);
 
 /// What a load ended with, for logs, records, metrics and `/readyz`.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +59,7 @@ pub type OnLoad = Box<dyn Fn(&Report) + Send>;
 pub struct Reloader {
     trigger: Sender<()>,
     last: Arc<Mutex<Report>>,
-    _watcher: Option<Arc<RecommendedWatcher>>,
+    _watch: Arc<Mutex<Watch>>,
 }
 
 impl Reloader {
@@ -89,9 +93,10 @@ impl Reloader {
     ) -> std::io::Result<Self> {
         let (trigger, signs) = channel();
         let last = Arc::new(Mutex::new(first));
-        let watcher = watch(store.path(), trigger.clone()).map(Arc::new);
-        let reloader = Self { trigger, last: Arc::clone(&last), _watcher: watcher };
-        let work = Work { store, live, last, guards, on_load };
+        let watch = Arc::new(Mutex::new(Watch::new(store.path(), trigger.clone())));
+        let work =
+            Work { store, live, last: Arc::clone(&last), watch: Arc::downgrade(&watch), guards, on_load };
+        let reloader = Self { trigger, last, _watch: watch };
         thread::Builder::new().name("policy".to_owned()).spawn(move || work.run(&signs))?;
         Ok(reloader)
     }
@@ -114,6 +119,8 @@ struct Work {
     store: Store,
     live: Live,
     last: Arc<Mutex<Report>>,
+    /// Held by the reloader only, so that the thread ends with it.
+    watch: Weak<Mutex<Watch>>,
     guards: GuardSource,
     on_load: OnLoad,
 }
@@ -123,9 +130,13 @@ impl Work {
     fn run(mut self, signs: &Receiver<()>) {
         loop {
             match signs.recv_timeout(POLL) {
-                Ok(()) => while signs.recv_timeout(SETTLE).is_ok() {},
+                Ok(()) => settle(signs),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Some(watch) = self.watch.upgrade() {
+                // RACE: watched first, then read, so that no change falls between the two.
+                watch.lock().unwrap_or_else(PoisonError::into_inner).follow(self.store.path());
             }
             self.load();
         }
@@ -152,20 +163,70 @@ fn count(loaded: &Loaded) -> usize {
     loaded.policies.documents().iter().map(|document| document.rule_count()).sum()
 }
 
-/// Watches the directory that `path` is or stands in; `None` where that cannot be watched, and polling is all.
-fn watch(path: &Path, trigger: Sender<()>) -> Option<RecommendedWatcher> {
-    let directory: PathBuf = if path.is_dir() {
-        path.to_owned()
-    } else {
-        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
-    };
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        // Reading a file is no change of it.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
-            let _ = trigger.send(());
-        }
-    })
-    .ok()?;
-    watcher.watch(&directory, RecursiveMode::NonRecursive).ok()?;
-    Some(watcher)
+/// Waits until the signs have stopped for a moment, within bounds.
+fn settle(signs: &Receiver<()>) {
+    let until = Instant::now() + LONGEST_SETTLE;
+    while Instant::now() < until && signs.recv_timeout(SETTLE).is_ok() {}
 }
+
+/// The watch on the policies: on the directory that holds the files, and on the one that holds that.
+#[derive(Debug)]
+struct Watch {
+    trigger: Sender<()>,
+    /// Device and inode of each watched directory; another one at the same path is watched anew.
+    watched: Vec<(u64, u64)>,
+    /// Where it cannot be watched, polling is all.
+    watcher: Option<RecommendedWatcher>,
+}
+
+impl Watch {
+    /// A watch on what is there.
+    fn new(path: &Path, trigger: Sender<()>) -> Self {
+        let mut watch = Self { trigger, watched: Vec::new(), watcher: None };
+        watch.follow(path);
+        watch
+    }
+
+    /// Watches what is at the path, unless that is watched already.
+    fn follow(&mut self, path: &Path) {
+        let directories = directories(path);
+        let there: Vec<(u64, u64)> = directories.iter().map(|(_, identity)| *identity).collect();
+        if self.watcher.is_some() && there == self.watched {
+            return;
+        }
+        let (trigger, path) = (self.trigger.clone(), path.to_owned());
+        // Beside a directory of policies there may be anything; beside a single file, what it is a link to.
+        let foreign = move |changed: &PathBuf| {
+            path.is_dir() && changed.parent() == path.parent() && changed.file_name() != path.file_name()
+        };
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading a file is no change of it. An event that is not understood may be one.
+            let idle = event.is_ok_and(|event| {
+                event.kind.is_access() || (!event.paths.is_empty() && event.paths.iter().all(&foreign))
+            });
+            if !idle {
+                let _ = trigger.send(());
+            }
+        });
+        let mut watcher = watcher.ok();
+        for (directory, _) in &directories {
+            watcher = watcher
+                .and_then(|mut all| all.watch(directory, RecursiveMode::NonRecursive).is_ok().then_some(all));
+        }
+        (self.watcher, self.watched) = (watcher, there);
+    }
+}
+
+/// The directories whose changes can change the policies at `path`, as far as they are there.
+fn directories(path: &Path) -> Vec<(PathBuf, (u64, u64))> {
+    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let both = [above, path].map(|path| (path.to_owned(), fs::metadata(path)));
+    let there = both.into_iter().filter_map(|(path, found)| {
+        let found = found.ok().filter(fs::Metadata::is_dir)?;
+        Some((path, (found.dev(), found.ino())))
+    });
+    there.collect()
+}
+
+#[cfg(test)]
+mod tests;

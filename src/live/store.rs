@@ -6,12 +6,14 @@
 //! |---|---|
 //! | hold a good version | takes effect at once |
 //! | hold a broken version, or do not parse | keeps its last good version; a problem |
-//! | hold it no longer, vanished or turned empty | keeps its last good version; a problem |
+//! | hold it no longer, vanished, turned empty or cannot be read | keeps its last good version; a problem |
+//! | hold it twice | keeps its last good version; a problem |
 //! | say `metadata: {removed: true}` | is removed |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::hash::BuildHasher;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use crate::policy::category::{CategoryList, CategoryLists};
 use crate::policy::document::{self, Document, Secret};
 use crate::policy::{Guards, PolicySet, Roster, Scope};
 use crate::source::Problem;
+use crate::source::yaml::MOST_BYTES;
 
 /// The endings of policy files in a directory.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
@@ -41,6 +44,8 @@ pub struct Store {
     roster: Option<Roster>,
     hasher: std::collections::hash_map::RandomState,
     files: BTreeMap<PathBuf, Held>,
+    /// What could not be read when it was last tried.
+    unread: Vec<Problem>,
 }
 
 /// A load: what is in force by it, and everything that is wrong.
@@ -71,7 +76,13 @@ impl Store {
     /// A store over a file or a directory; `roster` is the process configuration's list of sandboxes, if any.
     #[must_use]
     pub fn new(path: PathBuf, roster: Option<Roster>) -> Self {
-        Self { path, roster, hasher: std::hash::RandomState::new(), files: BTreeMap::new() }
+        Self {
+            path,
+            roster,
+            hasher: std::hash::RandomState::new(),
+            files: BTreeMap::new(),
+            unread: Vec::new(),
+        }
     }
 
     /// The file or directory.
@@ -84,7 +95,8 @@ impl Store {
     /// not change. `None`: nothing changed since the last load.
     pub fn load(&mut self, guards: &Arc<Guards>, previous: Option<&PolicySet>) -> Option<Loaded> {
         let (texts, mut problems) = read(&self.path);
-        let changed = self.take(&texts) || previous.is_none();
+        let changed = self.take(&texts) || problems != self.unread || previous.is_none();
+        self.unread.clone_from(&problems);
         let same_guards = previous.is_some_and(|set| set.guards() == guards);
         if !changed && same_guards {
             return None;
@@ -95,15 +107,12 @@ impl Store {
             problems.push(problem);
             CategoryLists::shipped()
         });
-        let all = || self.files.values().flat_map(|file| &file.documents);
-        let current: Vec<_> = all().filter(|document| !document.removed).map(Arc::clone).collect();
-        let removed: BTreeSet<&Scope> =
-            all().filter(|document| document.removed).map(|document| &document.scope).collect();
+        let (current, removed) = self.units(previous);
         let (mut policies, found) =
             PolicySet::compile(&current, &lists, Arc::clone(guards), self.roster.as_ref(), previous);
         problems.extend(found);
         for kept in previous.into_iter().flat_map(PolicySet::documents) {
-            if policies.unit(kept.scope()).is_none() && !removed.contains(kept.scope()) {
+            if policies.unit(kept.scope()).is_none() && !removed.contains(&Unit::of(kept.scope())) {
                 problems.push(orphan(kept.source(), kept.scope()));
                 policies.keep(Arc::clone(kept));
             }
@@ -112,8 +121,34 @@ impl Store {
             let message = format!("{} holds no policy", self.path.display());
             problems.push(Problem::error(message).cure("write one; the smallest is `mode: Limited`"));
         }
-        let texts = texts.into_iter().map(|(path, text)| (path.display().to_string(), text)).collect();
+        let shown = |path: &str| {
+            problems.iter().filter_map(|problem| problem.place.as_ref()).any(|place| *place.file == *path)
+        };
+        let texts = texts.into_iter().map(|(path, text)| (path.display().to_string(), text));
+        let texts = texts.filter(|(path, _)| shown(path)).collect();
         Some(Loaded { policies, problems, texts })
+    }
+
+    /// The documents to put in force, in name order of their files, and the units to take away.
+    ///
+    /// Where a unit is on disk more than once and has a version in force, that one comes first, so that none
+    /// of the others takes its place.
+    fn units<'a>(&'a self, previous: Option<&'a PolicySet>) -> (Vec<Arc<Document>>, BTreeSet<Unit<'a>>) {
+        let all = || self.files.values().flat_map(|file| &file.documents);
+        let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
+        for document in all().filter(|document| !document.removed) {
+            let unit = Unit::of(&document.scope);
+            if !seen.insert(unit) {
+                twice.insert(unit);
+            }
+        }
+        let kept = previous.into_iter().flat_map(PolicySet::documents).map(|kept| kept.source());
+        let kept: Vec<_> = kept.filter(|kept| twice.contains(&Unit::of(&kept.scope))).collect();
+        let others = all().filter(|document| !document.removed);
+        let others = others.filter(|document| !kept.iter().any(|kept| Arc::ptr_eq(kept, document)));
+        let current = kept.iter().copied().chain(others).map(Arc::clone).collect();
+        let removed = all().filter(|document| document.removed);
+        (current, removed.map(|document| Unit::of(&document.scope)).collect())
     }
 
     /// Every secret document of the files.
@@ -147,6 +182,25 @@ impl Store {
     }
 }
 
+/// What a document is known by. A sandbox is one unit, whatever group is named beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Unit<'a> {
+    Global,
+    Group(&'a str),
+    Sandbox(&'a str),
+}
+
+impl<'a> Unit<'a> {
+    /// The unit of a scope.
+    fn of(scope: &'a Scope) -> Self {
+        match scope {
+            Scope::Global => Self::Global,
+            Scope::Group(group) => Self::Group(group),
+            Scope::Sandbox { sandbox, .. } => Self::Sandbox(sandbox),
+        }
+    }
+}
+
 /// The problem of a unit that is in force and no longer (well) on disk.
 fn orphan(document: &Document, scope: &Scope) -> Problem {
     Problem::error(format!(
@@ -165,7 +219,7 @@ fn read(path: &Path) -> (BTreeMap<PathBuf, String>, Vec<Problem>) {
         Err(error) => return (texts, vec![unreadable(path, &error)]),
     };
     for file in files {
-        match fs::read_to_string(&file) {
+        match text(&file, file != *path) {
             Ok(text) => {
                 texts.insert(file, text);
             }
@@ -175,8 +229,24 @@ fn read(path: &Path) -> (BTreeMap<PathBuf, String>, Vec<Problem>) {
     (texts, problems)
 }
 
+/// The text of a file; one that was found in a directory must be a regular one.
+fn text(file: &Path, found: bool) -> io::Result<String> {
+    let there = fs::metadata(file)?;
+    // A named pipe would hold up every later load until somebody writes to it.
+    if found && !there.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if there.len() > MOST_BYTES as u64 {
+        return Err(io::Error::other(format!("it is larger than {} MiB", MOST_BYTES >> 20)));
+    }
+    let mut text = String::new();
+    // It may grow, or say nothing of its size; a byte more than there may be is refused by the parser.
+    fs::File::open(file)?.take(MOST_BYTES as u64 + 1).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// The policy files that `path` stands for.
-fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -187,8 +257,10 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
             .extension()
             .and_then(|ending| ending.to_str())
             .is_some_and(|ending| ENDINGS.contains(&ending));
+        // As for `*.yaml` in a shell: editors keep locks and drafts under such names.
+        let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         // A mounted ConfigMap holds links to files; what leads nowhere is read, and reported, as a file.
-        if fits && !file.is_dir() {
+        if fits && !hidden && !file.is_dir() {
             files.push(file);
         }
     }
@@ -196,7 +268,10 @@ fn files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// The problem of a file or directory that cannot be read.
-fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
     Problem::error(format!("cannot read {}: {error}", path.display()))
         .cure("check the path and its permissions")
 }
+
+#[cfg(test)]
+mod tests;

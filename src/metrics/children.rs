@@ -65,9 +65,10 @@ pub(super) const REASONS: usize = Reason::ALL.len() + 1;
 /// One more than the number of ways in.
 pub(super) const INGRESSES: usize = Ingress::ALL.len() + 1;
 
-/// The number and the label of a reason.
+/// The number and the label of a reason; of what was allowed, the reason for which it would have been denied.
 pub(super) fn reason(event: &Event) -> (usize, &'static str) {
-    event.reason.map_or((0, super::NONE), |reason| (reason as usize + 1, reason.as_str()))
+    let reason = event.reason.or_else(|| event.would_deny.as_ref().map(|reported| reported.reason));
+    reason.map_or((0, super::NONE), |reason| (reason as usize + 1, reason.as_str()))
 }
 
 /// The number and the label of a way in.

@@ -80,7 +80,7 @@ impl Families<'_> {
     }
 
     pub(super) fn last_success(&self) -> Result<IntGauge> {
-        let help = "When a policy was last put in force, in Unix seconds.";
+        let help = "When the policy was last loaded without a problem, in Unix seconds.";
         self.gauge("policy_last_success_timestamp_seconds", help)
     }
 

@@ -216,11 +216,15 @@ impl Metrics {
         self.reloads.with_label_values(&[result.as_str()]).inc();
     }
 
-    /// Notes the policy in force: its generation, its number of rules, and when it was loaded, in Unix seconds.
-    pub fn policy_in_force(&self, generation: u64, rules: usize, loaded_at: i64) {
+    /// Notes the policy in force: its generation and its number of rules.
+    pub fn policy_in_force(&self, generation: u64, rules: usize) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.rules.set(i64::try_from(rules).unwrap_or(i64::MAX));
-        self.last_success.set(loaded_at);
+    }
+
+    /// Notes when the policy was last loaded without a problem, in Unix seconds.
+    pub fn policy_loaded(&self, at: i64) {
+        self.last_success.set(at);
     }
 
     /// Counts a panic that one task survived.
@@ -250,15 +254,18 @@ impl Metrics {
         let (ingress_place, ingress) = children::ingress(event);
         let place = (place * REASONS + reason_place) * INGRESSES + ingress_place;
         self.decisions.with(place, [decision, reason, ingress], GenericCounter::inc);
+        if let (Some(policy), Some(rule)) = (&event.policy, &event.rule) {
+            self.rule_hits.count(policy, rule);
+        }
+        if event.overturns() {
+            return;
+        }
         let network = event.network.as_deref().unwrap_or(MANAGED);
         if let Some(dns) = event.dns {
             self.dns_duration.with_label_values(&[network]).observe(dns.as_secs_f64());
         }
         if let Some(connect) = event.connect {
             self.connect_duration.with_label_values(&[network]).observe(connect.as_secs_f64());
-        }
-        if let (Some(policy), Some(rule)) = (&event.policy, &event.rule) {
-            self.rule_hits.count(policy, rule);
         }
     }
 

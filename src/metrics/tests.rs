@@ -98,6 +98,24 @@ fn a_tunnel_is_decided_when_it_opens_and_brings_its_bytes_when_it_ends() {
 }
 
 #[test]
+fn a_tunnel_that_is_denied_after_it_was_opened_is_a_second_decision_and_no_second_look_up() {
+    let bench = bench();
+    let mut record = bench.audit.record(Kind::Connection);
+    let event = record.event();
+    (event.decision, event.ingress) = (Some(Decision::Allow), Some(Ingress::Connect));
+    event.dns = Some(Duration::from_millis(3));
+    record.open();
+    record.event().decision = Some(Decision::Deny);
+    record.event().reason = Some(Reason::AuthorityMismatch);
+    record.finish(Outcome::Refused);
+    let text = bench.text();
+    assert_has(&text, r#"sluicegate_decisions_total{decision="allow",ingress="connect",reason="none"} 1"#);
+    let denied = r#"decision="deny",ingress="connect",reason="authority_mismatch""#;
+    assert_has(&text, &format!("sluicegate_decisions_total{{{denied}}} 1"));
+    assert_has(&text, r#"sluicegate_dns_duration_seconds_count{network="managed"} 1"#);
+}
+
+#[test]
 fn a_request_is_counted_by_the_class_of_its_status() {
     let bench = bench();
     for status in [200, 204, 502] {
@@ -157,7 +175,8 @@ fn m1_rules_beyond_the_cap_are_counted_together() {
 #[test]
 fn the_policy_dns_panics_and_the_audit_log_have_their_families() {
     let bench = bench();
-    bench.metrics.policy_in_force(3, 12, 1_700_000_000);
+    bench.metrics.policy_in_force(3, 12);
+    bench.metrics.policy_loaded(1_700_000_000);
     bench.metrics.reloaded(Reload::Applied);
     bench.metrics.dns_query(None, DnsResult::NotFound);
     bench.metrics.dns_query(Some("prod"), DnsResult::Ok);

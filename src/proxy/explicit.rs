@@ -62,10 +62,9 @@ pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
         tunnel: None,
         slot: Slot::default(),
     };
+    let mut silence = Silence { session, control, told: false };
     run(Arc::new(connection), io, changes).await;
-    if !session.was_asked() || control.is_partial() {
-        silent(&session).await;
-    }
+    silence.tell().await;
 }
 
 /// Serves the HTTP found inside a tunnel whose `origin` is open already; answers how it ended.
@@ -139,10 +138,37 @@ async fn run(
     }
 }
 
-/// Leaves the record of a connection that asked nothing.
-async fn silent(session: &Arc<Session>) {
-    if let Ok(exchange) = session.record(Kind::Connection).await {
-        exchange.refuse(&Refusal::malformed("no complete request came in time"), None, None);
+/// Leaves the record of a connection that asked nothing, or ended inside a request head.
+struct Silence {
+    session: Arc<Session>,
+    control: Arc<Control>,
+    told: bool,
+}
+
+impl Silence {
+    /// Whether there is something that no record tells of.
+    fn is_untold(&self) -> bool {
+        !self.told && (!self.session.was_asked() || self.control.is_partial())
+    }
+
+    /// Leaves the record, once the audit log has room for it.
+    async fn tell(&mut self) {
+        if self.is_untold() {
+            let opened = self.session.record(Kind::Connection).await;
+            self.told = true;
+            if let Ok(exchange) = opened {
+                exchange.refuse(&Refusal::malformed("no complete request came in time"), None, None);
+            }
+        }
+    }
+}
+
+impl Drop for Silence {
+    /// The task was dropped before it came to that.
+    fn drop(&mut self) {
+        if self.is_untold() {
+            drop(self.session.exchange(Kind::Connection));
+        }
     }
 }
 

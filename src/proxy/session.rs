@@ -114,16 +114,7 @@ impl Session {
     /// `audit_unavailable` when the log is full and configured to deny.
     pub(super) async fn record(self: &Arc<Self>, kind: Kind) -> Result<Exchange, Refusal> {
         let admitted = self.gateway.audit.admit().await;
-        let mut record = self.gateway.audit.record(kind);
-        let event = record.event();
-        event.client = Some(self.client);
-        event.listener = Some(Arc::clone(&self.listener.name));
-        let exchange = Exchange {
-            record: Some(record),
-            session: Arc::clone(self),
-            deciding: Duration::ZERO,
-            counted: None,
-        };
+        let exchange = self.exchange(kind);
         match admitted {
             Ok(()) => Ok(exchange),
             Err(full) => {
@@ -132,6 +123,15 @@ impl Session {
                 Err(refusal)
             }
         }
+    }
+
+    /// Opens a record without asking whether there is room for it.
+    pub(super) fn exchange(self: &Arc<Self>, kind: Kind) -> Exchange {
+        let mut record = self.gateway.audit.record(kind);
+        let event = record.event();
+        event.client = Some(self.client);
+        event.listener = Some(Arc::clone(&self.listener.name));
+        Exchange { record: Some(record), session: Arc::clone(self), deciding: Duration::ZERO, counted: None }
     }
 
     /// Finds out which sandbox this is, by listener, source address and `Proxy-Authorization`.

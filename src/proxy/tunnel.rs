@@ -323,7 +323,7 @@ async fn until(deadline: Option<Instant>) {
 async fn carry(session: &Session, client: &mut Client, origin: &mut TcpStream, held: Vec<u8>) -> End {
     let first = std::mem::take(&mut client.first);
     if !first.is_empty() {
-        session.gateway.audit.flushed().await;
+        session.gateway.audit.certain().await;
         if let Err(error) = origin.write_all(&first).await {
             return End::Failed(RelayError::Origin(error));
         }

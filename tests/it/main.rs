@@ -13,7 +13,9 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
+mod admin;
 mod agreement;
+mod audit;
 mod container;
 mod corpus;
 mod first;
@@ -24,8 +26,10 @@ mod kit_itself;
 mod layers;
 mod manual;
 mod names;
+mod process;
 mod readme;
 mod real_clients;
+mod reload;
 mod resolver;
 mod stream;
 mod supply;

@@ -187,6 +187,15 @@ impl Gateway {
     }
 }
 
+impl Drop for Gateway {
+    /// Stops the gateway in the background, so that the tests after this one find its threads and watches gone.
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            background().spawn(running.stop());
+        }
+    }
+}
+
 /// The one policy file.
 fn policy_file(directory: &Path) -> PathBuf {
     directory.join("policies").join("policy.yaml")

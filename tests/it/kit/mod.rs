@@ -8,6 +8,7 @@ pub mod dns;
 pub mod gateway;
 pub mod http;
 pub mod origin;
+pub mod process;
 pub mod tool;
 
 use std::future::Future;

@@ -1,0 +1,353 @@
+//! Files as editors, mounts and operators leave them, and what is in force then.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    reason = "tests"
+)]
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::addr::Target;
+
+/// A directory of policies that is loaded step by step.
+struct Bench {
+    directory: TempDir,
+    store: Store,
+    policies: PolicySet,
+}
+
+impl Bench {
+    /// Loads these files for the first time.
+    fn new(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("policies");
+        fs::create_dir(&path).unwrap();
+        let store = Store::new(path, None);
+        let mut bench = Self { directory, store, policies: PolicySet::default() };
+        for (name, text) in files {
+            bench.write(name, text);
+        }
+        let loaded = bench.store.load(&Arc::default(), None).unwrap();
+        assert!(!loaded.has_errors(), "{:#?}", loaded.problems);
+        bench.policies = loaded.policies;
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.store.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Loads again; the errors, or `None` when nothing changed.
+    fn load(&mut self) -> Option<Vec<String>> {
+        let loaded = self.store.load(&Arc::default(), Some(&self.policies))?;
+        self.policies = loaded.policies;
+        let errors = loaded.problems.iter().filter(|problem| problem.is_error());
+        Some(errors.map(ToString::to_string).collect())
+    }
+
+    /// Loads again and finds no error.
+    fn load_well(&mut self) {
+        assert_eq!(self.load(), Some(Vec::new()));
+    }
+
+    /// Loads again and finds exactly one error, with this in it.
+    fn load_badly(&mut self, part: &str) {
+        let errors = self.load().expect("a load");
+        assert!(!errors.is_empty() && errors.iter().any(|error| error.contains(part)), "{part}: {errors:#?}");
+    }
+
+    /// Whether `default` may reach this name.
+    fn allows(&self, target: &str) -> bool {
+        self.allows_for("default", None, target)
+    }
+
+    /// Whether this sandbox may reach this name.
+    fn allows_for(&self, sandbox: &str, group: Option<&str>, target: &str) -> bool {
+        let target: Target = target.parse().unwrap();
+        self.policies.policy_for(sandbox, group, false).admit(&target).is_ok()
+    }
+}
+
+const OLD: &str = "mode: Limited\nhostRules: [old.test]\n";
+const NEW: &str = "mode: Limited\nhostRules: [new.test]\n";
+
+/// A document of one scope that allows one host.
+fn allowing(metadata: &str, host: &str) -> String {
+    format!(
+        "apiVersion: sluicegate/v1\nkind: EgressPolicy\nmetadata: {{{metadata}}}\n\
+         spec: {{mode: Limited, hostRules: [{host}]}}\n"
+    )
+}
+
+#[test]
+fn a_good_change_takes_effect_and_no_change_is_no_load() {
+    let mut bench = Bench::new(&[("a.yaml", OLD)]);
+    assert!(bench.allows("old.test:443"));
+    assert_eq!(bench.load(), None);
+    bench.write("a.yaml", OLD);
+    assert_eq!(bench.load(), None, "the same text again is no change");
+    bench.write("a.yaml", NEW);
+    bench.load_well();
+    assert!(bench.allows("new.test:443") && !bench.allows("old.test:443"));
+    assert_eq!(bench.load(), None);
+}
+
+#[test]
+fn p2_whatever_is_not_a_good_policy_leaves_the_last_good_one_in_force() {
+    let cases: &[(&[u8], &str)] = &[
+        (b"", "no good version any more"),
+        (b"null\n", "a.yaml"),
+        (b"[]\n", "a.yaml"),
+        (b"# only a comment\n", "no good version any more"),
+        (b"mode: Unrestricted\nmode: Limited\n", "duplicate"),
+        (b"mode: Unrestricted\nhostRulez: []\n", "hostRulez"),
+        (b"mode: unrestricted\n", "unrestricted"),
+        (b"mode: Unrestricted\ncidrRules: [{cidr: 10.0.0.1/8, action: Allow}]\n", "10.0.0.1/8"),
+        (b"mode: Unrestricted\nhostRules: [*.x.test]\n", "quote"),
+        (b"mode: Unrestricted\nhostRules: [{pattern: x.test, action: De", "a.yaml"),
+        (b"mode: Unrestricted\n\xff\xfe", "cannot read"),
+        (b"mode: Unrestricted\n\0", "a.yaml"),
+        (b"<<<<<<< HEAD\nmode: Unrestricted\n=======\n", "a.yaml"),
+    ];
+    for (text, part) in cases {
+        let mut bench = Bench::new(&[("a.yaml", OLD)]);
+        bench.write("a.yaml", text);
+        bench.load_badly(part);
+        assert!(bench.allows("old.test:443") && !bench.allows("new.test:443"), "{text:?}");
+        assert_eq!(bench.load(), None, "the same broken text is reported once");
+        bench.write("a.yaml", NEW);
+        bench.load_well();
+        assert!(bench.allows("new.test:443"), "{text:?}");
+    }
+}
+
+#[test]
+fn p2_a_file_cut_off_anywhere_never_leaves_nothing_and_never_turns_into_a_wider_mode() {
+    let text = "apiVersion: sluicegate/v1\nkind: EgressPolicy\nmetadata: {name: a}\nspec:\n  mode: Limited\n  hostRules:\n    - old.test\n";
+    for end in 0..text.len() {
+        let mut bench = Bench::new(&[("a.yaml", text)]);
+        bench.write("a.yaml", &text[..end]);
+        bench.load();
+        assert_eq!(bench.policies.documents().len(), 1, "cut at {end}");
+        assert!(!bench.allows("new.test:443"), "cut at {end}");
+    }
+}
+
+#[test]
+fn p2_a_file_or_directory_that_vanishes_is_a_problem_and_no_removal() {
+    let mut bench = Bench::new(&[("a.yaml", OLD)]);
+    fs::remove_file(bench.path("a.yaml")).unwrap();
+    bench.load_badly("no good version any more");
+    assert!(bench.allows("old.test:443"));
+    bench.write("a.yaml", NEW);
+    bench.load_well();
+    fs::remove_dir_all(bench.store.path()).unwrap();
+    bench.load_badly("cannot read");
+    assert!(bench.allows("new.test:443"));
+    assert_eq!(bench.load(), None);
+    fs::create_dir(bench.store.path()).unwrap();
+    bench.write("b.yaml", OLD);
+    bench.load_well();
+    assert!(bench.allows("old.test:443"));
+}
+
+#[test]
+fn p2_a_new_file_that_cannot_be_read_is_reported_and_so_is_its_cure() {
+    let mut bench = Bench::new(&[("a.yaml", OLD)]);
+    bench.write("b.yaml", b"\xff");
+    bench.load_badly("cannot read");
+    assert_eq!(bench.load(), None, "it is reported once");
+    fs::remove_file(bench.path("b.yaml")).unwrap();
+    bench.load_well();
+    symlink("nowhere", bench.path("c.yaml")).unwrap();
+    bench.load_badly("cannot read");
+    fs::remove_file(bench.path("c.yaml")).unwrap();
+    bench.load_well();
+    assert!(bench.allows("old.test:443"));
+}
+
+#[test]
+fn a_file_without_permission_is_a_problem_where_permissions_count() {
+    let mut bench = Bench::new(&[("a.yaml", OLD)]);
+    fs::set_permissions(bench.path("a.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::read(bench.path("a.yaml")).is_ok() {
+        eprintln!("skipped: this user may read everything");
+        return;
+    }
+    bench.load_badly("cannot read");
+    assert!(bench.allows("old.test:443"));
+}
+
+#[test]
+fn p2_a_named_pipe_or_a_file_without_end_holds_nothing_up() {
+    let mut bench = Bench::new(&[("a.yaml", OLD)]);
+    let made = std::process::Command::new("mkfifo").arg(bench.path("b.yaml")).status().unwrap();
+    assert!(made.success());
+    bench.load_badly("not a regular file");
+    fs::remove_file(bench.path("b.yaml")).unwrap();
+    symlink("/dev/zero", bench.path("c.yaml")).unwrap();
+    bench.load_badly("not a regular file");
+    assert!(bench.allows("old.test:443"));
+}
+
+#[test]
+fn a_file_beyond_every_size_is_refused_without_being_read_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("huge.yaml");
+    fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+    let mut store = Store::new(path, None);
+    let loaded = store.load(&Arc::default(), None).unwrap();
+    assert!(loaded.has_errors());
+}
+
+#[test]
+fn drafts_and_locks_of_editors_are_no_policies() {
+    let mut bench = Bench::new(&[("a.yaml", OLD)]);
+    symlink("me@host.1234:5678", bench.path(".#a.yaml")).unwrap();
+    bench.write(".a.yaml", "not: a policy");
+    bench.write("a.yaml~", "not: a policy");
+    bench.write("a.yaml.swp", "not: a policy");
+    fs::create_dir(bench.path("d.yaml")).unwrap();
+    assert_eq!(bench.load(), None);
+}
+
+#[test]
+fn p2_a_second_document_for_a_scope_never_takes_the_place_of_the_one_in_force() {
+    for name in ["0-first.yaml", "z-last.yaml"] {
+        let mut bench = Bench::new(&[("a.yaml", OLD)]);
+        bench.write(name, "mode: Unrestricted\n");
+        bench.load_badly("a second policy for Global");
+        assert!(bench.allows("old.test:443") && !bench.allows("new.test:443"), "{name}");
+        // Not even when the first is changed, too: two versions, none of them good.
+        bench.write("a.yaml", NEW);
+        bench.load_badly("a second policy for Global");
+        assert!(bench.allows("old.test:443") && !bench.allows("any.test:443"), "{name}");
+        fs::remove_file(bench.path(name)).unwrap();
+        bench.load_well();
+        assert!(bench.allows("new.test:443") && !bench.allows("old.test:443"), "{name}");
+    }
+}
+
+#[test]
+fn a_document_that_moves_to_another_file_stays_in_force() {
+    let mut bench = Bench::new(&[("a.yaml", OLD)]);
+    fs::rename(bench.path("a.yaml"), bench.path("b.yaml")).unwrap();
+    bench.load_well();
+    assert!(bench.allows("old.test:443"));
+}
+
+#[test]
+fn a_document_is_removed_by_saying_so_whatever_group_is_named_beside_its_sandbox() {
+    for metadata in ["name: s, sandbox: one, group: g", "name: s, sandbox: one"] {
+        let own = allowing("name: s, sandbox: one, group: g", "nothing.test");
+        let mut bench = Bench::new(&[("a.yaml", OLD), ("b.yaml", &own)]);
+        assert!(!bench.allows_for("one", Some("g"), "old.test:443"));
+        let removal = format!(
+            "apiVersion: sluicegate/v1\nkind: EgressPolicy\nmetadata: {{{metadata}, removed: true}}\n"
+        );
+        bench.write("b.yaml", removal);
+        bench.load_well();
+        assert!(bench.allows_for("one", Some("g"), "old.test:443"), "{metadata}");
+        fs::remove_file(bench.path("b.yaml")).unwrap();
+        bench.load_well();
+        assert_eq!(bench.policies.documents().len(), 1);
+    }
+}
+
+#[test]
+fn p4_a_broken_sandbox_document_does_not_hold_up_a_tightened_global_one() {
+    let own = allowing("name: s, sandbox: one", "old.test");
+    let mut bench = Bench::new(&[("a.yaml", "hostRules: [old.test]\nmode: Limited\n"), ("b.yaml", &own)]);
+    assert!(bench.allows_for("one", None, "old.test:443"));
+    bench.write("a.yaml", NEW);
+    bench.write("b.yaml", "kind: EgressPolicy\nmetadata: {name: s, sandbox: one}\nspec: {mode: Limitd}\n");
+    bench.load_badly("Limitd");
+    assert!(!bench.allows_for("one", None, "old.test:443"), "the tightened Global holds");
+    assert!(bench.allows_for("two", None, "new.test:443"));
+}
+
+#[test]
+fn p4_a_kept_document_is_in_force_only_as_far_as_the_higher_ones_permit() {
+    let own = "apiVersion: sluicegate/v1\nkind: EgressPolicy\nmetadata: {name: s, sandbox: one}\nspec: {mode: Unrestricted}\n";
+    let mut bench = Bench::new(&[("a.yaml", "mode: Unrestricted\n"), ("b.yaml", own)]);
+    assert!(bench.allows_for("one", None, "any.test:443"));
+    bench.write("b.yaml", "broken: [");
+    bench.load_badly("b.yaml");
+    assert!(bench.allows_for("one", None, "any.test:443"));
+    bench.write("a.yaml", "mode: Unrestricted\nconstraints: {maxMode: Limited}\n");
+    assert!(bench.load().is_some());
+    assert!(!bench.allows_for("one", None, "any.test:443"), "beyond the constraints: policy_error");
+    assert!(bench.allows_for("two", None, "any.test:443"), "the rest runs");
+    bench.write("a.yaml", "mode: Unrestricted\n");
+    bench.load();
+    assert!(bench.allows_for("one", None, "any.test:443"), "and back again");
+}
+
+#[test]
+fn of_several_documents_in_a_file_only_the_broken_one_keeps_its_last_version() {
+    let both = |one: &str, two: &str| {
+        format!("{}---\n{}", allowing("name: a, sandbox: one", one), allowing("name: b, sandbox: two", two))
+    };
+    let mut bench = Bench::new(&[("a.yaml", &both("old.test", "old.test"))]);
+    bench.write("a.yaml", both("new.test", "'**'"));
+    bench.load_badly("**");
+    assert!(bench.allows_for("one", None, "new.test:443"));
+    assert!(bench.allows_for("two", None, "old.test:443"));
+    bench.write("a.yaml", allowing("name: a, sandbox: one", "new.test"));
+    bench.load_badly("Sandbox two");
+    assert!(bench.allows_for("two", None, "old.test:443"));
+}
+
+#[test]
+fn a_configmap_is_followed_when_its_data_link_is_swapped() {
+    let mut bench = Bench::new(&[("z.yaml", &allowing("name: z, sandbox: z", "z.test"))]);
+    let version = |name: &str, text: &str| {
+        fs::create_dir(bench.path(name)).unwrap();
+        fs::write(bench.path(name).join("a.yaml"), text).unwrap();
+    };
+    version("..2026_01_01", OLD);
+    version("..2026_01_02", NEW);
+    symlink("..2026_01_01", bench.path("..data")).unwrap();
+    symlink("..data/a.yaml", bench.path("a.yaml")).unwrap();
+    bench.load_well();
+    assert!(bench.allows("old.test:443"));
+    symlink("..2026_01_02", bench.path("..data_tmp")).unwrap();
+    fs::rename(bench.path("..data_tmp"), bench.path("..data")).unwrap();
+    bench.load_well();
+    assert!(bench.allows("new.test:443") && !bench.allows("old.test:443"));
+}
+
+#[test]
+fn only_the_text_of_files_with_problems_is_kept() {
+    let bench = Bench::new(&[("a.yaml", OLD)]);
+    let other = bench.directory.path().join("policies/b.yaml");
+    fs::write(&other, "mode: Limited\nkind: [\n").unwrap();
+    let mut store = Store::new(bench.store.path().to_owned(), None);
+    let loaded = store.load(&Arc::default(), None).unwrap();
+    assert_eq!(loaded.texts.keys().collect::<Vec<_>>(), [&other.display().to_string()]);
+}
+
+#[test]
+fn p2_a_first_load_of_nothing_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    for path in
+        [directory.path().to_owned(), directory.path().join("missing"), directory.path().join("empty.yaml")]
+    {
+        if path.extension().is_some() {
+            fs::write(&path, "").unwrap();
+        }
+        let loaded = Store::new(path.clone(), None).load(&Arc::default(), None).unwrap();
+        assert!(loaded.has_errors(), "{}", path.display());
+    }
+}

@@ -1,0 +1,391 @@
+//! The policy changes under a running gateway (`policy.md` §10, threats P2, P3, P4).
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use sluicegate::config::SandboxSettings;
+
+use crate::kit::client::{Client, Response};
+use crate::kit::dns::Answer;
+use crate::kit::gateway::Gateway;
+use crate::kit::http::find;
+use crate::kit::origin::{Behaviour, End, Origin};
+use crate::kit::within;
+
+/// A gateway under a policy, and an origin known as `good.test`.
+async fn start(policy: impl Fn(u16) -> String) -> (Gateway, Origin) {
+    start_with(policy, Behaviour::Echo).await
+}
+
+async fn start_with(policy: impl Fn(u16) -> String, behaviour: Behaviour) -> (Gateway, Origin) {
+    let origin = Origin::start(behaviour).await;
+    let gateway = Gateway::start(&policy(origin.port())).await;
+    gateway.dns.says("good.test", Answer::addresses(["127.0.0.8"]));
+    (gateway, origin)
+}
+
+/// Allows `good.test`.
+fn good(port: u16) -> String {
+    format!("mode: Limited\nhostRules: ['good.test:{port}']\n")
+}
+
+/// Allows nothing that a test asks for.
+const NOTHING: &str = "mode: Limited\nhostRules: [nothing.test]\n";
+
+/// A document for one sandbox.
+fn own(sandbox: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: sluicegate/v1\nkind: EgressPolicy\nmetadata: {{name: {sandbox}, sandbox: {sandbox}}}\nspec: {spec}\n"
+    )
+}
+
+/// An open tunnel that was used once.
+async fn tunnel(gateway: &Gateway, origin: &Origin) -> Client {
+    let mut tunnel = Client::tunnel(gateway.proxy(), &format!("good.test:{}", origin.port())).await;
+    tunnel.send("\x01ping").await;
+    tunnel.expect("\x01ping").await;
+    tunnel
+}
+
+/// The status and reason of a CONNECT to the origin; 200 where it is allowed.
+async fn asked(gateway: &Gateway, origin: &Origin) -> (u16, String) {
+    asked_from(gateway, origin, "127.0.0.1").await
+}
+
+async fn asked_from(gateway: &Gateway, origin: &Origin, source: &str) -> (u16, String) {
+    let mut client = Client::connect_from(source, gateway.proxy()).await;
+    client
+        .send(format!("CONNECT good.test:{0} HTTP/1.1\r\nHost: good.test:{0}\r\n\r\n", origin.port()))
+        .await;
+    let head = client.head().await;
+    let response = Response { status: 0, head, body: String::new(), raw_body: Vec::new() };
+    let status = response.head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    (status, response.header("x-deny-reason").unwrap_or_default().to_owned())
+}
+
+/// Puts a file into the policies at once, and waits until it was loaded.
+async fn put(gateway: &Gateway, name: &str, text: &str) -> Value {
+    let file = gateway.policies().join(name);
+    let draft = file.with_extension("draft");
+    std::fs::write(&draft, text).unwrap();
+    change(gateway, || std::fs::rename(&draft, &file).unwrap()).await
+}
+
+/// Makes a change and answers the record of the load that follows it.
+async fn change(gateway: &Gateway, change: impl FnOnce()) -> Value {
+    let before = gateway.loads().await;
+    change();
+    let of = |records: &[Value]| -> Vec<Value> {
+        records.iter().filter(|record| record["kind"] == "policy").cloned().collect()
+    };
+    let records = gateway.wait_for("the policy to be loaded", |records| of(records).len() > before).await;
+    of(&records).last().cloned().expect("a load")
+}
+
+/// A metric without labels, or with these.
+async fn metric(gateway: &Gateway, name: &str) -> f64 {
+    let (_, text) = gateway.admin_get("/metrics").await;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+        .unwrap_or_else(|| panic!("no {name}"));
+    line.parse().expect("a number")
+}
+
+#[tokio::test]
+async fn a_good_change_is_in_force_in_records_metrics_and_the_admin_server() {
+    let (gateway, origin) = start(|_| NOTHING.to_owned()).await;
+    assert_eq!(asked(&gateway, &origin).await, (403, "default_deny".into()));
+    let load = put(&gateway, "policy.yaml", &good(origin.port())).await;
+    assert_eq!((&load["generation"], &load["outcome"]), (&2.into(), &"ok".into()));
+    assert_eq!(asked(&gateway, &origin).await.0, 200);
+    assert_eq!(gateway.record("open", "good.test").await["generation"], 2);
+    assert_eq!(gateway.record("connection", "good.test").await["generation"], 1);
+    assert!((metric(&gateway, "sluicegate_policy_generation").await - 2.0).abs() < f64::EPSILON);
+    assert_eq!(gateway.running().last_load().generation, 2);
+}
+
+#[tokio::test]
+async fn p2_a_broken_file_leaves_what_was_in_force_is_counted_and_recorded_and_mended_by_the_next_good_one() {
+    for broken in
+        ["mode: [", "", "null\n", "mode: Unrestricted\nhostRulez: []\n", "mode: unrestricted\n", "mode: Unr"]
+    {
+        let (gateway, origin) = start(good).await;
+        let open = tunnel(&gateway, &origin).await;
+        let load = put(&gateway, "policy.yaml", broken).await;
+        assert_eq!((&load["generation"], &load["outcome"]), (&1.into(), &"refused".into()), "{broken:?}");
+        assert!(load["error"].is_string(), "{load}");
+        let rejected = metric(&gateway, "sluicegate_policy_reloads_total{result=\"rejected\"}").await;
+        assert!((rejected - 1.0).abs() < f64::EPSILON, "{broken:?}");
+        assert_eq!(asked(&gateway, &origin).await.0, 200, "{broken:?}");
+        let mut client = gateway.client().await;
+        let other = client.ask("CONNECT other.test:443 HTTP/1.1\r\nHost: other.test\r\n\r\n").await;
+        assert_eq!(other.status, 403, "{broken:?} widened the policy");
+        let mut open = open;
+        open.send("on").await;
+        open.expect("on").await;
+        assert_eq!(gateway.admin_get("/readyz").await.0, 200, "the last good policy is in force");
+        let load = put(&gateway, "policy.yaml", NOTHING).await;
+        assert_eq!((&load["generation"], &load["outcome"]), (&2.into(), &"ok".into()));
+        assert_eq!(gateway.admin_get("/readyz").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn p2_a_deleted_file_and_a_deleted_directory_remove_nothing() {
+    let (gateway, origin) = start(good).await;
+    let file = gateway.policies().join("policy.yaml");
+    let load = change(&gateway, || std::fs::remove_file(&file).unwrap()).await;
+    assert_eq!(load["outcome"], "refused");
+    assert_eq!(asked(&gateway, &origin).await.0, 200);
+    let load = change(&gateway, || std::fs::remove_dir(gateway.policies()).unwrap()).await;
+    assert_eq!(load["outcome"], "refused");
+    assert_eq!(asked(&gateway, &origin).await.0, 200);
+    std::fs::create_dir(gateway.policies()).unwrap();
+    let load = put(&gateway, "policy.yaml", NOTHING).await;
+    assert_eq!(load["outcome"], "ok");
+    assert_eq!(asked(&gateway, &origin).await, (403, "default_deny".into()));
+}
+
+#[tokio::test]
+async fn p2_a_second_document_of_a_scope_is_refused_whatever_its_file_is_called() {
+    let (gateway, origin) = start(good).await;
+    for name in ["0.yaml", "z.yaml"] {
+        let load = put(&gateway, name, "mode: Unrestricted\n").await;
+        assert_eq!((&load["generation"], &load["outcome"]), (&1.into(), &"refused".into()), "{name}");
+        let mut client = gateway.client().await;
+        let other = client.ask("CONNECT other.test:443 HTTP/1.1\r\nHost: other.test\r\n\r\n").await;
+        assert_eq!((other.status, other.header("x-deny-reason")), (403, Some("default_deny")), "{name}");
+        change(&gateway, || std::fs::remove_file(gateway.policies().join(name)).unwrap()).await;
+    }
+    assert_eq!(asked(&gateway, &origin).await.0, 200);
+}
+
+#[tokio::test]
+async fn p4_a_tightened_global_document_is_not_held_up_by_a_broken_one_of_a_sandbox() {
+    let (gateway, origin) = start(good).await;
+    put(
+        &gateway,
+        "own.yaml",
+        &own("default", &format!("{{mode: Limited, hostRules: ['good.test:{}']}}", origin.port())),
+    )
+    .await;
+    let mut open = tunnel(&gateway, &origin).await;
+    // Both at once: the broken one is there before the tight one is looked at.
+    std::fs::write(gateway.policies().join("own.yaml"), own("default", "{mode: limited}")).unwrap();
+    put(&gateway, "policy.yaml", NOTHING).await;
+    open.expect_reset().await;
+    assert_eq!(asked(&gateway, &origin).await, (403, "default_deny".into()));
+    let generation = metric(&gateway, "sluicegate_policy_generation").await;
+    assert!(generation >= 3.0, "the gauge tells what is in force, not what was last good: {generation}");
+}
+
+#[tokio::test]
+async fn p4_a_document_beyond_a_higher_ones_constraints_is_policy_error_for_its_sandbox_only_and_back_again()
+{
+    let origin = Origin::echo().await;
+    let global = |constraints: &str| format!("mode: Unrestricted\n{constraints}");
+    let sandbox = |id: &str, source: &str| SandboxSettings {
+        id: id.into(),
+        group: None,
+        sources: vec![source.parse().unwrap()],
+        token: None,
+        require_policy: false,
+    };
+    let gateway = Gateway::with(&global(""), |config| {
+        config.sandboxes = vec![sandbox("one", "127.0.0.1/32"), sandbox("two", "127.0.0.2/32")];
+    })
+    .await;
+    gateway.dns.says("good.test", Answer::addresses(["127.0.0.8"]));
+    put(&gateway, "one.yaml", &own("one", "{mode: Unrestricted}")).await;
+    let mut open = tunnel(&gateway, &origin).await;
+    let load = put(&gateway, "policy.yaml", &global("constraints: {maxMode: Limited}\n")).await;
+    assert_eq!(load["outcome"], "refused");
+    open.expect_reset().await;
+    assert_eq!(asked_from(&gateway, &origin, "127.0.0.1").await, (403, "policy_error".into()));
+    assert_eq!(asked_from(&gateway, &origin, "127.0.0.2").await.0, 200, "the rest runs");
+    let ended = gateway
+        .wait_for("the end of the tunnel", |all| all.iter().any(|record| record["reason"] == "policy_change"))
+        .await;
+    let ended = ended.iter().find(|record| record["reason"] == "policy_change").unwrap();
+    assert_eq!((&ended["sandbox"], &ended["outcome"]), (&"one".into(), &"policy_change".into()));
+    put(&gateway, "policy.yaml", &global("")).await;
+    assert_eq!(asked_from(&gateway, &origin, "127.0.0.1").await.0, 200, "and back again");
+}
+
+#[tokio::test]
+async fn a_document_is_removed_by_saying_so() {
+    let (gateway, origin) = start(good).await;
+    put(&gateway, "own.yaml", &own("default", "{mode: Limited}")).await;
+    assert_eq!(asked(&gateway, &origin).await.0, 403);
+    let removal = "apiVersion: sluicegate/v1\nkind: EgressPolicy\nmetadata: {name: default, sandbox: default, removed: true}\n";
+    let load = put(&gateway, "own.yaml", removal).await;
+    assert_eq!(load["outcome"], "ok");
+    assert_eq!(asked(&gateway, &origin).await.0, 200);
+    let removal = "apiVersion: sluicegate/v1\nkind: EgressPolicy\nmetadata: {name: policy, removed: true}\n";
+    put(&gateway, "policy.yaml", removal).await;
+    assert_eq!(asked(&gateway, &origin).await, (403, "no_policy".into()), "nothing left is no permission");
+}
+
+#[tokio::test]
+async fn a_file_written_in_place_piece_by_piece_ends_up_in_force_whole() {
+    use std::io::Write as _;
+    let (gateway, origin) = start(|_| NOTHING.to_owned()).await;
+    let before = gateway.loads().await;
+    let mut file = std::fs::File::create(gateway.policies().join("policy.yaml")).unwrap();
+    for byte in good(origin.port()).as_bytes() {
+        file.write_all(&[*byte]).unwrap();
+        file.sync_data().unwrap();
+    }
+    drop(file);
+    let last = |all: &[Value]| {
+        all.iter().rev().find(|record| record["kind"] == "policy").map(|load| load["outcome"].clone())
+    };
+    let whole = |all: &[Value]| {
+        all.iter().filter(|record| record["kind"] == "policy").count() > before
+            && last(all) == Some("ok".into())
+    };
+    gateway.wait_for("a good load", whole).await;
+    within("the whole file to be in force", async { while asked(&gateway, &origin).await.0 != 200 {} }).await;
+}
+
+#[tokio::test]
+async fn a_mounted_configmap_is_followed() {
+    let (gateway, origin) = start(good).await;
+    let policies = gateway.policies();
+    for (version, text) in [("..1", good(origin.port())), ("..2", NOTHING.to_owned())] {
+        std::fs::create_dir(policies.join(version)).unwrap();
+        std::fs::write(policies.join(version).join("policy.yaml"), text).unwrap();
+    }
+    symlink("..1", policies.join("..data")).unwrap();
+    symlink("..data/policy.yaml", policies.join("draft")).unwrap();
+    std::fs::rename(policies.join("draft"), policies.join("policy.yaml")).unwrap();
+    assert_eq!(asked(&gateway, &origin).await.0, 200);
+    let mut open = tunnel(&gateway, &origin).await;
+    symlink("..2", policies.join("..data_tmp")).unwrap();
+    std::fs::rename(policies.join("..data_tmp"), policies.join("..data")).unwrap();
+    open.expect_reset().await;
+    assert_eq!(asked(&gateway, &origin).await, (403, "default_deny".into()));
+}
+
+#[tokio::test]
+async fn a_single_policy_file_is_followed_when_it_is_replaced() {
+    let origin = Origin::echo().await;
+    let gateway = Gateway::with(NOTHING, |config| {
+        let path = config.policy.take().unwrap().join("policy.yaml");
+        config.policy = Some(path);
+    })
+    .await;
+    gateway.dns.says("good.test", Answer::addresses(["127.0.0.8"]));
+    assert_eq!(asked(&gateway, &origin).await.0, 403);
+    gateway.set_policy(&good(origin.port())).await;
+    assert_eq!(asked(&gateway, &origin).await.0, 200);
+}
+
+#[tokio::test]
+async fn nothing_changed_is_no_swap_no_record_and_no_harm_to_a_tunnel() {
+    let (gateway, origin) = start(good).await;
+    let mut open = tunnel(&gateway, &origin).await;
+    gateway.running().reload();
+    std::fs::write(gateway.policies().join("policy.yaml"), good(origin.port())).unwrap();
+    gateway.running().reload();
+    // A load that must come after those above, as one thread does them in order.
+    let load = put(&gateway, "own.yaml", &own("other", "{mode: Limited}")).await;
+    assert_eq!(load["generation"], 2);
+    assert_eq!(gateway.loads().await, 2);
+    open.send("on").await;
+    open.expect("on").await;
+}
+
+#[tokio::test]
+async fn p4_what_is_still_allowed_goes_on_and_what_is_not_is_reset_on_both_sides() {
+    let (gateway, origin) = start(good).await;
+    let mut open = tunnel(&gateway, &origin).await;
+    put(&gateway, "policy.yaml", &format!("{}# and a comment\n", good(origin.port()))).await;
+    open.send("on").await;
+    open.expect("on").await;
+    put(&gateway, "policy.yaml", NOTHING).await;
+    open.expect_reset().await;
+    assert_eq!(origin.wait_for_end(0).await, End::Reset);
+    let closed = gateway.record("connection", "good.test").await;
+    assert_eq!((&closed["reason"], &closed["decision"]), (&"policy_change".into(), &"deny".into()));
+    assert_eq!((&closed["outcome"], &closed["bytes_up"]), (&"policy_change".into(), &7.into()));
+}
+
+#[tokio::test]
+async fn p4_a_tunnel_is_asked_for_its_address_too() {
+    let (gateway, origin) = start(good).await;
+    let mut open = tunnel(&gateway, &origin).await;
+    let tight = format!("{}cidrRules: [{{cidr: 127.0.0.8/32, action: Deny}}]\n", good(origin.port()));
+    put(&gateway, "policy.yaml", &tight).await;
+    open.expect_reset().await;
+}
+
+#[tokio::test]
+async fn p4_a_kept_alive_connection_and_a_request_on_its_way_are_asked_again() {
+    use crate::kit::http::Reply;
+    let origin = Origin::http([Reply::events(["one", "two"])]).await;
+    let gateway = Gateway::start(&good(origin.port())).await;
+    gateway.dns.says("good.test", Answer::addresses(["127.0.0.8"]));
+    let mut client = gateway.client().await;
+    let url = format!("good.test:{}", origin.port());
+    client.send(format!("GET http://{url}/ HTTP/1.1\r\nHost: {url}\r\n\r\n")).await;
+    assert!(client.head().await.starts_with("HTTP/1.1 200"));
+    put(&gateway, "policy.yaml", NOTHING).await;
+    let rest = client.expect_closed().await;
+    assert!(find(&rest, b"two").is_none());
+    let request = gateway.record("request", "good.test").await;
+    assert_eq!((&request["reason"], &request["outcome"]), (&"policy_change".into(), &"policy_change".into()));
+}
+
+#[tokio::test]
+async fn p3_every_request_is_decided_by_one_whole_generation() {
+    // In each generation exactly one of two names is allowed; a mixture would allow both or none.
+    let (gateway, origin) = start(|_| NOTHING.to_owned()).await;
+    gateway.dns.says("even.test", Answer::addresses(["127.0.0.8"]));
+    gateway.dns.says("odd.test", Answer::addresses(["127.0.0.8"]));
+    let port = origin.port();
+    let policy =
+        |name: &str| format!("mode: Limited\nhostRules: ['{name}:{port}', {{pattern: filler.test}}]\n");
+    put(&gateway, "policy.yaml", &policy("even.test")).await;
+    let done = Arc::new(AtomicBool::new(false));
+    let asking: Vec<_> = ["even.test", "odd.test"]
+        .into_iter()
+        .map(|name| {
+            let (done, proxy) = (Arc::clone(&done), gateway.proxy());
+            tokio::spawn(async move {
+                while !done.load(Ordering::Relaxed) {
+                    let mut client = Client::connect(proxy).await;
+                    client
+                        .send(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n"))
+                        .await;
+                    let _head = client.head().await;
+                }
+            })
+        })
+        .collect();
+    for round in 0..6 {
+        put(&gateway, "policy.yaml", &policy(if round % 2 == 0 { "odd.test" } else { "even.test" })).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    for asking in asking {
+        within("the clients to end", asking).await.unwrap();
+    }
+    let records = gateway.stop().await;
+    // Generation 2 allows `even.test`, 3 `odd.test`, and so on; a tunnel that a later one ended was open before.
+    let decided =
+        records.iter().filter(|record| record["host"].is_string() && record["reason"] != "policy_change");
+    let (mut seen, mut asked) = (BTreeSet::new(), 0);
+    for record in decided {
+        let generation = record["generation"].as_u64().expect("a generation");
+        let even = record["host"] == "even.test";
+        let allowed = record["decision"] == "allow";
+        assert_eq!(allowed, even == (generation % 2 == 0), "{record}");
+        seen.insert(generation);
+        asked += 1;
+    }
+    assert!(seen.len() >= 4 && asked > 20, "{seen:?} {asked}");
+}
