@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -91,11 +91,9 @@ impl Tunnel {
     pub(super) async fn run(self, upgrade: OnUpgrade) {
         let Self { session, mut exchange, permit, mut origin, standing, mut changes } = self;
         let Ok(upgraded) = upgrade.await else { return exchange.finish(Outcome::ClientClosed) };
-        let Ok(parts) = upgraded.downcast::<StrictIo>() else { return exchange.finish(Outcome::Failed) };
-        let (mut client, rest) = parts.io.into_inner();
-        // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
-        let mut first = BytesMut::from(parts.read_buf.as_ref());
-        first.unsplit(rest);
+        let Some((mut client, mut first)) = client_side(upgraded) else {
+            return exchange.finish(Outcome::Failed);
+        };
         let _active = session.gateway.metrics.active(Ingress::Connect);
         session.stand(Some(standing.clone()));
         let before = (session.meter.up(), session.meter.down());
@@ -120,6 +118,16 @@ impl Tunnel {
         count(&mut exchange, &session, before);
         exchange.finish(outcome);
     }
+}
+
+/// The client's socket and what it sent after the CONNECT; hyper's buffers end here.
+fn client_side(upgraded: Upgraded) -> Option<(TcpStream, BytesMut)> {
+    let parts = upgraded.downcast::<StrictIo>().ok()?;
+    let (stream, rest) = parts.io.into_inner();
+    // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
+    let mut first = BytesMut::from(parts.read_buf.as_ref());
+    first.unsplit(rest);
+    Some((stream, first))
 }
 
 /// Looks into a tunnel before anything from the client leaves.
