@@ -88,35 +88,43 @@ impl Tunnel {
     }
 
     /// Carries the tunnel from the 200 to its end.
-    pub(super) async fn run(self, upgrade: OnUpgrade) {
-        let Self { session, mut exchange, permit, mut origin, standing, mut changes } = self;
-        let Ok(upgraded) = upgrade.await else { return exchange.finish(Outcome::ClientClosed) };
-        let Some((mut client, mut first)) = client_side(upgraded) else {
-            return exchange.finish(Outcome::Failed);
-        };
-        let _active = session.gateway.metrics.active(Ingress::Connect);
-        session.stand(Some(standing.clone()));
-        let before = (session.meter.up(), session.meter.down());
-        let mut peek = Peek { session: &session, exchange: &mut exchange, target: permit.target(), standing };
-        let end = tokio::select! {
-            biased;
-            denial = session.overruled(&mut changes) => Some(End::Overruled(denial)),
-            () = session.meter.idle(session.gateway.limits.idle_timeout) => Some(End::Idle),
-            end = Box::pin(peek.carry(&mut client, &mut origin, &mut first)) => end,
-        };
-        if let Some(end) = end {
+    ///
+    /// A block, because an `async fn` would hold `self` twice.
+    pub(super) fn run(self, upgrade: OnUpgrade) -> impl Future<Output = ()> + Send {
+        let Self { session, mut exchange, permit, mut origin, mut standing, mut changes } = self;
+        async move {
+            let Ok(upgraded) = upgrade.await else { return exchange.finish(Outcome::ClientClosed) };
+            let Some((mut client, mut first)) = client_side(upgraded) else {
+                return exchange.finish(Outcome::Failed);
+            };
+            let _active = session.gateway.metrics.active(Ingress::Connect);
+            session.stand(Some(standing.clone()));
+            let before = (session.meter.up(), session.meter.down());
+            let mut peek = Peek {
+                session: &session,
+                exchange: &mut exchange,
+                target: permit.target(),
+                standing: &mut standing,
+            };
+            let end = tokio::select! {
+                biased;
+                denial = session.overruled(&mut changes) => Some(End::Overruled(denial)),
+                () = session.meter.idle(session.gateway.limits.idle_timeout) => Some(End::Idle),
+                end = Box::pin(peek.carry(&mut client, &mut origin, &mut first)) => end,
+            };
+            if let Some(end) = end {
+                count(&mut exchange, &session, before);
+                close(&session, exchange, permit.target(), (client, origin), end).await;
+                return;
+            }
+            session.stand(None);
+            let origin = standing.address.map(|address| (origin, address));
+            let tunnel = explicit::Inner { sandbox: standing.sandbox, target: standing.target };
+            let outcome =
+                explicit::serve_tunnel(Arc::clone(&session), client, first, tunnel, origin, changes).await;
             count(&mut exchange, &session, before);
-            close(&session, exchange, permit.target(), (client, origin), end).await;
-            return;
+            exchange.finish(outcome);
         }
-        let standing = peek.standing;
-        session.stand(None);
-        let origin = standing.address.map(|address| (origin, address));
-        let tunnel = explicit::Inner { sandbox: standing.sandbox, target: standing.target };
-        let outcome =
-            explicit::serve_tunnel(Arc::clone(&session), client, first, tunnel, origin, changes).await;
-        count(&mut exchange, &session, before);
-        exchange.finish(outcome);
     }
 }
 
@@ -135,7 +143,7 @@ struct Peek<'a> {
     session: &'a Session,
     exchange: &'a mut Exchange,
     target: &'a Target,
-    standing: Standing,
+    standing: &'a mut Standing,
 }
 
 impl Peek<'_> {
