@@ -173,7 +173,8 @@ async fn carry(
         count(before);
     }
     loop {
-        from.readable().await.map_err(CarryError::Read)?;
+        // Unlike `readable` and `writable`, these take no room in the tunnel: each socket has a place for both.
+        poll_fn(|cx| from.poll_read_ready(cx)).await.map_err(CarryError::Read)?;
         match carry_once(from, to, &mut rest)? {
             None => {}
             Some(0) => break,
@@ -207,7 +208,7 @@ fn carry_once(from: &TcpStream, to: &TcpStream, rest: &mut Vec<u8>) -> Result<Op
 async fn write_rest(to: &TcpStream, rest: &mut Vec<u8>) -> Result<(), CarryError> {
     let mut done = 0;
     while let Some(bytes) = rest.get(done..).filter(|bytes| !bytes.is_empty()) {
-        to.writable().await.map_err(CarryError::Write)?;
+        poll_fn(|cx| to.poll_write_ready(cx)).await.map_err(CarryError::Write)?;
         done += try_write(to, bytes)?;
     }
     if !rest.is_empty() {

@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -140,10 +140,17 @@ fn open(proxy: SocketAddr, origin: SocketAddr) -> TcpStream {
     stream
 }
 
-/// An origin that holds what it accepts, and echoes while it is told to.
+/// The origin holds what it accepts.
+const HOLD: u8 = 0;
+/// The origin echoes.
+const ECHO: u8 = 1;
+/// The origin closes what it accepts.
+const CLOSE: u8 = 2;
+
+/// An origin that does with each connection what it is told at the time.
 struct Origin {
     address: SocketAddr,
-    echo: Arc<AtomicBool>,
+    does: Arc<AtomicU8>,
     held: Arc<std::sync::Mutex<Vec<TcpStream>>>,
     accepted: Arc<AtomicUsize>,
 }
@@ -153,11 +160,11 @@ impl Origin {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.8:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (echo, accepted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (does, accepted) = (Arc::new(AtomicU8::new(HOLD)), Arc::new(AtomicUsize::new(0)));
         let held = Arc::<std::sync::Mutex<Vec<TcpStream>>>::default();
         let origin = Self {
             address,
-            echo: Arc::clone(&echo),
+            does: Arc::clone(&does),
             held: Arc::clone(&held),
             accepted: Arc::clone(&accepted),
         };
@@ -165,7 +172,8 @@ impl Origin {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 accepted.fetch_add(1, Ordering::Relaxed);
-                if echo.load(Ordering::Relaxed) {
+                let does = does.load(Ordering::Relaxed);
+                if does == ECHO {
                     let work = move || {
                         let mut buffer = [0; 8192];
                         while let Ok(length @ 1..) = stream.read(&mut buffer) {
@@ -175,7 +183,7 @@ impl Origin {
                         }
                     };
                     thread::Builder::new().stack_size(64 * 1024).spawn(work).unwrap();
-                } else {
+                } else if does == HOLD {
                     held.lock().unwrap().push(stream);
                 }
             }
@@ -209,7 +217,7 @@ fn idle(gateway: &Gateway, origin: &Origin, count: usize, before: Usage) -> (Usa
 
 /// Carries bytes on many tunnels at once; answers MB/s, both directions together.
 fn active(gateway: &Gateway, origin: &Origin, count: usize) -> f64 {
-    origin.echo.store(true, Ordering::Relaxed);
+    origin.does.store(ECHO, Ordering::Relaxed);
     let tunnels: Vec<TcpStream> = (0..count).map(|_| gateway.tunnel(origin.address)).collect();
     let begun = Instant::now();
     let work = tunnels.into_iter().enumerate().map(|(number, mut tunnel)| {
@@ -231,12 +239,13 @@ fn active(gateway: &Gateway, origin: &Origin, count: usize) -> f64 {
     work.into_iter().for_each(|one| one.join().expect("every byte is right"));
     #[allow(clippy::cast_precision_loss)]
     let megabytes = (2 * CARRIED * count) as f64 / 1e6;
-    origin.echo.store(false, Ordering::Relaxed);
+    origin.does.store(HOLD, Ordering::Relaxed);
     megabytes / begun.elapsed().as_secs_f64()
 }
 
 /// Opens and closes tunnels; answers how many a second, and the slowest one.
 fn connects(gateway: &Gateway, origin: &Origin, count: usize) -> (f64, Duration) {
+    origin.does.store(CLOSE, Ordering::Relaxed);
     let begun = Instant::now();
     let (proxy, address) = (gateway.proxy, origin.address);
     let work: Vec<_> = (0..AT_ONCE)
@@ -254,7 +263,7 @@ fn connects(gateway: &Gateway, origin: &Origin, count: usize) -> (f64, Duration)
         .collect();
     let slowest = work.into_iter().map(|one| one.join().unwrap()).max().unwrap();
     let rate = (count / AT_ONCE * AT_ONCE) as f64 / begun.elapsed().as_secs_f64();
-    origin.release();
+    origin.does.store(HOLD, Ordering::Relaxed);
     (rate, slowest)
 }
 
