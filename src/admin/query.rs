@@ -9,7 +9,7 @@ use super::answer::Refusal;
 use crate::audit::recent::Query;
 use crate::audit::top::By;
 use crate::audit::{Decision, Kind};
-use crate::policy::decision::Reason;
+use crate::policy::Reason;
 
 /// How many lines a search finds when it does not say.
 const LINES: usize = 100;

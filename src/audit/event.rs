@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::text::{Text, to_json};
 use super::vocabulary::{Decision, Ingress, Kind, Outcome, Route, Scheme};
-use crate::policy::decision::Reason;
+use crate::policy::Reason;
 use crate::policy::mode::Scope;
 
 /// The name of the schema, in each record.

@@ -14,7 +14,7 @@ use super::event::{Event, Line, Lost};
 use super::recent::Recent;
 use super::vocabulary::Kind;
 use super::{Counts, Observe, OnFull, SinkCounts};
-use crate::policy::decision::Reason;
+use crate::policy::Reason;
 
 /// What emitting, admission and the writer have in common.
 pub(super) struct Shared {

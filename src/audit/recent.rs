@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::event::Line;
 use super::vocabulary::{Decision, Kind};
-use crate::policy::decision::Reason;
+use crate::policy::Reason;
 
 /// The most lines that a follower gets at once.
 const BATCH: usize = 256;

@@ -404,7 +404,7 @@ fn a_full_record_is_covered_by_the_schema_and_knows_its_time() {
 fn fill(event: &mut Event) {
     let some = |text: &str| -> Option<Arc<str>> { Some(text.into()) };
     event.decision = Some(Decision::Allow);
-    event.reason = Some(crate::policy::decision::Reason::DefaultDeny);
+    event.reason = Some(crate::policy::Reason::DefaultDeny);
     event.policy = some("p");
     event.scope = Some(crate::policy::mode::Scope::Global);
     event.rule = some("hostRules[0]");
@@ -425,7 +425,7 @@ fn fill(event: &mut Event) {
     event.network = some("managed");
     event.inspected = Some(false);
     event.ech = true;
-    let reason = crate::policy::decision::Reason::DefaultDeny;
+    let reason = crate::policy::Reason::DefaultDeny;
     event.would_deny = Some(WouldDeny { reason, policy: None, rule: None });
     event.secrets = vec!["github/token".into()];
     event.headers_changed = vec!["authorization".into()];

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use crate::audit::{Event, Ingress};
-use crate::policy::decision::Reason;
+use crate::policy::Reason;
 
 /// A family whose labels are all members of closed lists, so that a number stands for them.
 pub(super) struct Children<F: Family> {

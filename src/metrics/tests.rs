@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::audit::{Audit, FileSettings, Settings, SinkSettings, Text, Writer};
-use crate::policy::decision::Reason;
+use crate::policy::Reason;
 
 struct Bench {
     metrics: Arc<Metrics>,

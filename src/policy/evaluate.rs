@@ -25,12 +25,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::compile::{Compiled, CompiledRule};
-use super::decision::{
-    AddressPermit, Cause, Denial, Reason, RequestFacts, RequestPermit, RuleId, TargetPermit,
-};
+use super::decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit};
 use super::document::RuleAction;
 use super::guard::{embedded, views};
 use super::mode::{Action, Enforcement};
+use super::reason::Reason;
 use super::scope::Policy;
 use super::verdict::{Verdict, Ways};
 use crate::addr::special::Ipv6Prefix;

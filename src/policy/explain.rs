@@ -1,6 +1,7 @@
 //! A denial in words: what happened, and what to change.
 
-use super::decision::{Cause, Denial, Reason};
+use super::decision::{Cause, Denial};
+use super::reason::Reason;
 use crate::addr::Target;
 
 /// What happened, as a sentence about `target`.

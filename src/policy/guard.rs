@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::decision::Reason;
+use super::reason::Reason;
 use crate::addr::Port;
 use crate::addr::special::{self, Ipv6Prefix, Special};
 

@@ -21,17 +21,17 @@ pub mod path_pattern;
 pub mod pattern;
 mod pattern_error;
 pub mod port_set;
+pub mod reason;
 pub mod scope;
 mod tenant;
 mod verdict;
 pub mod wildcard;
 
 pub use compile::Compiled;
-pub use decision::{
-    AddressPermit, Cause, Denial, Reason, RequestFacts, RequestPermit, RuleId, TargetPermit, settle,
-};
+pub use decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit, settle};
 pub use guard::Guards;
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
+pub use reason::Reason;
 pub use scope::{Policy, PolicySet, Roster};
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::category::CategoryLists;
 use super::compile::Compiled;
-use super::decision::{Cause, Denial, Reason};
+use super::decision::{Cause, Denial};
 use super::document::Document;
 use super::guard::Guards;
 use super::mode::{Action, Inspection, Scope};
+use super::reason::Reason;
 use crate::source::Problem;
 
 /// The sandboxes that the process configuration lists, each with its group.

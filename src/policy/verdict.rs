@@ -1,6 +1,7 @@
 //! What one document says, and every way that can turn out while the request is unknown.
 
-use super::decision::{Reason, RuleId};
+use super::decision::RuleId;
+use super::reason::Reason;
 
 /// What one document says to a target, with or without a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

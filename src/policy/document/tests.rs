@@ -577,7 +577,7 @@ fn corpus(file: &Arc<str>, node: &crate::source::Node) {
         let verdict = expect.require("verdict").unwrap();
         assert!(verdict.choice(&[("allow", ()), ("deny", ()), ("open", ())]).is_some());
         for reason in [expect.get("reason"), expect.get("would_deny")].into_iter().flatten() {
-            assert!(crate::policy::decision::Reason::from_code(reason.text().unwrap()).is_some());
+            assert!(crate::policy::Reason::from_code(reason.text().unwrap()).is_some());
         }
     }
     let errors: Vec<Problem> = decoder.into_problems().into_iter().filter(Problem::is_error).collect();
