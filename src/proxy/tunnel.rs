@@ -172,16 +172,6 @@ async fn client_side(upgrade: OnUpgrade) -> Result<Client, Outcome> {
     Ok(Client { stream, first: BytesMut::from(first.as_slice()) })
 }
 
-/// The client's socket and what it sent after the CONNECT; hyper's buffers end here.
-fn client_side(upgraded: Upgraded) -> Option<(TcpStream, BytesMut)> {
-    let parts = upgraded.downcast::<StrictIo>().ok()?;
-    let (stream, rest) = parts.io.into_inner();
-    // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
-    let mut first = BytesMut::from(parts.read_buf.as_ref());
-    first.unsplit(rest);
-    Some((stream, first))
-}
-
 /// Looks into a tunnel before anything from the client leaves.
 struct Peek<'a> {
     session: &'a Session,
