@@ -177,12 +177,14 @@ struct Watch {
     watched: Vec<(u64, u64)>,
     /// Where it cannot be watched, polling is all.
     watcher: Option<RecommendedWatcher>,
+    /// Whether that was said.
+    told: bool,
 }
 
 impl Watch {
     /// A watch on what is there.
     fn new(path: &Path, trigger: Sender<()>) -> Self {
-        let mut watch = Self { trigger, watched: Vec::new(), watcher: None };
+        let mut watch = Self { trigger, watched: Vec::new(), watcher: None, told: false };
         watch.follow(path);
         watch
     }
@@ -194,10 +196,12 @@ impl Watch {
         if self.watcher.is_some() && there == self.watched {
             return;
         }
-        let (trigger, path) = (self.trigger.clone(), path.to_owned());
+        let (trigger, policies) = (self.trigger.clone(), path.to_owned());
         // Beside a directory of policies there may be anything; beside a single file, what it is a link to.
         let foreign = move |changed: &PathBuf| {
-            path.is_dir() && changed.parent() == path.parent() && changed.file_name() != path.file_name()
+            policies.is_dir()
+                && changed.parent() == policies.parent()
+                && changed.file_name() != policies.file_name()
         };
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading a file is no change of it. An event that is not understood may be one.
@@ -212,6 +216,9 @@ impl Watch {
         for (directory, _) in &directories {
             watcher = watcher
                 .and_then(|mut all| all.watch(directory, RecursiveMode::NonRecursive).is_ok().then_some(all));
+        }
+        if watcher.is_none() && !std::mem::replace(&mut self.told, true) {
+            tracing::warn!(?path, every = ?POLL, "the policy cannot be watched: it is looked at from time to time");
         }
         (self.watcher, self.watched) = (watcher, there);
     }
