@@ -19,6 +19,7 @@ use crate::audit::top::Top;
 use crate::audit::{Audit, Kind, Observe, Outcome, Text, Writer};
 use crate::config::{Config, ListenerSettings};
 use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
+use crate::heap;
 use crate::live::reload::{Reloader, Report};
 use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
@@ -32,6 +33,11 @@ pub use settings::{guards, roster};
 
 /// How long the audit log may take to be written out at the end.
 const WRITE_OUT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether there is memory to give back.
+const GIVE_BACK_EVERY: Duration = Duration::from_secs(2);
+/// How many connections must have ended for it.
+const MANY: usize = 256;
 
 /// Why the gateway cannot start.
 #[derive(Debug)]
@@ -135,6 +141,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         serve_admin(socket, &state, &tasks, &watcher);
     }
     let slots = Arc::new(Semaphore::new(config.limits.connections));
+    tasks.spawn("memory", keep_small(Arc::clone(&slots), watcher));
     for (socket, listener) in sockets {
         tasks.spawn("accept", accept(Arc::clone(&gateway), socket, Arc::new(listener), Arc::clone(&slots)));
     }
@@ -224,6 +231,26 @@ impl Doors {
             admin_sockets.push(admin::Listener::Unix(UnixSocket::bind(path)?));
         }
         Ok(Self { sockets, listeners, admin_sockets, admin })
+    }
+}
+
+/// Gives memory back whenever many connections have ended since it was last given back.
+async fn keep_small(slots: Arc<Semaphore>, watcher: Watcher) {
+    let mut least_free = slots.available_permits();
+    loop {
+        tokio::select! {
+            biased;
+            () = watcher.draining() => return,
+            () = tokio::time::sleep(GIVE_BACK_EVERY) => {}
+        }
+        let free = slots.available_permits();
+        if free.saturating_sub(least_free) < MANY {
+            least_free = least_free.min(free);
+        } else {
+            least_free = free;
+            // It cannot fail but by a panic, which leaves the memory where it is.
+            let _ = tokio::task::spawn_blocking(heap::give_back).await;
+        }
     }
 }
 

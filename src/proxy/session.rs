@@ -326,7 +326,9 @@ impl Exchange {
     /// Ends the record once; without an outcome of its own it was dropped.
     fn end(&mut self, outcome: Option<Outcome>) {
         let Some(mut record) = self.record.take() else { return };
-        self.session.gateway.metrics.decided_in(self.deciding);
+        if !self.deciding.is_zero() {
+            self.session.gateway.metrics.decided_in(self.deciding);
+        }
         if let Some((up, down)) = self.counted {
             record.event().bytes_up = Some(self.session.meter.up() - up);
             record.event().bytes_down = Some(self.session.meter.down() - down);
@@ -338,6 +340,8 @@ impl Exchange {
             Some((outcome, denial)) => {
                 if let Some(denial) = denial {
                     deny(record.event(), &denial);
+                    // What ends here was allowed by an older policy and is denied by the one in force.
+                    record.event().generation = Some(self.session.gateway.live.current().generation);
                 }
                 record.finish(outcome);
             }
