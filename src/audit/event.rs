@@ -307,6 +307,22 @@ impl Line {
             body: body.into_boxed_str(),
         }
     }
+
+    /// A line that was kept in parts.
+    pub(super) fn kept(
+        (seq, time): (u64, Timestamp),
+        (kind, decision, reason): (Kind, Option<Decision>, Option<Reason>),
+        (host, sandbox): (Option<&str>, Option<&str>),
+        body: &str,
+    ) -> Self {
+        let (host, sandbox) = (host.map(Text::new), sandbox.map(Arc::from));
+        Self { seq, time, kind, decision, reason, host, sandbox, body: body.into() }
+    }
+
+    /// The JSON object without `schema`, `seq` and `time`.
+    pub(super) fn body(&self) -> &str {
+        &self.body
+    }
 }
 
 impl fmt::Display for Line {

@@ -18,6 +18,7 @@ mod file;
 mod queue;
 pub mod recent;
 mod record;
+mod shelf;
 mod sink;
 mod stream;
 mod text;

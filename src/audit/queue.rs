@@ -170,7 +170,7 @@ impl Shared {
                 told.time = Timestamp::now();
                 let line = Arc::new(Line::new(told, body));
                 state.push(&line, self.dropping_limit(told));
-                self.recent.push(line);
+                self.recent.push(&line);
             }
             event
         });

@@ -1,6 +1,5 @@
 //! The last lines: to be searched, and to be followed without losing one silently.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::num::ParseIntError;
 use std::pin::pin;
@@ -10,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::event::Line;
+use super::shelf::{Kept, Shelf};
+use super::text::Text;
 use super::vocabulary::{Decision, Kind};
 use crate::policy::Reason;
 
@@ -20,9 +21,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 pub struct Recent {
     /// The lines, oldest first.
-    ring: Mutex<VecDeque<Arc<Line>>>,
-    /// How many are kept.
-    capacity: usize,
+    ring: Mutex<Shelf>,
     /// Told when a line came.
     arrival: Notify,
     /// Differs between any two starts of the process.
@@ -91,16 +90,12 @@ pub struct Follow {
 impl Recent {
     /// A ring of `capacity` lines (at least one) for the start `epoch`.
     pub(super) fn new(capacity: usize, epoch: u64) -> Self {
-        Self { ring: Mutex::new(VecDeque::new()), capacity: capacity.max(1), arrival: Notify::new(), epoch }
+        Self { ring: Mutex::new(Shelf::new(capacity)), arrival: Notify::new(), epoch }
     }
 
     /// Keeps a line. Called under the queue's lock, so that order is the order of places.
-    pub(super) fn push(&self, line: Arc<Line>) {
-        let mut ring = self.lock();
-        if ring.len() >= self.capacity {
-            ring.pop_front();
-        }
-        ring.push_back(line);
+    pub(super) fn push(&self, line: &Line) {
+        self.lock().push(line);
     }
 
     /// Wakes the followers.
@@ -111,25 +106,23 @@ impl Recent {
     /// Finds lines.
     #[must_use]
     pub fn query(&self, query: &Query) -> Page {
-        // The lock is held for the copies of pointers only: those who decide wait for it.
-        let all: Vec<Arc<Line>> = self.lock().iter().cloned().collect();
-        let place = |line: Option<&Arc<Line>>| line.map_or(0, |line| line.seq);
-        let (oldest, newest) = (place(all.first()), place(all.last()));
-        let fitting = all.into_iter().filter(|line| query.matches(line));
+        // Those who decide wait for this lock: only what is found is copied under it.
+        let ring = self.lock();
+        let fitting = ring.iter().filter(|line| query.finds(line));
         let lines = if query.since.is_some() {
-            fitting.take(query.limit).collect()
+            fitting.take(query.limit).map(Kept::copy).map(Arc::new).collect()
         } else {
-            let mut lines: Vec<_> = fitting.rev().take(query.limit).collect();
+            let mut lines: Vec<_> = fitting.rev().take(query.limit).map(Kept::copy).map(Arc::new).collect();
             lines.reverse();
             lines
         };
-        Page { lines, oldest, newest }
+        Page { lines, oldest: ring.oldest(), newest: ring.newest() }
     }
 
     /// Follows the log after a position; without one, from here on.
     #[must_use]
     pub fn follow(self: &Arc<Self>, after: Option<Position>) -> Follow {
-        let newest = self.lock().back().map_or(0, |line| line.seq);
+        let newest = self.lock().newest();
         let (seen, stranger) = match after {
             None => (newest, false),
             Some(Position { seq, epoch }) => {
@@ -147,7 +140,7 @@ impl Recent {
     }
 
     /// The ring, also after a panic of somebody who held it.
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Line>>> {
+    fn lock(&self) -> MutexGuard<'_, Shelf> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,15 +149,34 @@ impl Query {
     /// Whether a line fits.
     #[must_use]
     pub fn matches(&self, line: &Line) -> bool {
-        let Self { kind, decision, reason, host, sandbox, since, limit: _ } = self;
-        since.is_none_or(|since| line.seq > since)
-            && kind.is_none_or(|kind| line.kind == kind)
-            && decision.is_none_or(|decision| line.decision == Some(decision))
-            && reason.is_none_or(|reason| line.reason == Some(reason))
-            && host.as_ref().is_none_or(|host| {
-                line.host.as_ref().is_some_and(|is| is.as_str().eq_ignore_ascii_case(host))
-            })
-            && sandbox.as_ref().is_none_or(|sandbox| line.sandbox.as_deref() == Some(sandbox))
+        self.places(line.seq, line.kind)
+            && self.decides(line.decision, line.reason)
+            && self.names(line.host.as_ref().map(Text::as_str), line.sandbox.as_deref())
+    }
+
+    /// Whether a kept line fits.
+    fn finds(&self, line: &Kept<'_>) -> bool {
+        self.places(line.seq(), line.kind())
+            && self.decides(line.decision(), line.reason())
+            && self.names(line.host(), line.sandbox())
+    }
+
+    /// Whether its place and kind fit.
+    fn places(&self, seq: u64, kind: Kind) -> bool {
+        self.since.is_none_or(|since| seq > since) && self.kind.is_none_or(|wanted| kind == wanted)
+    }
+
+    /// Whether its decision fits.
+    fn decides(&self, decision: Option<Decision>, reason: Option<Reason>) -> bool {
+        self.decision.is_none_or(|wanted| decision == Some(wanted))
+            && self.reason.is_none_or(|wanted| reason == Some(wanted))
+    }
+
+    /// Whether host and sandbox fit.
+    fn names(&self, host: Option<&str>, sandbox: Option<&str>) -> bool {
+        let is_host = |wanted: &String| host.is_some_and(|host| host.eq_ignore_ascii_case(wanted));
+        self.host.as_ref().is_none_or(is_host)
+            && self.sandbox.as_ref().is_none_or(|wanted| sandbox == Some(wanted))
     }
 }
 
@@ -189,14 +201,14 @@ impl Follow {
             return Some(Step::Lost(None));
         }
         let ring = self.recent.lock();
-        let oldest = ring.front()?.seq;
+        let oldest = ring.iter().next()?.seq();
         let next = self.seen + 1;
         if next < oldest {
             self.seen = oldest - 1;
             return Some(Step::Lost(Some(oldest - next)));
         }
         let skip = usize::try_from(next - oldest).unwrap_or(usize::MAX);
-        let lines: Vec<_> = ring.iter().skip(skip).take(BATCH).cloned().collect();
+        let lines: Vec<_> = ring.iter().skip(skip).take(BATCH).map(Kept::copy).map(Arc::new).collect();
         self.seen = lines.last()?.seq;
         Some(Step::Lines(lines))
     }
@@ -229,7 +241,6 @@ mod tests {
     use std::future::Future as _;
     use std::task::{Context, Poll, Waker};
 
-    use super::super::Text;
     use super::super::event::Event;
     use super::*;
 
@@ -245,7 +256,7 @@ mod tests {
         event.host = Some(Text::new(if seq.is_multiple_of(2) { "even.example" } else { "odd.example" }));
         event.decision = Some(if seq.is_multiple_of(2) { Decision::Allow } else { Decision::Deny });
         let body = event.body();
-        recent.push(Arc::new(Line::new(&event, body)));
+        recent.push(&Line::new(&event, body));
         recent.announce();
     }
 
