@@ -36,7 +36,7 @@ const WRITE_OUT: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether there is memory to give back.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(2);
-/// How many connections must have ended for it.
+/// How many connections must have ended, or records been written, for it.
 const MANY: usize = 256;
 
 /// Why the gateway cannot start.
@@ -141,7 +141,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         serve_admin(socket, &state, &tasks, &watcher);
     }
     let slots = Arc::new(Semaphore::new(config.limits.connections));
-    tasks.spawn("memory", keep_small(Arc::clone(&slots), watcher));
+    tasks.spawn("memory", keep_small(Arc::clone(&slots), audit.clone(), watcher));
     for (socket, listener) in sockets {
         tasks.spawn("accept", accept(Arc::clone(&gateway), socket, Arc::new(listener), Arc::clone(&slots)));
     }
@@ -234,20 +234,21 @@ impl Doors {
     }
 }
 
-/// Gives memory back whenever many connections have ended since it was last given back.
-async fn keep_small(slots: Arc<Semaphore>, watcher: Watcher) {
-    let mut least_free = slots.available_permits();
+/// Gives memory back when many connections have ended, and when it is quiet after much was done.
+async fn keep_small(slots: Arc<Semaphore>, audit: Audit, watcher: Watcher) {
+    let (mut least_free, mut done, mut given_back) = (slots.available_permits(), 0, 0);
     loop {
         tokio::select! {
             biased;
             () = watcher.draining() => return,
             () = tokio::time::sleep(GIVE_BACK_EVERY) => {}
         }
-        let free = slots.available_permits();
-        if free.saturating_sub(least_free) < MANY {
-            least_free = least_free.min(free);
-        } else {
-            least_free = free;
+        let (free, events) = (slots.available_permits(), audit.counts().events);
+        let ended = free.saturating_sub(least_free) >= MANY;
+        let quiet = events == done && events - given_back >= MANY as u64;
+        (least_free, done) = (least_free.min(free), events);
+        if ended || quiet {
+            (least_free, given_back) = (free, events);
             // It cannot fail but by a panic, which leaves the memory where it is.
             let _ = tokio::task::spawn_blocking(heap::give_back).await;
         }

@@ -197,7 +197,9 @@ mod tests {
         let lines: Vec<Line> = (1..=300)
             .map(|seq| line(seq, Some("h.test").filter(|_| seq % 3 > 0), usize::try_from(seq * 7).unwrap()))
             .collect();
-        lines.iter().for_each(|line| shelf.push(line));
+        for line in &lines {
+            shelf.push(line);
+        }
         let copies: Vec<Line> = shelf.iter().map(Kept::copy).collect();
         assert_eq!(copies.len(), 300);
         for (copy, line) in copies.iter().zip(&lines) {
