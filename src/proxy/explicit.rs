@@ -245,8 +245,10 @@ impl Connection {
         let sandbox = if let Some(tunnel) = &self.tunnel {
             tunnel.sandbox.clone()
         } else {
-            let credentials = request.headers().get(PROXY_AUTHORIZATION);
-            let credentials = credentials.map(|value| value.to_str().unwrap_or_default());
+            let mut shown = request.headers().get_all(PROXY_AUTHORIZATION).iter();
+            let credentials = shown.next().map(|value| value.to_str().unwrap_or_default());
+            // SECURITY: a second one would be a sign that nobody looks at.
+            let credentials = shown.next().map_or(credentials, |_| Some(""));
             self.session.identify(credentials)?
         };
         // RACE: subscribed before the policy is taken, so that no change in between is missed.
