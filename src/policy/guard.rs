@@ -2,7 +2,7 @@
 //!
 //! | guard | kind | lifted by |
 //! |---|---|---|
-//! | `guard_self`: the gateway's own addresses, sockets, resolvers | hard | nothing |
+//! | `guard_self`: the gateway's own addresses, sockets, resolvers; the unspecified address where it is exempt | hard | nothing |
 //! | `guard_metadata`: cloud metadata addresses | hard | the operator's `guards.exempt` |
 //! | `guard_local`: loopback, link-local, multicast, broadcast, unspecified, site-local | hard | `guards.exempt` |
 //! | `guard_private`: RFC 1918, shared, unique-local, other special-purpose ranges | soft | `guards.exempt`, or a `cidrRules` Allow in every document |
@@ -55,7 +55,8 @@ impl Guards {
             return Some(Reason::GuardSelf);
         }
         if self.is_exempt(view) {
-            return None;
+            // SECURITY: what connects to the unspecified address reaches this host, which nothing exempts.
+            return view.is_unspecified().then_some(Reason::GuardSelf);
         }
         match special::classify(view) {
             Some(Special::Metadata) => Some(Reason::GuardMetadata),

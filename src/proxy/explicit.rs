@@ -36,6 +36,10 @@ use crate::policy::Reason;
 use crate::wire::head::{Head, Upgrade};
 use crate::wire::request_target::{RequestTarget, Resource};
 
+/// The least that hyper may buffer. A head that [`StrictIo`] lets through, which adds a space to each of its fields, must
+/// fit: hyper would refuse it without a record.
+const BUFFER: usize = 400 * 1024;
+
 /// The tunnel that an HTTP connection was found in.
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -107,6 +111,7 @@ async fn run(
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.header_bytes.max(BUFFER) + 1024)
         .auto_date_header(false)
         .serve_connection(io, service)
         .with_upgrades();
@@ -240,8 +245,10 @@ impl Connection {
         let sandbox = if let Some(tunnel) = &self.tunnel {
             tunnel.sandbox.clone()
         } else {
-            let credentials = request.headers().get(PROXY_AUTHORIZATION);
-            let credentials = credentials.map(|value| value.to_str().unwrap_or_default());
+            let mut shown = request.headers().get_all(PROXY_AUTHORIZATION).iter();
+            let credentials = shown.next().map(|value| value.to_str().unwrap_or_default());
+            // SECURITY: a second one would be a sign that nobody looks at.
+            let credentials = shown.next().map_or(credentials, |_| Some(""));
             self.session.identify(credentials)?
         };
         // RACE: subscribed before the policy is taken, so that no change in between is missed.

@@ -192,7 +192,7 @@ impl Forward<'_> {
             None => self.dial(permit, exchange).await?,
         };
         loop {
-            self.session.stand_on(origin.address);
+            self.session.stand_on(origin.address, &self.changes)?;
             let fresh = !origin.used;
             let sent = tokio::select! {
                 biased;

@@ -157,10 +157,25 @@ impl Session {
     }
 
     /// Adds the address in use to what is under way.
-    pub(super) fn stand_on(&self, address: IpAddr) {
-        if let Some(standing) = self.standing.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+    ///
+    /// # Errors
+    /// The policy has changed since `changes` was subscribed, and denies it now.
+    pub(super) fn stand_on(
+        &self,
+        address: IpAddr,
+        changes: &tokio::sync::watch::Receiver<Arc<Snapshot>>,
+    ) -> Result<(), Denial> {
+        let standing = || self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(standing) = standing().as_mut() {
             standing.address = Some(address);
         }
+        // RACE: `overruled` has asked about earlier changes without the address; it asks about later ones with it.
+        if !changes.has_changed().unwrap_or(true) {
+            return Ok(());
+        }
+        let (standing, snapshot) = (standing().clone(), self.gateway.live.current());
+        let asked = standing.map_or(Ok(()), |standing| standing.ask(&snapshot));
+        asked.map_err(|denial| denial.because(Reason::PolicyChange))
     }
 
     /// Resolves with the denial once the policy in force no longer permits what is under way.

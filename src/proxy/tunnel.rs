@@ -93,7 +93,7 @@ impl Tunnel {
         let end = tunnel.carry(&mut client).await;
         let tunnel = *tunnel;
         match end {
-            Some(end) => Box::pin(tunnel.close(client.stream, end)).await,
+            Some(end) => tunnel.close(client.stream, end),
             None => Box::pin(tunnel.serve(*client)).await,
         }
     }
@@ -124,7 +124,7 @@ impl Tunnel {
     }
 
     /// Closes both sides the way the tunnel ended, and ends its record.
-    async fn close(self, client: TcpStream, end: End) {
+    fn close(self, client: TcpStream, end: End) {
         let Self { session, mut exchange, standing, origin, .. } = self;
         match end {
             End::Done => return exchange.finish(Outcome::Ok),
@@ -145,7 +145,7 @@ impl Tunnel {
                 let is_tls = refusal.denial().reason() != Reason::BadRequest;
                 exchange.refuse(&refusal, Some(&standing.target), None);
                 reset(origin);
-                return if is_tls { alert(client).await } else { reset(client) };
+                return if is_tls { alert(client) } else { reset(client) };
             }
         }
         reset(client);
@@ -362,8 +362,10 @@ fn at_once(done: io::Result<usize>) -> io::Result<Option<usize>> {
 }
 
 /// Tells a TLS client that it may not, and closes.
-async fn alert(mut client: TcpStream) {
-    // A client that is gone needs no alert.
-    let _ = client.write_all(&ACCESS_DENIED).await;
-    let _ = client.shutdown().await;
+fn alert(client: TcpStream) {
+    // A client that is gone needs no alert, and one that does not read is not waited for.
+    match client.try_write(&ACCESS_DENIED) {
+        Ok(_) => drop(client),
+        Err(_) => reset(client),
+    }
 }

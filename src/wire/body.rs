@@ -4,6 +4,7 @@ use http::header;
 use thiserror::Error;
 
 use super::field::{self, FieldError};
+use super::headers::is_override;
 
 /// The most hex digits of a chunk size: what a `u64` holds.
 const MAX_DIGITS: u8 = 16;
@@ -199,6 +200,8 @@ impl Default for ChunkScanner {
 }
 
 /// Whether a field frames or routes a message, or says who sends it, and so is no trailer (RFC 9110 §6.5.1).
+///
+/// SECURITY: some origins merge trailers into the headers, so one that overrides method or path routes too.
 fn is_forbidden(name: &http::HeaderName) -> bool {
     [
         header::CONTENT_LENGTH,
@@ -214,6 +217,7 @@ fn is_forbidden(name: &http::HeaderName) -> bool {
     ]
     .contains(name)
         || name.as_str().starts_with("proxy-")
+        || is_override(name)
 }
 
 /// Why a chunked body is refused.
@@ -323,6 +327,7 @@ mod tests {
             ("0\r\nHost: x\r\n", BodyError::Trailer),
             ("0\r\nAuthorization: x\r\n", BodyError::Trailer),
             ("0\r\nProxy-Authorization: x\r\n", BodyError::Trailer),
+            ("0\r\nX_HTTP-Method-Override: x\r\n", BodyError::Trailer),
         ] {
             assert_eq!(whole(body.as_bytes()), Err(error), "{body:?}");
         }

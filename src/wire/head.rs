@@ -263,11 +263,13 @@ pub fn framing(headers: &HeaderMap, version: Version) -> Result<Framing, HeadErr
     }
 }
 
-/// Reads a length of plain decimal digits, without leading zeros.
+/// Reads a length of plain decimal digits, without leading zeros; one that no signed number holds is none, as servers
+/// count in those too.
 fn content_length(text: &[u8]) -> Result<u64, HeadError> {
     let plain = text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first() != Some(&b'0'));
     let text = str::from_utf8(text).map_err(|_| HeadError::Length)?;
-    text.parse().ok().filter(|_| plain).ok_or(HeadError::Length)
+    let length = text.parse().ok().filter(|length: &u64| plain && i64::try_from(*length).is_ok());
+    length.ok_or(HeadError::Length)
 }
 
 /// Why the head of a request is refused.

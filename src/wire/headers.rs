@@ -102,13 +102,17 @@ fn restore(headers: &mut HeaderMap, connection: Option<&'static str>, upgrade: K
 
 /// Removes the headers that make some origins take another method or path than the one that was judged.
 ///
-/// An underscore counts as a hyphen, as it does where headers become environment variables.
+/// Whatever is no letter or digit counts as a hyphen, as it does where headers become environment variables.
 pub fn remove_overrides(headers: &mut HeaderMap) {
-    let is_override = |name: &&HeaderName| OVERRIDES.contains(&name.as_str().replace('_', "-").as_str());
-    let found: Vec<HeaderName> = headers.keys().filter(is_override).cloned().collect();
+    let found: Vec<HeaderName> = headers.keys().filter(|name| is_override(name)).cloned().collect();
     for name in &found {
         headers.remove(name);
     }
+}
+
+/// Whether a header asks an origin to take another method or path.
+pub(super) fn is_override(name: &HeaderName) -> bool {
+    OVERRIDES.contains(&name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-").as_str())
 }
 
 /// Whether a `Host` (or `:authority`) names the target: the same host, and the same port when it has one.
@@ -213,6 +217,7 @@ mod tests {
             ("X-Original-URL", "/admin"),
             ("X-Rewrite-URL", "/admin"),
             ("X_Rewrite-URL", "/admin"),
+            ("X.HTTP~Method!Override", "DELETE"),
             ("X-Request-Id", "1"),
         ]);
         remove_overrides(&mut headers);

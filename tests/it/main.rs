@@ -15,6 +15,7 @@
 
 mod admin;
 mod agreement;
+mod attack;
 mod audit;
 mod container;
 mod corpus;

@@ -586,6 +586,8 @@ async fn identities_come_from_source_and_token_and_credentials_go_nowhere_else()
         ("127.0.0.1", shows("by-both", TOKEN), Err(true)),
         ("127.0.0.1", "Proxy-Authorization: Bearer canary-3f9a77\r\n".to_owned(), Err(true)),
         ("127.0.0.1", "Proxy-Authorization: Basic !!!\r\n".to_owned(), Err(true)),
+        ("127.0.0.1", right.clone() + &shows("by-token", WRONG), Err(true)),
+        ("127.0.0.4", shows("by-both", TOKEN) + &right, Err(false)),
         ("127.0.0.1", right.clone(), Ok("by-token")),
         ("127.0.0.3", String::new(), Ok("by-source")),
         ("127.0.0.3", right.clone(), Err(false)),

@@ -170,6 +170,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         within("the FIN to be sent", self.stream.shutdown()).await.expect("a connection to finish");
     }
 
+    /// Sends the FIN, unless the connection is closed already.
+    pub async fn finish_if_open(&mut self) {
+        let _may_be_closed_already = within("the FIN to be sent", self.stream.shutdown()).await;
+    }
+
     /// Sends a request and reads the whole answer.
     pub async fn ask(&mut self, request: impl AsRef<[u8]>) -> Response {
         self.send(request.as_ref()).await;
