@@ -26,7 +26,7 @@
 //! | A3 | IPv4 inside IPv6: mapped, NAT64, 6to4, Teredo; zone ids | [`special::embedded`](crate::addr::special::embedded): every form is judged | `src/addr/special.rs`, `tests/it/names.rs` |
 //! | A4 | cloud metadata, under a rule that allows its range | a hard guard: [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs` |
 //! | A5 | a Deny prefix that a narrower or later Allow reopens | [`CidrSet`](crate::policy::cidr_set::CidrSet): the longest prefix, then Deny, whatever the order | |
-//! | A6 | the gateway itself as destination | `guard_self`: [`OwnAddresses`](crate::upstream::OwnAddresses) and the sockets in [`Guards`](crate::policy::Guards) | `src/upstream/local.rs`, `tests/it/names.rs` |
+//! | A6 | the gateway itself as destination | `guard_self`: [`OwnAddresses`](crate::upstream::OwnAddresses) and the sockets in [`Guards`](crate::policy::Guards) | `src/upstream/local.rs`, `tests/it/names.rs`, `tests/it/attack.rs` |
 //!
 //! # DNS
 //!
@@ -45,7 +45,7 @@
 //! |---|---|---|---|
 //! | I1 | CONNECT to one name, SNI of another | `src/proxy/tunnel.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves | `tests/it/agreement.rs` |
 //! | I3 | an absolute-form URI and another `Host`; two; none | [`Head::scan`](crate::wire::head::Head::scan), [`headers::agrees`](crate::wire::headers::agrees) | `src/wire/head_tests.rs`, `src/wire/headers.rs`, `tests/it/agreement.rs`, `tests/it/forward.rs` |
-//! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs`, and none opens a socket without a permit | `tests/it/agreement.rs` |
+//! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs`, and none opens a socket without a permit | `tests/it/agreement.rs`, `tests/it/attack.rs` |
 //! | I6 | another host in the second request of a connection | `src/proxy/forward.rs`: each request is asked | `tests/it/agreement.rs`, `tests/it/forward.rs` |
 //! | I7 | a header or a CONNECT in a tunnel that changes who is believed to ask | [`identity`](crate::identity) reads no forwarded header; `src/proxy/explicit.rs` refuses CONNECT in a tunnel | `tests/it/agreement.rs` |
 //!
@@ -54,7 +54,7 @@
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
 //! | T1 | a hello in one-byte segments or many records | [`client_hello::parse`](crate::wire::client_hello::parse): the same answer for every split | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
-//! | T2 | no name, an encrypted hello, no TLS at all | the same, and [`Policy::admit_nameless_tls`](crate::policy::Policy::admit_nameless_tls) | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
+//! | T2 | no name, an encrypted hello, no TLS at all | the same, and [`Policy::admit_nameless_tls`](crate::policy::Policy::admit_nameless_tls) | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs`, `tests/it/attack.rs` |
 //! | T3 | a hello that is large or never ends | 64 KiB and 5 seconds: `src/proxy/tunnel.rs` | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
 //! | T4 | two names, a name that is an address | refused; `rustls` is the second opinion of the tests | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
 //!
@@ -77,7 +77,7 @@
 //! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one target, one address | `tests/it/tenants.rs` |
 //! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs` |
 //! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole | |
-//! | P4 | a tunnel that outlives the rule that allowed it | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs` |
+//! | P4 | a tunnel that outlives the rule that allowed it | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs` |
 //! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests.rs`, `src/admin/socket.rs` |
 //! | P6 | the admin server, through the proxy | `guard_self`: the sockets in [`Guards`](crate::policy::Guards) | `tests/it/names.rs` |
 //! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text) | `src/admin/tests.rs`, `src/audit/text.rs` |
@@ -86,12 +86,12 @@
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/process.rs` |
+//! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/process.rs`, `tests/it/attack.rs` |
 //! | R4 | a reader that does not read | `src/proxy/relay.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/tunnel.rs` |
 //! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests.rs`, `src/audit/text.rs` |
 //! | L2 | so many records that some are lost unseen | [`Audit`](crate::audit::Audit): wait, deny, or a `lost` record | `src/audit/tests.rs`, `src/audit/file.rs` |
-//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs` |
+//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs` |
 //! | M1 | series without end | [`Metrics`](crate::metrics::Metrics): labels are members of closed lists | `src/metrics/tests.rs` |
 //! | C2 | a panic | [`drain::Tasks`](crate::drain::Tasks): caught, counted, and only its connection ends | `src/drain.rs` |
 //!
