@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes each target for a while, one after the other: fuzz/run.sh [SECONDS] [TARGET]...
 # Needs `cargo install cargo-fuzz` and a C++ compiler. RUSTC_BOOTSTRAP lets the stable compiler instrument; the
-# address sanitizer is off, as the library holds no unsafe code. New inputs stay in fuzz/target/corpus; a finding
+# address sanitizer is off, as what is fuzzed holds no unsafe code. New inputs stay in fuzz/target/corpus; a finding
 # is left in fuzz/artifacts and ends the run. Bring a finding into fuzz/corpus and into a test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
