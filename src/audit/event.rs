@@ -31,6 +31,9 @@ pub struct Event {
     /// Whether an `open` twin told the decision already.
     #[serde(skip)]
     pub(super) opened: bool,
+    /// Whether it may go into a full queue, see [`super`]; what it may not is counted as lost.
+    #[serde(skip)]
+    pub(super) admitted: bool,
     /// Unique for this start of the process; shared by an `open` record and its `connection` record.
     pub id: Arc<str>,
     /// What the record is about.
@@ -201,6 +204,7 @@ impl Event {
             seq: 0,
             time: Timestamp::UNIX_EPOCH,
             opened: false,
+            admitted: true,
             id,
             kind,
             decision: None,

@@ -7,9 +7,12 @@
 //!
 //! | `on_full` | a queue is full | memory is bounded by |
 //! |---|---|---|
-//! | `Block` | [`Audit::admit`] waits | what waits is not decided yet |
-//! | `Deny` | [`Audit::admit`] refuses: `audit_unavailable`, of which a full queue takes no record: a `lost` record counts them | the same |
+//! | `Block` | [`Record::admit`] waits | what waits is not decided yet |
+//! | `Deny` | [`Record::admit`] refuses: `audit_unavailable` | the same |
 //! | `Drop` | the line is dropped and counted; a `lost` record stands where it would have stood | the queue |
+//!
+//! What was never admitted (it was refused, or its client left while it waited) takes no room in a full queue under
+//! any of them: it is counted, and a `lost` record tells how many.
 //!
 //! For each sink, at every moment: `events = written + dropped + queued`.
 
@@ -28,7 +31,6 @@ mod vocabulary;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -107,7 +109,7 @@ pub enum AuditError {
     Thread(io::Error),
 }
 
-/// A queue is full, and `onFull` is `Deny`.
+/// A queue is full, or a sink fails, and `onFull` is `Deny`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the audit log cannot take another record")]
 pub struct Full;
@@ -183,43 +185,52 @@ impl Audit {
         Ok((Self(Arc::clone(&shared)), Writer { shared, thread: Some(thread) }))
     }
 
-    /// Asks whether a new connection or request may be decided.
-    ///
-    /// # Errors
-    /// When a queue is full and `onFull` is `Deny`: then it is to be denied as `audit_unavailable`.
-    pub async fn admit(&self) -> Result<(), Full> {
-        match self.0.on_full {
-            OnFull::Deny if self.0.is_full() => Err(Full),
-            OnFull::Deny | OnFull::Drop => Ok(()),
-            OnFull::Block => {
-                self.progress_until(|shared| !shared.is_full()).await;
-                Ok(())
-            }
-        }
-    }
-
-    /// Opens a record. Dropping it unfinished emits it as `aborted`.
+    /// Opens a record of the gateway's own doing, for which there is always room. Dropping it unfinished emits it as
+    /// `aborted`.
     pub fn record(&self, kind: Kind) -> Record {
         Record::new(Arc::clone(&self.0), kind)
+    }
+
+    /// Opens a record of what a client asks for, to be [admitted](Record::admit) before that is decided. Until then a
+    /// full queue takes no line of it, only the count.
+    pub fn unadmitted(&self, kind: Kind) -> Record {
+        Record::unadmitted(Arc::clone(&self.0), kind)
     }
 
     /// Waits until every sink has taken what was emitted so far.
     pub async fn flushed(&self) {
         let events = self.counts().events;
-        let taken = |shared: &Shared| {
-            let state = shared.lock();
-            state.queues.iter().all(|queue| queue.lines.front().is_none_or(|line| line.seq > events))
-        };
-        self.progress_until(taken).await;
+        self.0.progress_until(|shared| shared.has_taken(events)).await;
     }
 
     /// Waits until what was emitted so far cannot be lost any more; where `onFull` is `Drop` it may be, and
     /// nothing waits.
-    pub async fn certain(&self) {
+    ///
+    /// # Errors
+    /// When `onFull` is `Deny` and a sink does not take records for two seconds, or is known not to.
+    pub async fn certain(&self) -> Result<(), Full> {
         match self.0.on_full {
-            OnFull::Block | OnFull::Deny => self.flushed().await,
-            OnFull::Drop => {}
+            OnFull::Drop => Ok(()),
+            OnFull::Block => {
+                self.flushed().await;
+                Ok(())
+            }
+            OnFull::Deny => {
+                let events = self.counts().events;
+                let settled = |shared: &Shared| shared.has_taken(events) || shared.is_failing();
+                // A sink that hangs inside the operating system says nothing: then the time decides.
+                let _ = tokio::time::timeout(sink::PATIENCE, self.0.progress_until(settled)).await;
+                if self.0.has_taken(events) { Ok(()) } else { Err(Full) }
+            }
         }
+    }
+
+    /// Whether [`certain`](Self::certain) has a chance at the moment.
+    ///
+    /// # Errors
+    /// When `onFull` is `Deny` and a sink is known not to take records.
+    pub fn expect_certainty(&self) -> Result<(), Full> {
+        if self.0.on_full == OnFull::Deny && self.0.is_failing() { Err(Full) } else { Ok(()) }
     }
 
     /// Lets the sinks open their files anew, after somebody moved them away (SIGHUP).
@@ -245,19 +256,6 @@ impl Audit {
     #[must_use]
     pub fn recent(&self) -> &Arc<Recent> {
         &self.0.recent
-    }
-
-    /// Waits until something holds that only the writer's progress can bring about.
-    async fn progress_until(&self, holds: impl Fn(&Shared) -> bool) {
-        loop {
-            let mut progress = pin!(self.0.progress.notified());
-            // RACE: asked to be told first, then looked.
-            progress.as_mut().enable();
-            if holds(&self.0) {
-                return;
-            }
-            progress.await;
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::BorrowMut;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,8 +14,7 @@ use tokio::sync::Notify;
 use super::event::{Event, Line, Lost};
 use super::recent::Recent;
 use super::vocabulary::Kind;
-use super::{Counts, Observe, OnFull, SinkCounts};
-use crate::policy::Reason;
+use super::{Counts, Full, Observe, OnFull, SinkCounts};
 
 /// What emitting, admission and the writer have in common.
 pub(super) struct Shared {
@@ -25,7 +25,7 @@ pub(super) struct Shared {
     /// Wakes those who wait for the writer's end.
     ended: Condvar,
     /// Told whenever the writer got on, or stopped.
-    pub(super) progress: Notify,
+    progress: Notify,
     /// The length of the longest queue, to be read without the lock.
     depth: AtomicUsize,
     /// The length at which a queue is full.
@@ -116,8 +116,43 @@ impl Shared {
     }
 
     /// Whether a new connection or request must wait, or be denied.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.depth.load(Ordering::Acquire) >= self.limit
+    }
+
+    /// Waits until there is room for what a new connection or request will leave.
+    pub(super) async fn admit(&self) -> Result<(), Full> {
+        match self.on_full {
+            OnFull::Deny if self.is_full() => return Err(Full),
+            OnFull::Deny | OnFull::Drop => {}
+            OnFull::Block => self.progress_until(|shared| !shared.is_full()).await,
+        }
+        Ok(())
+    }
+
+    /// Waits until something holds that only the writer's progress can bring about.
+    pub(super) async fn progress_until(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            let mut progress = pin!(self.progress.notified());
+            // RACE: asked to be told first, then looked.
+            progress.as_mut().enable();
+            if holds(self) {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Whether every sink has taken what was emitted up to the place `seq`.
+    pub(super) fn has_taken(&self, seq: u64) -> bool {
+        let state = self.lock();
+        state.queues.iter().all(|queue| queue.lines.front().is_none_or(|line| line.seq > seq))
+    }
+
+    /// Whether a sink does not take lines at the moment.
+    pub(super) fn is_failing(&self) -> bool {
+        let state = self.lock();
+        state.ended || state.queues.iter().any(|queue| queue.failing.is_some())
     }
 
     /// Emits an event: observers see it, and sinks get its line.
@@ -195,11 +230,10 @@ impl Shared {
     /// The length beyond which the line of an event is dropped.
     fn dropping_limit(&self, event: &Event) -> usize {
         match self.on_full {
-            OnFull::Drop => self.limit,
-            // What was refused because the queue is full must not fill it further.
-            OnFull::Deny if event.reason == Some(Reason::AuditUnavailable) => self.limit,
             // Admission is what bounds these.
-            OnFull::Block | OnFull::Deny => usize::MAX,
+            OnFull::Block | OnFull::Deny if event.admitted => usize::MAX,
+            // What was refused because the queue is full, or whose client left while it waited, must not fill it further.
+            OnFull::Block | OnFull::Deny | OnFull::Drop => self.limit,
         }
     }
 

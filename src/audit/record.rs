@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Full;
 use super::event::Event;
 use super::queue::Shared;
 use super::text::Text;
@@ -27,6 +28,23 @@ impl Record {
     pub(super) fn new(shared: Arc<Shared>, kind: Kind) -> Self {
         let event = Box::new(Event::new(kind, shared.next_id()));
         Self { shared, event, started: Instant::now(), finished: false }
+    }
+
+    /// The same for what a client asks for: it has to be [admitted](Self::admit).
+    pub(super) fn unadmitted(shared: Arc<Shared>, kind: Kind) -> Self {
+        let mut record = Self::new(shared, kind);
+        record.event.admitted = false;
+        record
+    }
+
+    /// Waits until the log has room for this record. Until then what it tells of must not be decided.
+    ///
+    /// # Errors
+    /// When a queue is full and `onFull` is `Deny`: then it is to be denied as `audit_unavailable`.
+    pub async fn admit(&mut self) -> Result<(), Full> {
+        self.shared.admit().await?;
+        self.event.admitted = true;
+        Ok(())
     }
 
     /// What is known so far, to be filled in as stages pass.

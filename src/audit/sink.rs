@@ -16,7 +16,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The pause after a sink said "not yet".
 const NOT_YET: Duration = Duration::from_millis(10);
 /// How long a sink may be merely slow before that counts as failing.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A place that keeps audit lines.
 pub trait Sink: Send {

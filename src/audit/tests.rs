@@ -221,32 +221,104 @@ fn without_open_records_the_decision_is_still_observed_at_once() {
 async fn l2_under_block_admission_waits_and_nothing_is_dropped() {
     let (sink, permits, out) = gate();
     let (audit, writer) = Audit::start(settings(sink, OnFull::Block, 2), vec![]).unwrap();
-    audit.admit().await.unwrap();
-    for _ in 0..3 {
+    let mut under_way = audit.unadmitted(Kind::Connection);
+    under_way.admit().await.unwrap();
+    for _ in 0..2 {
         emit(&audit);
     }
     assert!(audit.healthy().unwrap_err().contains("full"));
-    let mut waits = pin!(audit.admit());
+    let mut late = audit.unadmitted(Kind::Connection);
+    let mut waits = Box::pin(late.admit());
     let mut cx = Context::from_waker(Waker::noop());
     assert!(matches!(waits.as_mut().poll(&mut cx), Poll::Pending));
+    under_way.finish(Outcome::Ok);
     permits.send(Permit::Open).unwrap();
     waits.await.unwrap();
+    late.finish(Outcome::Ok);
     audit.flushed().await;
     assert_eq!(audit.healthy(), Ok(()));
     writer.finish(Duration::from_secs(10)).unwrap();
-    assert_eq!(out.lock().unwrap().len(), 3);
+    assert_eq!(out.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn l2_under_block_what_gives_up_waiting_is_counted_and_fills_no_queue() {
+    let tally = Arc::new(Tally::default());
+    let (sink, permits, out) = gate();
+    let settings = settings(sink, OnFull::Block, 2);
+    let (audit, writer) = Audit::start(settings, vec![Arc::clone(&tally) as _]).unwrap();
+    for _ in 0..2 {
+        emit(&audit);
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..1000 {
+        let mut waiting = audit.unadmitted(Kind::Request);
+        assert!(Box::pin(waiting.admit()).as_mut().poll(&mut cx).is_pending());
+    }
+    assert_eq!(tally.seen(), [1002, 1002, 1000], "metrics see them all");
+    let sink = &audit.counts().sinks[0];
+    assert_eq!((sink.queued, sink.dropped), (2, 1000));
+    assert_counts(&audit);
+    permits.send(Permit::Open).unwrap();
+    audit.flushed().await;
+    writer.finish(Duration::from_secs(10)).unwrap();
+    let lines = out.lock().unwrap();
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[2]["lost"], serde_json::json!({"sink": "gate", "events": 1000}));
+    assert_no_silent_gap(&lines);
+}
+
+#[tokio::test]
+async fn what_gives_up_waiting_has_its_own_record_where_there_is_room() {
+    let (sink, permits, out) = gate();
+    permits.send(Permit::Open).unwrap();
+    let (audit, writer) = Audit::start(settings(sink, OnFull::Block, 2), vec![]).unwrap();
+    drop(audit.unadmitted(Kind::Request));
+    writer.finish(Duration::from_secs(10)).unwrap();
+    assert_eq!(out.lock().unwrap()[0]["outcome"], "aborted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn certainty_is_awaited_under_block_and_refused_under_deny_by_a_sink_that_fails_or_hangs() {
+    let (sink, permits, _) = gate();
+    let (audit, _writer) = Audit::start(settings(sink, OnFull::Deny, 64), vec![]).unwrap();
+    emit(&audit);
+    assert_eq!(audit.expect_certainty(), Ok(()));
+    assert_eq!(audit.certain().await, Err(Full), "it hangs");
+    permits.send(Permit::Take(0)).unwrap();
+    audit.0.progress_until(|shared| shared.healthy().is_err()).await;
+    assert_eq!(audit.expect_certainty(), Err(Full));
+    assert_eq!(audit.certain().await, Err(Full), "it fails");
+    permits.send(Permit::Open).unwrap();
+    audit.flushed().await;
+    assert_eq!((audit.expect_certainty(), audit.certain().await), (Ok(()), Ok(())));
+
+    let (sink, permits, _) = gate();
+    let (audit, _writer) = Audit::start(settings(sink, OnFull::Block, 64), vec![]).unwrap();
+    emit(&audit);
+    permits.send(Permit::Take(0)).unwrap();
+    audit.0.progress_until(|shared| shared.healthy().is_err()).await;
+    let mut waits = Box::pin(audit.certain());
+    assert!(waits.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(audit.expect_certainty(), Ok(()));
+    permits.send(Permit::Open).unwrap();
+    assert_eq!(waits.await, Ok(()));
 }
 
 #[tokio::test]
 async fn l2_under_deny_a_full_queue_refuses_admission_until_there_is_room() {
     let (sink, permits, _) = gate();
     let (audit, _writer) = Audit::start(settings(sink, OnFull::Deny, 1), vec![]).unwrap();
-    audit.admit().await.unwrap();
-    emit(&audit);
-    assert_eq!(audit.admit().await, Err(Full));
+    let mut record = audit.unadmitted(Kind::Connection);
+    assert_eq!(record.admit().await, Ok(()));
+    record.finish(Outcome::Ok);
+    let mut refused = audit.unadmitted(Kind::Connection);
+    assert_eq!(refused.admit().await, Err(Full));
+    refused.finish(Outcome::Ok);
+    assert_eq!(audit.counts().sinks[0].dropped, 1);
     permits.send(Permit::Open).unwrap();
     audit.flushed().await;
-    assert_eq!(audit.admit().await, Ok(()));
+    assert_eq!(audit.unadmitted(Kind::Connection).admit().await, Ok(()));
 }
 
 #[tokio::test]
@@ -254,8 +326,9 @@ async fn l2_under_drop_a_lost_record_stands_where_the_dropped_ones_would_have_st
     let (sink, permits, out) = gate();
     let (audit, writer) = Audit::start(settings(sink, OnFull::Drop, 2), vec![]).unwrap();
     for _ in 0..7 {
-        audit.admit().await.unwrap();
-        emit(&audit);
+        let mut record = audit.unadmitted(Kind::Connection);
+        record.admit().await.unwrap();
+        record.finish(Outcome::Ok);
     }
     assert_eq!(audit.counts().sinks[0].dropped, 5);
     assert_counts(&audit);
@@ -279,7 +352,7 @@ async fn a_sink_that_fails_is_tried_again_and_no_line_is_lost_or_doubled() {
         emit(&audit);
     }
     permits.send(Permit::Take(0)).unwrap();
-    audit.progress_until(|shared| shared.healthy().is_err()).await;
+    audit.0.progress_until(|shared| shared.healthy().is_err()).await;
     assert!(audit.healthy().unwrap_err().starts_with("gate: "));
     permits.send(Permit::Take(2)).unwrap();
     permits.send(Permit::Open).unwrap();

@@ -41,7 +41,7 @@ pub async fn accept(
                 if welcome {
                     gateway.tasks.spawn("connection", explicit::serve(session, stream));
                 } else {
-                    gateway.tasks.spawn("refusal", turn_away(session, stream));
+                    turn_away(&session, &stream);
                 }
             }
             Err(error) if is_passing(&error) => {}
@@ -53,21 +53,15 @@ pub async fn accept(
     }
 }
 
-/// Tells a client that there is no room for it, and leaves the record.
-async fn turn_away(session: Arc<Session>, stream: TcpStream) {
+/// Tells a client that there is no room for it, and leaves the record. Nothing waits here, as nothing bounds how many
+/// come: the answer is what the socket takes at once, and a full audit queue takes the count alone.
+fn turn_away(session: &Arc<Session>, stream: &TcpStream) {
     let denial =
         Denial::new(Reason::Limit, "the gateway has as many connections as `limits.connections` allows");
     let refusal = Refusal::from(denial);
-    let exchange = session.record(Kind::Connection).await;
-    let text = match &exchange {
-        Ok(exchange) => refusal.text(&exchange.id()),
-        Err(refusal) => refusal.text(""),
-    };
-    // Only what the socket takes at once: a slow client must not hold what there is too little of.
-    let _ = stream.try_write(text.as_bytes());
-    if let Ok(exchange) = exchange {
-        exchange.refuse(&refusal, None, Some(refusal.status().as_u16()));
-    }
+    let exchange = session.exchange(Kind::Connection);
+    let _ = stream.try_write(refusal.text(&exchange.id()).as_bytes());
+    exchange.refuse(&refusal, None, Some(refusal.status().as_u16()));
 }
 
 /// Whether an accept failed only for the connection that was to be accepted.

@@ -47,6 +47,9 @@ pub(super) async fn connect(
         address: None,
     };
     let dialed = session.gateway.reach(&call.policy, &permit, exchange).await?;
+    // A tunnel sends nothing before its record is certain: one that would only wait for that is refused while it can
+    // still be told why.
+    session.gateway.audit.expect_certainty()?;
     let Some(mut exchange) = slot.take() else { return Err(Refusal::malformed("the request has no record")) };
     exchange.note(|event| event.status = Some(StatusCode::OK.as_u16()));
     exchange.open();

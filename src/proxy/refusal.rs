@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::body::Body;
 use crate::addr::Target;
-use crate::audit::Outcome;
+use crate::audit::{Full, Outcome};
 use crate::policy::{Cause, Denial, Reason};
 use crate::upstream::{DialError, ResolveError};
 
@@ -22,6 +22,12 @@ pub(super) struct Refusal {
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
         Self { denial, timed_out: false, challenge: false, close: false }
+    }
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        Denial::new(Reason::AuditUnavailable, full.to_string()).into()
     }
 }
 

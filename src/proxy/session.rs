@@ -11,7 +11,7 @@ use super::Gateway;
 use super::refusal::Refusal;
 use super::relay::Meter;
 use crate::addr::{Host, Target};
-use crate::audit::{Decision, Event, Kind, Outcome, Record, Text, WouldDeny};
+use crate::audit::{Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
 use crate::identity::{IdentityError, Sandbox};
 use crate::live::Snapshot;
 use crate::policy::{Cause, Denial, Policy, Reason, RequestFacts};
@@ -113,21 +113,21 @@ impl Session {
     /// # Errors
     /// `audit_unavailable` when the log is full and configured to deny.
     pub(super) async fn record(self: &Arc<Self>, kind: Kind) -> Result<Exchange, Refusal> {
-        let admitted = self.gateway.audit.admit().await;
-        let exchange = self.exchange(kind);
-        match admitted {
+        let mut exchange = self.exchange(kind);
+        // A client that leaves meanwhile drops this: the exchange is its record.
+        match exchange.admit().await {
             Ok(()) => Ok(exchange),
             Err(full) => {
-                let refusal = Refusal::from(Denial::new(Reason::AuditUnavailable, full.to_string()));
+                let refusal = Refusal::from(full);
                 exchange.refuse(&refusal, None, None);
                 Err(refusal)
             }
         }
     }
 
-    /// Opens a record without asking whether there is room for it.
+    /// Opens a record for which there need not be room: a full queue takes the count of it instead.
     pub(super) fn exchange(self: &Arc<Self>, kind: Kind) -> Exchange {
-        let mut record = self.gateway.audit.record(kind);
+        let mut record = self.gateway.audit.unadmitted(kind);
         let event = record.event();
         event.client = Some(self.client);
         event.listener = Some(Arc::clone(&self.listener.name));
@@ -238,11 +238,24 @@ pub(super) struct Call {
 }
 
 impl Exchange {
+    /// Waits until the audit log has room for this record.
+    async fn admit(&mut self) -> Result<(), Full> {
+        match &mut self.record {
+            Some(record) => record.admit().await,
+            None => Ok(()),
+        }
+    }
+
     /// What is known so far.
     pub(super) fn note(&mut self, note: impl FnOnce(&mut Event)) {
         if let Some(record) = &mut self.record {
             note(record.event());
         }
+    }
+
+    /// Whether the client was found to speak TLS.
+    pub(super) fn is_tls(&mut self) -> bool {
+        self.record.as_mut().is_some_and(|record| record.event().scheme == Some(Scheme::Tls))
     }
 
     /// Counts for this record what the session carries from here on, however it ends.

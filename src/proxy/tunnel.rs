@@ -142,7 +142,7 @@ impl Tunnel {
                 exchange.finish(Outcome::PolicyChange);
             }
             End::Refused(refusal) => {
-                let is_tls = refusal.denial().reason() != Reason::BadRequest;
+                let is_tls = exchange.is_tls() && refusal.denial().reason() != Reason::BadRequest;
                 exchange.refuse(&refusal, Some(&standing.target), None);
                 reset(origin);
                 return if is_tls { alert(client) } else { reset(client) };
@@ -323,7 +323,9 @@ async fn until(deadline: Option<Instant>) {
 async fn carry(session: &Session, client: &mut Client, origin: &mut TcpStream, held: Vec<u8>) -> End {
     let first = std::mem::take(&mut client.first);
     if !first.is_empty() {
-        session.gateway.audit.certain().await;
+        if let Err(full) = session.gateway.audit.certain().await {
+            return End::Refused(full.into());
+        }
         if let Err(error) = origin.write_all(&first).await {
             return End::Failed(RelayError::Origin(error));
         }

@@ -1,7 +1,7 @@
 //! The audit log of a whole gateway: one line an event, exactly one end a connection, nothing lost silently
 //! (threats L1, L2, L3, M1), and metrics that say the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::process::Stdio;
 
@@ -444,8 +444,16 @@ struct Stalled {
 
 impl Stalled {
     async fn start(on_full: &str) -> Self {
-        let place = Place::with("mode: Limited\n");
-        place.write("config.yaml", format!("policy: {{path: policy.yaml}}\naudit: {{onFull: {on_full}}}\n"));
+        Self::with(on_full, "mode: Limited\n", "").await
+    }
+
+    async fn with(on_full: &str, policy: &str, config: &str) -> Self {
+        let place = Place::with(policy);
+        let config = format!(
+            "policy: {{path: policy.yaml}}\nguards: {{exempt: [127.0.0.8/29]}}\n\
+             audit: {{onFull: {on_full}}}\n{config}"
+        );
+        place.write("config.yaml", config);
         let mut command = command(BINARY);
         command.args(["run", "--config", "config.yaml", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         let mut child = command.current_dir(place.path("")).spawn().unwrap();
@@ -478,13 +486,18 @@ impl Stalled {
         within(what, async { while !fits(&self.metrics().await) {} }).await;
     }
 
-    /// Asks many times on one connection; answers how often each status came. Runs beside the test.
+    /// Asks many times; answers how often each status came. Runs beside the test.
     fn ask(&self) -> tokio::task::JoinHandle<BTreeMap<u16, usize>> {
+        self.ask_times(MANY)
+    }
+
+    /// Asks so many times, a hundred on each connection.
+    fn ask_times(&self, times: usize) -> tokio::task::JoinHandle<BTreeMap<u16, usize>> {
         let proxy = self.proxy;
         tokio::spawn(async move {
             let mut statuses = BTreeMap::new();
             let mut asked = 0;
-            while asked < MANY {
+            while asked < times {
                 let (mut read, mut write) = tokio::net::TcpStream::connect(proxy).await.unwrap().into_split();
                 let ask = "GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n".repeat(99);
                 let last = "GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n";
@@ -561,6 +574,91 @@ async fn l2_under_block_traffic_waits_and_nothing_is_lost() {
     assert_eq!(lost(&records), 0);
     let denied = records.iter().filter(|record| record["reason"] == "default_deny").count();
     assert_eq!(denied, MANY);
+}
+
+#[tokio::test]
+async fn l2_under_block_clients_that_leave_while_they_wait_are_counted_and_a_record_tells_of_them() {
+    const LEAVE: usize = 300;
+    let gateway = Stalled::start("Block").await;
+    let asking = gateway.ask();
+    let queued = |metrics: &str| series(metrics, "sluicegate_audit_queue_events");
+    gateway.until("a full queue", |metrics| queued(metrics) >= QUEUE).await;
+    let mut left = BTreeSet::new();
+    for _ in 0..LEAVE {
+        let mut client = Client::connect(gateway.proxy).await;
+        client.send("GET http://evil.test/ HTTP/1.1\r\nHost: evil.test\r\n\r\n").await;
+        left.insert(client.local().to_string());
+        client.reset();
+    }
+    let dropped = |metrics: &str| series(metrics, "sluicegate_audit_dropped_total{sink=\"stdout\"}");
+    gateway.until("some of them to be counted", |metrics| dropped(metrics) > 0).await;
+    let metrics = gateway.metrics().await;
+    assert!(queued(&metrics) <= QUEUE + 8, "what was not admitted fills no queue: {}", queued(&metrics));
+    let records = gateway.finish_after(asking).await;
+    let told = records.iter().filter_map(|record| record["lost"]["events"].as_u64()).sum::<u64>();
+    // A reset that came before the request was read leaves a silent connection, which waits for its record.
+    let named = records.iter().filter_map(|record| record["client"].as_str());
+    let recorded = named.filter(|client| left.contains(*client)).count();
+    assert_eq!(
+        (told > 0, told + recorded as u64),
+        (true, LEAVE as u64),
+        "each is in the log or in the count"
+    );
+    let denied = records.iter().filter(|record| record["reason"] == "default_deny").count();
+    assert!(denied >= MANY, "those who waited have theirs");
+}
+
+#[tokio::test]
+async fn r3_beyond_the_connection_limit_nobody_waits_for_the_audit_log() {
+    let gateway = Stalled::with("Block", "mode: Limited\n", "limits: {connections: 8}\n").await;
+    let asking = gateway.ask();
+    gateway.until("a full queue", |metrics| series(metrics, "sluicegate_audit_queue_events") >= QUEUE).await;
+    // One of the eight is `asking`.
+    let mut waiting = Vec::new();
+    for _ in 0..7 {
+        let mut client = Client::connect(gateway.proxy).await;
+        client.send("CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test\r\n\r\n").await;
+        waiting.push(client);
+    }
+    for _ in 0..200 {
+        let mut client = Client::connect(gateway.proxy).await;
+        let head = client.head().await;
+        assert!(head.starts_with("HTTP/1.1 429 ") && head.contains("x-deny-reason: limit"), "{head}");
+    }
+    let id = gateway.child.id().expect("it runs");
+    let open = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count();
+    assert!(open < 100, "{open} descriptors are open");
+    drop(waiting);
+    gateway.finish_after(asking).await;
+}
+
+#[tokio::test]
+async fn l2_under_deny_a_tunnel_whose_record_cannot_be_written_is_refused_and_sends_nothing() {
+    let origin = Origin::echo().await;
+    let authority = format!("127.0.0.8:{}", origin.port());
+    let policy = format!("mode: Limited\nhostRules: ['{authority}']\n");
+    let gateway = Stalled::with("Deny", &policy, "").await;
+    // More than a pipe holds, and less than the queue.
+    let statuses = gateway.ask_times(2000).await.unwrap();
+    assert_eq!(statuses.keys().collect::<Vec<_>>(), [&403]);
+    let connect = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+    let mut early = Client::connect(gateway.proxy).await;
+    early.send(&connect).await;
+    // Nobody may know yet that the sink is stuck; then the tunnel waits for its record, and not for long.
+    if early.head().await.starts_with("HTTP/1.1 200 ") {
+        early.send("\0opaque").await;
+        early.expect_closed().await;
+    }
+    within("the gateway to know", async { while gateway.ready().await != 503 {} }).await;
+    let mut late = Client::connect(gateway.proxy).await;
+    let refused = late.ask(&connect).await;
+    assert_eq!((refused.status, refused.header("x-deny-reason")), (503, Some("audit_unavailable")));
+    for connection in 0..origin.connections() {
+        assert_eq!(origin.received(connection), "");
+    }
+    let records = gateway.finish().await;
+    let unavailable = records.iter().filter(|record| record["reason"] == "audit_unavailable").count();
+    assert_eq!(unavailable, 2);
 }
 
 #[tokio::test]
