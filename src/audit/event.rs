@@ -79,7 +79,8 @@ pub struct Event {
     /// The protocol that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Scheme>,
-    /// The name or address that was asked for: canonical, or as it came when it has no canonical form.
+    /// The name or address that was asked for: canonical, or as it came when it has no canonical form. Where a request
+    /// inside a tunnel to a literal names it in `Host`, and the literal was allowed, that name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Text>,
     /// The port that was asked for.

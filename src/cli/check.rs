@@ -13,7 +13,8 @@ pub(super) struct Check {
     /// Policy files or directories, each loaded by itself
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// The process configuration: its sandboxes and guards are taken into account
+    /// The process configuration: its sandboxes and guards are taken into account. Without it, a Sandbox document
+    /// is held against the Group that it names itself, and an unknown sandbox or group is not noticed
     #[arg(long, env = "SLUICEGATE_CONFIG")]
     config: Option<PathBuf>,
     /// Print the problems as JSON

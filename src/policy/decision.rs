@@ -90,6 +90,8 @@ pub struct Denial {
     pub(super) reason: Reason,
     pub(super) cause: Option<Cause>,
     pub(super) detail: Cow<'static, str>,
+    /// What was denied, when that is the second name of a call.
+    pub(super) alias: Option<Target>,
 }
 
 impl Denial {
@@ -98,12 +100,12 @@ impl Denial {
     /// `detail` is a full sentence for the person who reads the refusal; it must not carry a secret.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, cause: None, detail: detail.into() }
+        Self { reason, cause: None, detail: detail.into(), alias: None }
     }
 
     /// A denial by `cause`.
     pub(super) fn by(reason: Reason, cause: Cause) -> Self {
-        Self { reason, cause: Some(cause), detail: Cow::Borrowed("") }
+        Self { reason, cause: Some(cause), detail: Cow::Borrowed(""), alias: None }
     }
 
     /// The same denial for another reason, as when an open connection is closed.
@@ -130,16 +132,19 @@ impl Denial {
         &self.detail
     }
 
-    /// What happened, as a sentence.
+    /// What happened, as a sentence about `target`, or about the name that the call gives it.
     #[must_use]
     pub fn message(&self, target: &str) -> String {
-        super::explain::message(self, target)
+        match &self.alias {
+            Some(alias) => super::explain::message(self, &alias.to_string()),
+            None => super::explain::message(self, target),
+        }
     }
 
     /// What to change, as a sentence; nothing when no change of a document would help.
     #[must_use]
     pub fn hint(&self, target: Option<&Target>) -> Option<String> {
-        super::explain::hint(self, target)
+        super::explain::hint(self, self.alias.as_ref().or(target))
     }
 }
 

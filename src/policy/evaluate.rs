@@ -79,7 +79,9 @@ impl Policy {
             (Host::Ip(_), Host::Name(name), None) => name,
             (own, _, _) => return differs(own),
         };
-        let second = self.admit(&Target::new(alias.clone(), permit.target.port()))?;
+        let named = Target::new(alias.clone(), permit.target.port());
+        let second = self.admit(&named);
+        let second = second.map_err(|denial| Denial { alias: Some(named), ..denial })?;
         Ok(TargetPermit {
             alias: Some(name.clone()),
             open: permit.open.or(second.open),

@@ -158,20 +158,19 @@ fn refuse_non_hosts(text: &str) -> Result<(), PatternError> {
     if text.is_empty() {
         return Err(PatternError::Empty);
     }
-    if let Some((_, rest)) = text.split_once("://") {
-        let host = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-        return Err(PatternError::Scheme(host.rsplit('@').next().unwrap_or(host).to_owned()));
+    let scheme = text.split_once("//").filter(|(scheme, _)| scheme.is_empty() || is_scheme(scheme));
+    if let Some((_, rest)) = scheme {
+        return Err(PatternError::Scheme(pattern_in(rest)));
     }
     if let Some((net, length)) = text.split_once('/') {
         let bare = net.trim_start_matches('[').trim_end_matches(']');
         let is_net = bare.parse::<IpAddr>().is_ok() || is_dotted_number(bare);
-        if is_net && length.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
+        if is_net && !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit() || b == b'.') {
             return Err(PatternError::Cidr);
         }
-        return Err(PatternError::Path(net.to_owned()));
     }
-    if text.contains(['?', '#']) {
-        return Err(PatternError::Path(text.split(['?', '#']).next().unwrap_or(text).to_owned()));
+    if text.contains(['/', '?', '#']) {
+        return Err(PatternError::Path(pattern_in(text)));
     }
     if text.contains('@') {
         return Err(PatternError::Userinfo);
@@ -180,6 +179,18 @@ fn refuse_non_hosts(text: &str) -> Result<(), PatternError> {
         return Err(PatternError::DoubleStar);
     }
     Ok(())
+}
+
+/// Whether a text is a URL's scheme with its colon.
+fn is_scheme(text: &str) -> bool {
+    text.strip_suffix(':').is_some_and(|scheme| !scheme.contains(['/', '?', '#']))
+}
+
+/// The pattern at the start of a URL without its scheme; empty when that is none.
+fn pattern_in(url: &str) -> String {
+    let authority = url.split(['/', '?', '#']).next().unwrap_or(url);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    host.parse::<Pattern>().map(|pattern| pattern.to_string()).unwrap_or_default()
 }
 
 /// Whether a text is made of numbers, stars and dots: the beginning of an address.

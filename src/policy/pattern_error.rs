@@ -19,10 +19,10 @@ pub enum PatternError {
     /// More than one colon.
     #[error("the pattern has a second colon")]
     SecondColon,
-    /// A URL; what its host is.
+    /// A URL; the pattern for its host, if there is one.
     #[error("a pattern is a host, not a URL")]
     Scheme(String),
-    /// A path, query or fragment; what stands before it.
+    /// A path, query or fragment; the pattern that stands before it, if that is one.
     #[error("a host pattern has no path")]
     Path(String),
     /// An address range.

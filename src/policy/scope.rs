@@ -63,7 +63,7 @@ impl PolicySet {
     /// Compiles `documents`. What `previous` already compiled from the very same document is used again.
     ///
     /// The set holds every document that compiled, the first of each scope; problems, errors and warnings,
-    /// come beside it.
+    /// come beside it. What does not go together is told by [`Self::conflicts`].
     #[must_use]
     pub fn compile(
         documents: &[Arc<Document>],
@@ -96,7 +96,6 @@ impl PolicySet {
             }
             problems.extend(wide_patterns(document));
         }
-        problems.extend(set.conflicts(documents));
         (set, problems)
     }
 
@@ -171,6 +170,25 @@ impl PolicySet {
             && ours.iter().zip(theirs).all(|(one, other)| Arc::ptr_eq(one, other))
     }
 
+    /// Every document in force that a higher one does not permit, so that its sandboxes are denied everything.
+    ///
+    /// Asked once the set is whole: a document that was kept can be on either side. Where there is a roster, a
+    /// sandbox is in the group that it says, as for a call; else in the one that its document names.
+    #[must_use]
+    pub fn conflicts(&self, roster: Option<&Roster>) -> Vec<Problem> {
+        let conflict = |lower: &Arc<Compiled>| {
+            let group = match (&lower.scope, roster) {
+                (Scope::Global, _) => return None,
+                (Scope::Group(_), _) => None,
+                (Scope::Sandbox { sandbox, .. }, Some(roster)) => roster.get(sandbox)?.as_ref(),
+                (Scope::Sandbox { group, .. }, None) => group.as_ref(),
+            };
+            let group = group.and_then(|group| self.groups.get(group));
+            self.global.iter().chain(group).find_map(|higher| not_permitted(higher, lower))
+        };
+        self.documents().into_iter().filter_map(conflict).collect()
+    }
+
     /// Puts a document in force.
     fn insert(&mut self, compiled: Arc<Compiled>) {
         match &compiled.scope {
@@ -183,26 +201,6 @@ impl PolicySet {
             }
         }
     }
-
-    /// Every document that a higher one does not permit.
-    fn conflicts(&self, documents: &[Arc<Document>]) -> Vec<Problem> {
-        let above = |scope: &Scope| match scope {
-            Scope::Global => [None, None],
-            Scope::Group(_) | Scope::Sandbox { group: None, .. } => [self.global.as_ref(), None],
-            Scope::Sandbox { group: Some(group), .. } => [self.global.as_ref(), self.groups.get(group)],
-        };
-        let lower = documents.iter().filter_map(|document| self.unit(&document.scope));
-        lower
-            .filter_map(|lower| {
-                above(&lower.scope).into_iter().flatten().find_map(|higher| beyond(higher, lower))
-            })
-            .map(|(place, message)| {
-                Problem::error(message)
-                    .at(place)
-                    .cure("narrow this document, or widen the `constraints` above it")
-            })
-            .collect()
-    }
 }
 
 /// Why documents cannot be in force together: a lower one goes beyond the constraints of a higher one.
@@ -210,7 +208,7 @@ fn fault(documents: &[Option<Arc<Compiled>>; 3]) -> Option<Denial> {
     documents.iter().enumerate().find_map(|(place, lower)| {
         let lower = lower.as_ref()?;
         let mut higher = documents.iter().take(place).flatten();
-        higher.find_map(|higher| beyond(higher, lower)).map(|(_, message)| Denial {
+        higher.find_map(|higher| beyond(higher, lower)).map(|message| Denial {
             cause: Some(Cause { document: Arc::clone(lower), rule: None }),
             ..Denial::new(Reason::PolicyError, message)
         })
@@ -218,26 +216,29 @@ fn fault(documents: &[Option<Arc<Compiled>>; 3]) -> Option<Denial> {
 }
 
 /// What in `lower` goes beyond the constraints of `higher`.
-fn beyond(higher: &Compiled, lower: &Compiled) -> Option<(crate::source::Place, String)> {
+fn beyond(higher: &Compiled, lower: &Compiled) -> Option<String> {
     let constraints = &higher.source().spec.constraints;
-    let place = lower.source().place.clone();
     let above = || format!("{} `{}`", higher.scope, higher.name);
     if let Some(max) = constraints.max_mode.filter(|max| lower.mode > *max) {
-        let message =
-            format!("`{}` has mode {:?}, but {} allows at most {max:?}", lower.name, lower.mode, above());
-        return Some((place, message));
+        let found = lower.mode;
+        return Some(format!("`{}` has mode {found:?}, but {} allows at most {max:?}", lower.name, above()));
     }
     constraints.min_inspection.filter(|min| lower.inspection < *min).map(|min| {
         let found = lower.inspection;
-        (
-            place,
-            format!(
-                "`{}` has trafficInspection {found:?}, but {} asks for at least {min:?}",
-                lower.name,
-                above()
-            ),
-        )
+        format!("`{}` has trafficInspection {found:?}, but {} asks for at least {min:?}", lower.name, above())
     })
+}
+
+/// The problem of a document that goes beyond the constraints of a higher one.
+fn not_permitted(higher: &Compiled, lower: &Compiled) -> Option<Problem> {
+    let message = beyond(higher, lower)?;
+    let problem = Problem::error(format!(
+        "{message}; until that is mended, {} is denied everything (`policy_error`)",
+        lower.scope
+    ));
+    let above = &higher.source().place;
+    let cure = format!("narrow this document, or widen the `constraints` of the one at {above}");
+    Some(problem.at(lower.source().place.clone()).cure(cure))
 }
 
 /// The problem of a document whose sandbox or group the process configuration does not know.

@@ -103,8 +103,12 @@ impl Forward<'_> {
         let alias = self.alias()?;
         let (method, path) = (self.head.method().as_str(), self.resource.path());
         let policy = &self.call.policy;
+        let mut permit = exchange.decide(|| policy.admit(self.target))?;
+        if let (Host::Ip(_), Some(Host::Name(name))) = (self.target.host(), &alias) {
+            // From here on it is this name that is judged; the literal is the address.
+            exchange.note(|event| event.host = Some(Text::new(name.as_str())));
+        }
         let (permit, request) = exchange.decide(|| {
-            let mut permit = policy.admit(self.target)?;
             if let Some(alias) = &alias {
                 permit = policy.admit_alias(permit, alias)?;
             }

@@ -520,6 +520,50 @@ async fn http_to_a_literal_with_a_permitted_name_reaches_the_origin_under_that_n
 }
 
 #[tokio::test]
+async fn the_record_of_a_request_to_a_literal_says_the_name_that_was_judged() {
+    let origin = Origin::http([Reply::ok("yes")]).await;
+    let (port, policy) =
+        (origin.port(), "mode: Limited\nhostRules: [good.test, 127.0.0.8]\nports: [1-65535]\n");
+    let gateway = gateway(policy).await;
+    let literal = format!("127.0.0.8:{port}");
+    let mut tunnel = Client::tunnel(gateway.proxy(), &literal).await;
+    for (at, (host, line, status, recorded)) in [
+        ("GOOD.test.", "/", 200, "good.test"),
+        ("denied.test", "/", 403, "denied.test"),
+        (literal.as_str(), "/", 200, "127.0.0.8"),
+        ("good.test", "http://127.0.0.8", 200, "good.test"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let line = if line == "/" { "/".to_owned() } else { format!("{line}:{port}/") };
+        let answered = tunnel.ask(format!("GET {line} HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
+        assert_eq!(answered.status, status, "{host} {line}");
+        // The record of the tunnel is written when it ends.
+        let records = gateway.wait_for("a request", |all| requests(all).len() > at).await;
+        let record = requests(&records).swap_remove(at);
+        assert_eq!(record["host"], recorded, "{record}");
+        if status == 200 {
+            assert_eq!(record["address"], literal.as_str(), "{record}");
+        }
+        if host == "denied.test" {
+            let (told, body) = (record["error"].to_string(), &answered.body);
+            assert!(
+                told.contains("add \\\"denied.test\\\" to hostRules"),
+                "the hint is about the name: {told}"
+            );
+            assert!(body.contains("add \\\"denied.test\\\" to hostRules"), "{body}");
+            assert!(body.contains(&format!("denied.test:{port} is not on the allow-list")), "{body}");
+        }
+    }
+}
+
+/// The records of requests.
+fn requests(all: &[Value]) -> Vec<Value> {
+    all.iter().filter(|record| record["kind"] == "request").cloned().collect()
+}
+
+#[tokio::test]
 async fn a_rule_that_needs_the_inside_closes_connect_with_a_hint_and_works_on_plain_http() {
     let origin = Origin::http([Reply::ok("yes")]).await;
     let policy = "

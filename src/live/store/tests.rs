@@ -286,12 +286,47 @@ fn p4_a_kept_document_is_in_force_only_as_far_as_the_higher_ones_permit() {
     bench.load_badly("b.yaml");
     assert!(bench.allows_for("one", None, "any.test:443"));
     bench.write("a.yaml", "mode: Unrestricted\nconstraints: {maxMode: Limited}\n");
-    assert!(bench.load().is_some());
+    let errors = bench.load().expect("a load");
     assert!(!bench.allows_for("one", None, "any.test:443"), "beyond the constraints: policy_error");
     assert!(bench.allows_for("two", None, "any.test:443"), "the rest runs");
+    let told: Vec<_> = errors.iter().filter(|error| error.contains("at most Limited")).collect();
+    assert_eq!(told.len(), 1, "it is told, and once: {errors:#?}");
+    for part in
+        ["b.yaml:1:1", "`s` has mode Unrestricted", "Global `a`", "Sandbox one", "policy_error", "widen"]
+    {
+        assert!(told[0].contains(part), "{part}: {told:?}");
+    }
     bench.write("a.yaml", "mode: Unrestricted\n");
-    bench.load();
+    let errors = bench.load().expect("a load");
     assert!(bench.allows_for("one", None, "any.test:443"), "and back again");
+    assert!(!errors.iter().any(|error| error.contains("policy_error")), "{errors:#?}");
+}
+
+#[test]
+fn p4_a_document_that_goes_beyond_a_kept_higher_one_is_reported_too() {
+    let own = |mode: &str| {
+        format!("kind: EgressPolicy\nmetadata: {{name: s, sandbox: one}}\nspec: {{mode: {mode}}}\n")
+    };
+    let global = "mode: Unrestricted\nconstraints: {maxMode: Limited}\n";
+    let mut bench = Bench::new(&[("a.yaml", global), ("b.yaml", &own("Limited"))]);
+    bench.write("a.yaml", "broken: [");
+    bench.write("b.yaml", own("Unrestricted"));
+    bench.load_badly("`s` has mode Unrestricted, but Global `a` allows at most Limited");
+    assert!(!bench.allows_for("one", None, "any.test:443"));
+}
+
+#[test]
+fn p4_the_group_that_the_configuration_gives_a_sandbox_bounds_its_document() {
+    let group = "kind: EgressPolicy\nmetadata: {name: g, group: g}\nspec: {mode: Unrestricted, constraints: {maxMode: Limited}}\n";
+    let own = "kind: EgressPolicy\nmetadata: {name: s, sandbox: one}\nspec: {mode: Unrestricted}\n";
+    let bench = Bench::new(&[("a.yaml", group), ("b.yaml", own)]);
+    assert!(bench.allows_for("one", None, "any.test:443"), "without a configuration it has no group");
+    let roster = [("one", "g"), ("two", "g")];
+    let roster = roster.map(|(sandbox, group)| (Arc::from(sandbox), Some(Arc::from(group))));
+    let mut store = Store::new(bench.store.path().to_owned(), Some(roster.into_iter().collect()));
+    let loaded = store.load(&Arc::default(), None).unwrap();
+    let errors: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    assert!(errors.iter().any(|error| error.contains("Group g `g` allows at most Limited")), "{errors:#?}");
 }
 
 #[test]

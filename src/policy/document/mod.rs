@@ -332,7 +332,9 @@ pub(crate) fn pattern(spot: &Spot<'_>) -> Option<Pattern> {
     let text = spot.text()?;
     let network = text.split_once('/').is_some_and(|(address, bits)| {
         let address = address.trim_start_matches('[').trim_end_matches(']');
-        address.parse::<IpAddr>().is_ok() && bits.bytes().all(|byte| byte.is_ascii_digit())
+        address.parse::<IpAddr>().is_ok()
+            && !bits.is_empty()
+            && bits.bytes().all(|byte| byte.is_ascii_digit())
     });
     if network {
         spot.error_cure(
@@ -344,7 +346,10 @@ pub(crate) fn pattern(spot: &Spot<'_>) -> Option<Pattern> {
     match text.parse::<Pattern>() {
         Ok(pattern) => Some(pattern),
         Err(error) => {
-            spot.error(error.to_string());
+            match error.hint() {
+                Some(hint) => spot.error_cure(error.to_string(), hint),
+                None => spot.error(error.to_string()),
+            }
             None
         }
     }

@@ -211,6 +211,37 @@ fn a_network_among_host_rules_is_sent_to_cidr_rules() {
 }
 
 #[test]
+fn a_url_where_a_host_pattern_belongs_is_answered_with_the_pattern_to_write() {
+    let secret = "kind: Secret\nmetadata: {name: s}\nspec: {keys: {k: {env: K}}, hosts: [PATTERN]}\n";
+    let list = "kind: CategoryList\nmetadata: {name: c}\nspec: {version: 7, categories: {tools: {ci: {hosts: [PATTERN]}}}}\n";
+    for text in [
+        "hostRules: [PATTERN]",
+        "hostRules: [{pattern: PATTERN, action: Deny}]",
+        "rules: [{match: {host: PATTERN, path: /a}, action: Allow}]",
+        secret,
+        list,
+    ] {
+        for (pattern, cure) in [
+            (
+                "https://api.example.com/v1",
+                "(write `api.example.com`; a path goes into `rules[].match.path`)",
+            ),
+            ("http://x", "(write `x`;"),
+            ("//x", "(write `x`;"),
+            ("x.com/path", "(write `x.com` here, and the path into `rules[].match.path`)"),
+            ("x.com:443/", "(write `x.com:443` here,"),
+            ("192.0.2.7/", "(write `192.0.2.7` here,"),
+        ] {
+            let text = text.replace("PATTERN", &format!("\"{pattern}\""));
+            let parsed = load(&text);
+            let told: Vec<String> = parsed.problems.iter().map(ToString::to_string).collect();
+            assert!(told.iter().any(|problem| problem.contains(cure)), "{text}: {told:#?}");
+        }
+    }
+    error("hostRules: ['*.*']", &["hostRules[0]", "(write one leading `*.`"]);
+}
+
+#[test]
 fn ports_are_numbers_or_ranges() {
     let spec = good("ports: [443, 8000-8100, \"22\"]").spec;
     assert_eq!(

@@ -236,8 +236,9 @@ fn p2_without_a_document_or_beyond_constraints_everything_is_denied() {
                 ("Global", &format!("{{mode: Unrestricted, constraints: {{{constraint}}}}}")),
                 (place, lower),
             ]);
-            let (set, problems) =
+            let (set, _) =
                 PolicySet::compile(&documents(&text), &CategoryLists::shipped(), Arc::default(), None, None);
+            let problems = set.conflicts(None);
             assert_eq!(problems.iter().filter(|problem| problem.is_error()).count(), 1, "{problems:?}");
             let denial = admit(&set.policy_for("sbx", Some("grp"), false), "a.example:443").unwrap_err();
             assert_eq!((denial.reason(), scope(&denial)), (Reason::PolicyError, place));
