@@ -15,8 +15,9 @@ use sluicegate::addr::{Host, Port, Target};
 use sluicegate::policy::category::CategoryLists;
 use sluicegate::policy::cidr_set::CidrSet;
 use sluicegate::policy::document::parse;
-use sluicegate::policy::host_set::HostSet;
+use sluicegate::policy::host_set::{Class, HostKey, HostSet};
 use sluicegate::policy::pattern::Pattern;
+use sluicegate::policy::pattern_pool::Interner;
 use sluicegate::policy::{Action, Policy, PolicySet, RequestFacts};
 
 /// How many patterns or networks.
@@ -62,13 +63,16 @@ fn hosts(criterion: &mut Criterion) {
         for size in SIZES {
             let texts: Vec<String> = (0..size).map(pattern).collect();
             let patterns: Vec<Pattern> = texts.iter().map(|text| text.parse().unwrap()).collect();
-            let set = HostSet::new((0..).zip(&patterns));
+            let mut interner = Interner::default();
+            let set = HostSet::new(&mut interner, patterns.iter().map(|one| (Class::Allow, one))).unwrap();
+            let pool = interner.pool();
+            let find = |host: &Host| set.find(&pool, &HostKey::new(host), Port::HTTPS).allowed;
             let rival = (size <= RIVALS_UP_TO).then(|| globs(&texts));
             for (case, name) in [("hit", hit(size / 2)), ("miss", miss.to_owned())] {
                 let host = Host::parse(&name).unwrap();
-                assert_eq!(set.find(&host, Port::HTTPS).is_some(), case == "hit");
+                assert_eq!(find(&host).is_some(), case == "hit");
                 let id = |who: &str| BenchmarkId::new(format!("{who}/{case}"), size);
-                group.bench_function(id("set"), |b| b.iter(|| set.find(black_box(&host), Port::HTTPS)));
+                group.bench_function(id("set"), |b| b.iter(|| find(black_box(&host))));
                 let Some(rival) = &rival else { continue };
                 let path = name.replace('.', "/");
                 assert_eq!(rival.is_match(&path), case == "hit");

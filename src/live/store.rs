@@ -118,6 +118,7 @@ impl Store {
             }
         }
         problems.extend(policies.conflicts(self.roster.as_ref()));
+        let policies = policies.compacted().unwrap_or(policies);
         if previous.is_none() && policies.documents().is_empty() && !problems.iter().any(Problem::is_error) {
             let message = format!("{} holds no policy", self.path.display());
             problems.push(Problem::error(message).cure("write one; the smallest is `mode: Limited`"));

@@ -29,7 +29,7 @@ pub struct CidrMatch {
 }
 
 /// `cidrRules` compiled for look-up; immutable once built.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct CidrSet {
     v4: PrefixMap<Ipv4Net, Vec<Entry>>,
     v6: PrefixMap<Ipv6Net, Vec<Entry>>,

@@ -1,42 +1,27 @@
 //! A document as written becomes one that answers: indexes built, categories spelled out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::category::CategoryLists;
 use super::cidr_set::CidrSet;
 use super::decision::RuleId;
-use super::document::{Document, RuleAction};
-use super::host_set::HostSet;
+use super::document::{Document, Rule, RuleAction};
+use super::host_set::{Class, HostSet};
+use super::method_set::{MethodSet, Methods};
 use super::mode::{Action, Enforcement, Inspection, Mode, Scope};
-use super::path_pattern::PathPattern;
 use super::pattern::Pattern;
+use super::pattern_pool::{Interner, PatternPool};
 use super::port_set::PortSet;
+use super::rule_list::RuleList;
 use crate::addr::Port;
 use crate::source::{Place, Problem};
 
 /// Ports of an Allow under `defaultAction: Deny` where the document has no `ports`.
 const WEB_PORTS: [(u16, u16); 2] = [(80, 80), (443, 443)];
 
-/// One entry of `rules`, without its host.
-#[derive(Debug)]
-pub(super) struct CompiledRule {
-    /// What to do.
-    pub(super) action: RuleAction,
-    /// The path it speaks of; any when absent.
-    pub(super) path: Option<PathPattern>,
-    /// The methods it speaks of; any when absent.
-    pub(super) methods: Option<Box<[Box<str>]>>,
-}
-
-impl CompiledRule {
-    /// Whether it can be decided only by a request.
-    pub(super) const fn is_conditional(&self) -> bool {
-        self.path.is_some() || self.methods.is_some()
-    }
-}
-
 /// One document, compiled. Immutable.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Compiled {
     pub(super) name: Arc<str>,
     pub(super) scope: Scope,
@@ -44,18 +29,19 @@ pub struct Compiled {
     pub(super) default_action: Action,
     pub(super) inspection: Inspection,
     pub(super) enforcement: Enforcement,
-    /// `hostRules` Deny.
-    pub(super) denied: HostSet,
-    /// `hostRules` Allow by position, then the patterns of `categories`.
-    pub(super) allowed: HostSet,
-    /// `rules` by host.
-    pub(super) ruled: HostSet,
-    pub(super) rules: Vec<CompiledRule>,
+    /// `hostRules`, then the hosts of `categories`, then those of `rules`, each once.
+    pub(super) hosts: HostSet,
+    /// The pool that `hosts` refers to.
+    pub(super) lineage: u64,
+    /// The `rules` of each of their hosts.
+    lists: Box<[RuleList]>,
+    /// The methods that `rules` name.
+    pub(super) methods: Methods,
     pub(super) cidrs: CidrSet,
     /// The ports of an Allow; `None` is any.
     pub(super) ports: Option<PortSet>,
-    /// The `categories` entry that each id of `allowed` beyond the `hostRules` belongs to.
-    categories: Vec<u32>,
+    /// The `categories` entry that each of their hosts belongs to.
+    categories: Box<[u32]>,
     /// What should be looked at.
     warnings: Vec<Problem>,
     /// The document as it was written, for names and places.
@@ -63,19 +49,36 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Compiles `document`, spelling its categories out from `lists`.
+    /// Compiles `document`, spelling its categories out from `lists` and storing its patterns by `interner`.
     ///
     /// # Errors
-    /// Every problem of its `categories`.
-    pub fn new(document: &Arc<Document>, lists: &CategoryLists) -> Result<Self, Vec<Problem>> {
+    /// Every problem of its `categories`, or a limit that it exceeds.
+    pub fn new(
+        document: &Arc<Document>,
+        lists: &CategoryLists,
+        interner: &mut Interner,
+    ) -> Result<Self, Vec<Problem>> {
         let spec = &document.spec;
+        let limit = |what: &str, cure: &str| vec![Problem::error(what).at(document.place.clone()).cure(cure)];
         let categories = Categories::of(document, lists)?;
-        let hosts = || spec.host_rules.iter().zip(0_u32..);
-        let with = |action| {
-            hosts().filter(move |(rule, _)| rule.action == action).map(|(rule, id)| (id, &rule.pattern))
+        let named = spec.rules.iter().filter_map(|rule| rule.methods.as_deref()).flatten();
+        let methods = Methods::of(named.map(|method| &**method))
+            .map_err(|()| limit("`rules` name more than 63 methods", "use fewer"))?;
+        let by_host = by_host(&spec.rules);
+        let rules = by_host.iter().map(|(host, _)| (Class::Rules, *host));
+        let written = spec.host_rules.iter().map(|rule| {
+            let class = if rule.action == Action::Deny { Class::Deny } else { Class::Allow };
+            (class, &rule.pattern)
+        });
+        let listed = categories.patterns.iter().map(|pattern| (Class::Allow, pattern));
+        let hosts = HostSet::new(interner, written.chain(listed).chain(rules))
+            .ok_or_else(|| limit("all documents together have too many different hosts", "name fewer hosts"))?;
+        let list = |rules: &[(u32, &Rule)]| {
+            RuleList::new(rules.iter().map(|(id, rule)| {
+                let listed = rule.methods.as_deref().map(|named| methods.set(named));
+                (*id, rule.action, rule.path.as_ref(), listed.unwrap_or(MethodSet::ANY))
+            }))
         };
-        let first = u32::try_from(spec.host_rules.len()).unwrap_or(u32::MAX);
-        let listed = categories.patterns.iter().zip(first..).map(|(pattern, id)| (id, pattern));
         Ok(Self {
             name: document.name.clone(),
             scope: document.scope.clone(),
@@ -83,10 +86,10 @@ impl Compiled {
             default_action: spec.default_action,
             inspection: spec.inspection,
             enforcement: spec.enforcement,
-            denied: HostSet::new(with(Action::Deny)),
-            allowed: HostSet::new(with(Action::Allow).chain(listed)),
-            ruled: HostSet::new(spec.rules.iter().zip(0_u32..).map(|(rule, id)| (id, &rule.host))),
-            rules: spec.rules.iter().map(compile_rule).collect(),
+            hosts,
+            lineage: interner.lineage(),
+            lists: by_host.iter().map(|(_, rules)| list(rules)).collect(),
+            methods,
             cidrs: CidrSet::new(
                 spec.cidr_rules
                     .iter()
@@ -98,10 +101,16 @@ impl Compiled {
                 (None, Action::Deny) => Some(WEB_PORTS.into_iter().collect()),
                 (None, Action::Allow) => None,
             },
-            categories: categories.uses,
+            categories: categories.uses.into(),
             warnings: categories.warnings,
             source: Arc::clone(document),
         })
+    }
+
+    /// The same document over another pool, which gets what this one needs. `None`: that pool is full.
+    pub(super) fn moved(&self, from: &PatternPool, to: &mut Interner) -> Option<Self> {
+        let hosts = self.hosts.moved(from, to)?;
+        Some(Self { hosts, lineage: to.lineage(), ..self.clone() })
     }
 
     /// The document as it was written.
@@ -125,7 +134,8 @@ impl Compiled {
     /// How many rules the document has, categories spelled out.
     #[must_use]
     pub fn rule_count(&self) -> usize {
-        self.denied.len() + self.allowed.len() + self.rules.len() + self.cidrs.len()
+        let spec = &self.source.spec;
+        spec.host_rules.len() + self.categories.len() + spec.rules.len() + self.cidrs.len()
     }
 
     /// Whether an Allow may use `port`.
@@ -133,14 +143,30 @@ impl Compiled {
         self.ports.as_ref().is_none_or(|ports| ports.contains(port))
     }
 
-    /// The rule behind an id of `allowed`.
-    pub(super) fn allowing(&self, id: u32) -> RuleId {
-        let hosts = self.source.spec.host_rules.len();
-        let listed = usize::try_from(id).ok().and_then(|id| id.checked_sub(hosts));
+    /// The rule at a place of `hosts` that denies or allows.
+    pub(super) fn host_rule(&self, place: u32) -> RuleId {
+        let written = self.source.spec.host_rules.len();
+        let listed = usize::try_from(place).ok().and_then(|place| place.checked_sub(written));
         match listed.and_then(|index| self.categories.get(index)) {
             Some(category) => RuleId::Category(*category),
-            None => RuleId::Host(id),
+            None => RuleId::Host(place),
         }
+    }
+
+    /// The `rules` at a place of `hosts`.
+    pub(super) fn rules_at(&self, place: u32) -> Option<&RuleList> {
+        let before = self.source.spec.host_rules.len() + self.categories.len();
+        self.lists.get(usize::try_from(place).ok()?.checked_sub(before)?)
+    }
+
+    /// What one of `rules` does.
+    pub(super) fn action(&self, rule: u32) -> RuleAction {
+        at(&self.source.spec.rules, rule).map_or(RuleAction::Deny, |rule| rule.action)
+    }
+
+    /// Whether there are `rules`.
+    pub(super) fn has_rules(&self) -> bool {
+        !self.lists.is_empty()
     }
 
     /// What a rule is called in records and refusals.
@@ -181,9 +207,20 @@ fn at<T>(list: &[T], index: u32) -> Option<&T> {
     list.get(usize::try_from(index).ok()?)
 }
 
-/// The part of a rule that is asked once its host matched.
-fn compile_rule(rule: &super::document::Rule) -> CompiledRule {
-    CompiledRule { action: rule.action, path: rule.path.clone(), methods: rule.methods.clone() }
+/// The rules of each host, in order; the hosts in the order in which they come first.
+fn by_host(rules: &[Rule]) -> Vec<(&Pattern, Vec<(u32, &Rule)>)> {
+    let mut lists: Vec<(&Pattern, Vec<(u32, &Rule)>)> = Vec::new();
+    let mut known: HashMap<&Pattern, usize> = HashMap::new();
+    for (rule, id) in rules.iter().zip(0_u32..) {
+        let list = *known.entry(&rule.host).or_insert_with(|| {
+            lists.push((&rule.host, Vec::new()));
+            lists.len() - 1
+        });
+        if let Some((_, list)) = lists.get_mut(list) {
+            list.push((id, rule));
+        }
+    }
+    lists
 }
 
 /// The patterns that a document's `categories` stand for, and the entry each came from.

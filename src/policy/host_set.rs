@@ -1,181 +1,351 @@
-//! All host patterns of one list, compiled: exact names, suffixes, inner wildcards, literals.
+//! All host patterns of one document, compiled.
 //!
-//! A name is looked up once as it stands and once for each of its suffixes, so the cost is its number of
-//! labels, never the number of patterns. Patterns with a wildcard inside are kept under their longest
-//! literal suffix and tried one by one there. Nothing is allocated by a look-up.
+//! Each pattern is filed under one hash, which is made of those of its labels that have no star:
+//!
+//! | pattern | filed under the hash of |
+//! |---|---|
+//! | `example.com` | the whole name |
+//! | `*.example.com`, `*` | the suffix below which it matches |
+//! | `reg.*.data.azurecr.io`, `api-*.example.com` | the labels without a star in their places: a [`Shape`] |
+//! | any of these with a port of its own | the same, and the port |
+//!
+//! A look-up asks for each suffix of the name, for the whole name, and once for each shape that a pattern of the set has.
+//! So its cost is the number of labels (at most as many as the longest pattern has) and of shapes, never of patterns;
+//! only patterns that differ in nothing but their stars (`api-*.x`, `web-*.x`) are tried one by one. What is found
+//! is compared with the name as a whole before it counts, and nothing is allocated.
+//!
+//! ```text
+//! name ─NameKey─► hashes ─FlatTable─► candidates ─PatternPool─► matches ─► Found { denied, allowed, ruled }
+//! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
-
+use super::flat_table::{Filed, FlatTable};
+use super::name_key::{self, DEPTH, NameKey, ROOT};
 use super::pattern::{LabelPattern, Pattern, PatternKind};
-use crate::addr::{Host, Name, Port};
+use super::pattern_pool::{Interner, PatternPool, PatternRef, REF_BITS};
+use crate::addr::{Host, Port};
 
-/// An entry of a [`HostSet`]: the pattern's position in its list, and its own port if it names one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    id: u32,
-    port: Option<Port>,
+/// Mixed into the hash of a suffix, for the patterns below it.
+const BELOW: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Mixed into the hash of the last [`DEPTH`] labels, for patterns that have more.
+const DEEP: u64 = 0xc2b2_ae3d_27d4_eb4f;
+/// Stands for the hash of a label with a star.
+const STAR: u64 = 0x1656_67b1_9e37_79f9;
+/// Stands for the hash of one label or more.
+const STARS: u64 = 0x27d4_eb2f_1656_67c5;
+
+/// What a pattern does in its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A `hostRules` Deny.
+    Deny,
+    /// A `hostRules` Allow, or a host of a category.
+    Allow,
+    /// The host of some `rules`.
+    Rules,
 }
 
-impl Entry {
-    /// Whether this entry speaks of `port`.
-    fn covers(self, port: Port) -> bool {
-        self.port.is_none_or(|own| own == port)
+impl Class {
+    /// The class in the bits above a reference.
+    const fn of(pattern: u32) -> Self {
+        match pattern >> REF_BITS {
+            0 => Self::Deny,
+            1 => Self::Allow,
+            _ => Self::Rules,
+        }
+    }
+
+    /// A reference with the class in the bits above it.
+    const fn tag(self, at: PatternRef) -> u32 {
+        let class = match self {
+            Self::Deny => 0,
+            Self::Allow => 1,
+            Self::Rules => 2,
+        };
+        class << REF_BITS | at.bits()
     }
 }
 
-/// What is known below one suffix.
-#[derive(Debug, Default)]
-struct Bucket {
-    /// The suffix itself is the name.
-    exact: Vec<Entry>,
-    /// One or more labels stand before the suffix.
-    below: Vec<Entry>,
-    /// Patterns with wildcards whose longest literal suffix this is.
-    inner: Vec<(Pattern, Entry)>,
-}
-
-/// A match: which pattern, and whether that pattern carries its own port.
+/// A match: at which place of the document, and whether the pattern has a port of its own, so that the document's
+/// `ports` do not bound it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostMatch {
-    /// The id that the pattern was inserted with.
-    pub id: u32,
-    /// The pattern names a port of its own, so the document's `ports` do not bound it.
+    /// The place of the pattern.
+    pub place: u32,
+    /// The pattern names the port.
     pub own_port: bool,
 }
 
+impl HostMatch {
+    /// The one of two that binds more loosely: with its own port before without, then the first in the document.
+    fn or(self, other: Option<Self>) -> Self {
+        let rank = |found: &Self| (!found.own_port, found.place);
+        other.filter(|other| rank(other) <= rank(&self)).unwrap_or(self)
+    }
+}
+
+/// What a document's patterns say of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// A Deny that matches.
+    pub denied: Option<HostMatch>,
+    /// The Allow that matches and binds most loosely.
+    pub allowed: Option<HostMatch>,
+    /// Some `rules` are about it.
+    pub ruled: bool,
+}
+
+/// A host, prepared for any number of sets.
+#[derive(Debug)]
+pub enum HostKey<'h> {
+    /// A name.
+    Name(NameKey<'h>),
+    /// A literal.
+    Ip(IpAddr),
+}
+
+impl<'h> HostKey<'h> {
+    /// Prepares a host.
+    #[must_use]
+    pub fn new(host: &'h Host) -> Self {
+        match host {
+            Host::Name(name) => Self::Name(NameKey::new(name.as_str())),
+            Host::Ip(ip) => Self::Ip(*ip),
+        }
+    }
+}
+
+/// The places of a pattern's labels that have no star.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    /// How many labels from the right count.
+    labels: u8,
+    /// Those of them that have a star, the rightmost in the lowest bit.
+    stars: u16,
+    /// One label or more stand before them.
+    open: bool,
+}
+
+impl Shape {
+    /// The shape of a pattern with stars, and the hash that it is filed under.
+    fn of(pattern: &[LabelPattern]) -> (Self, u64) {
+        let open = matches!(pattern.first(), Some(LabelPattern::Many)) && pattern.len() <= DEPTH + 1;
+        let counted = pattern.get(usize::from(open)..).unwrap_or_default().iter().rev().take(DEPTH);
+        let mut shape = Self { labels: 0, stars: 0, open };
+        let hashes: Vec<u64> = counted
+            .map(|label| {
+                let place = shape.labels;
+                shape.labels += 1;
+                match label {
+                    LabelPattern::Literal(text) => name_key::label(text.as_bytes()),
+                    LabelPattern::One | LabelPattern::Many | LabelPattern::Part(_) => {
+                        shape.stars |= 1 << place;
+                        STAR
+                    }
+                }
+            })
+            .collect();
+        (shape, shape.hash(&hashes))
+    }
+
+    /// The hash of a name's labels in these places; none when it has too few.
+    fn find(self, key: &NameKey<'_>) -> Option<u64> {
+        let labels = key.labels().get(..usize::from(self.labels))?;
+        Some(self.hash(labels))
+    }
+
+    /// The hash of labels, the rightmost first.
+    fn hash(self, labels: &[u64]) -> u64 {
+        let hash = labels.iter().zip(0..).fold(ROOT, |suffix, (label, place)| {
+            let label = if self.stars >> place & 1 == 0 { *label } else { STAR };
+            name_key::pair(label, suffix)
+        });
+        if self.open { name_key::pair(STARS, hash) } else { hash ^ STAR }
+    }
+}
+
+/// What few documents have.
+#[derive(Debug, Default, Clone)]
+struct Rare {
+    /// Each shape that a pattern of the set has.
+    shapes: Box<[Shape]>,
+    /// Literals in order, each with its port, 0 for any.
+    literals: Box<[(IpAddr, u16, Filed)]>,
+    /// Some patterns have more labels than are hashed.
+    deep: bool,
+    /// Some patterns have a port of their own.
+    ports: bool,
+}
+
 /// Host patterns compiled for look-up; immutable once built.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct HostSet {
-    any: Vec<Entry>,
-    suffixes: HashMap<Box<str>, Bucket, RandomState>,
-    literals: HashMap<IpAddr, Vec<Entry>, RandomState>,
-    len: usize,
+    table: FlatTable,
+    rare: Option<Box<Rare>>,
+    /// The most labels of a pattern without stars.
+    longest: u8,
+    /// Some Deny is about names.
+    denies_names: bool,
 }
 
 impl HostSet {
-    /// Compiles `patterns`; each keeps the id it comes with. Ids must come in increasing order.
-    pub fn new<'a>(patterns: impl IntoIterator<Item = (u32, &'a Pattern)>) -> Self {
+    /// Compiles patterns; the place of each is its position here. `None`: the pool is full.
+    pub fn new<'a>(
+        interner: &mut Interner,
+        patterns: impl IntoIterator<Item = (Class, &'a Pattern)>,
+    ) -> Option<Self> {
         let mut set = Self::default();
-        for (id, pattern) in patterns {
-            set.insert(pattern, Entry { id, port: pattern.port() });
-        }
-        set.suffixes.shrink_to_fit();
-        set
-    }
-
-    /// How many patterns there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is no pattern.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Whether some pattern speaks of names rather than of IP literals.
-    #[must_use]
-    pub fn names_any_name(&self) -> bool {
-        !self.any.is_empty() || !self.suffixes.is_empty()
-    }
-
-    /// The match for `host` on `port` that binds most loosely: one with its own port if there is one,
-    /// else the first in the list.
-    #[must_use]
-    pub fn find(&self, host: &Host, port: Port) -> Option<HostMatch> {
-        let rank = |entry: Entry| (entry.port.is_none(), entry.id);
-        let mut best: Option<Entry> = None;
-        self.visit(host, |entries, pattern| {
-            for entry in entries.iter().filter(|entry| entry.covers(port)) {
-                if best.is_none_or(|old| rank(*entry) < rank(old))
-                    && pattern.is_none_or(|pattern| pattern.matches(host, port))
-                {
-                    best = Some(*entry);
+        let mut rare = Rare::default();
+        let (mut shapes, mut literals) = (BTreeSet::new(), Vec::new());
+        let mut seen = HashSet::<u32, foldhash::fast::FixedState>::default();
+        let mut entries = Vec::new();
+        for ((class, pattern), place) in patterns.into_iter().zip(0_u32..) {
+            let port = pattern.port().map_or(0, Port::get);
+            let mut longest = |key: &NameKey<'_>| {
+                set.longest = set.longest.max(u8::try_from(key.seen()).unwrap_or(u8::MAX));
+            };
+            let hash = match pattern.kind() {
+                PatternKind::Ip(ip) => {
+                    let pattern = class.tag(PatternRef::from_bits(0));
+                    literals.push((*ip, port, Filed { pattern, place }));
+                    entries.push(None);
+                    continue;
                 }
+                PatternKind::Any => ROOT ^ BELOW,
+                PatternKind::Exact(name) | PatternKind::Suffix(name) => {
+                    let key = NameKey::new(name.as_str());
+                    longest(&key);
+                    let salt = if matches!(pattern.kind(), PatternKind::Exact(_)) { 0 } else { BELOW };
+                    key.whole().map_or_else(
+                        || {
+                            rare.deep = true;
+                            key.last() ^ DEEP
+                        },
+                        |hash| hash ^ salt,
+                    )
+                }
+                PatternKind::Inner(labels) => {
+                    let (shape, hash) = Shape::of(labels);
+                    shapes.insert(shape);
+                    hash
+                }
+            };
+            let hash = if port == 0 { hash } else { name_key::pair(hash, u64::from(port)) };
+            rare.ports |= port != 0;
+            set.denies_names |= class == Class::Deny;
+            let pattern = class.tag(interner.intern(pattern)?);
+            entries.push(seen.insert(pattern).then_some((hash, pattern)));
+        }
+        literals.sort_by_key(|(ip, _, filed)| (*ip, filed.place));
+        rare.shapes = shapes.into_iter().collect();
+        rare.literals = literals.into();
+        let is_rare = rare.deep || rare.ports || !rare.shapes.is_empty() || !rare.literals.is_empty();
+        set.rare = is_rare.then(|| Box::new(rare));
+        while entries.pop_if(|entry| entry.is_none()).is_some() {}
+        set.table = FlatTable::new(&entries);
+        Some(set)
+    }
+
+    /// Whether some Deny is about names rather than about IP literals.
+    #[must_use]
+    pub const fn denies_names(&self) -> bool {
+        self.denies_names
+    }
+
+    /// What the patterns say of a host on a port.
+    #[must_use]
+    pub fn find(&self, pool: &PatternPool, host: &HostKey<'_>, port: Port) -> Found {
+        let mut found = Found::default();
+        self.each(pool, host, port, |class, matched| match class {
+            Class::Deny => found.denied = Some(matched.or(found.denied)),
+            Class::Allow => found.allowed = Some(matched.or(found.allowed)),
+            Class::Rules => found.ruled = true,
+        });
+        found
+    }
+
+    /// Shows the patterns of `rules` that match a host on a port, in no order, and perhaps one twice.
+    pub(super) fn rules(
+        &self,
+        pool: &PatternPool,
+        host: &HostKey<'_>,
+        port: Port,
+        mut see: impl FnMut(HostMatch),
+    ) {
+        self.each(pool, host, port, |class, matched| {
+            if class == Class::Rules {
+                see(matched);
             }
         });
-        best.map(|entry| HostMatch { id: entry.id, own_port: entry.port.is_some() })
     }
 
-    /// The first match in list order whose id is `from` or later.
-    #[must_use]
-    pub fn next(&self, host: &Host, port: Port, from: u32) -> Option<HostMatch> {
-        let mut best: Option<Entry> = None;
-        self.visit(host, |entries, pattern| {
-            // INVARIANT: entries stand in the order of their ids, so each list is entered where `from` is.
-            let start = entries.partition_point(|entry| entry.id < from);
-            let rest = entries.get(start..).unwrap_or_default();
-            let found = rest.iter().find(|entry| entry.covers(port));
-            if let Some(entry) = found.filter(|entry| best.is_none_or(|old| entry.id < old.id))
-                && pattern.is_none_or(|pattern| pattern.matches(host, port))
-            {
-                best = Some(*entry);
-            }
-        });
-        best.map(|entry| HostMatch { id: entry.id, own_port: entry.port.is_some() })
-    }
-
-    /// Files one pattern where [`Self::visit`] finds it.
-    fn insert(&mut self, pattern: &Pattern, entry: Entry) {
-        self.len += 1;
-        match pattern.kind() {
-            PatternKind::Any => self.any.push(entry),
-            PatternKind::Exact(name) => self.bucket(name.as_str()).exact.push(entry),
-            PatternKind::Suffix(name) => self.bucket(name.as_str()).below.push(entry),
-            PatternKind::Inner(inner) => {
-                self.bucket(&literal_suffix(inner)).inner.push((pattern.clone(), entry));
-            }
-            PatternKind::Ip(ip) => self.literals.entry(*ip).or_default().push(entry),
-        }
-    }
-
-    /// The bucket of `suffix`, made if need be.
-    fn bucket(&mut self, suffix: &str) -> &mut Bucket {
-        self.suffixes.entry(suffix.into()).or_default()
-    }
-
-    /// Shows every list of entries that match `host`, each in the order of its ids and on any port; with a
-    /// pattern, they match only if that does.
-    fn visit<'a>(&'a self, host: &'a Host, mut see: impl FnMut(&'a [Entry], Option<&'a Pattern>)) {
-        match host {
-            Host::Ip(ip) => see(self.literals.get(ip).map(Vec::as_slice).unwrap_or_default(), None),
-            Host::Name(name) => {
-                see(&self.any, None);
-                for (suffix, is_whole) in suffixes(name) {
-                    let Some(bucket) = self.suffixes.get(suffix) else { continue };
-                    see(if is_whole { &bucket.exact } else { &bucket.below }, None);
-                    for (pattern, entry) in &bucket.inner {
-                        see(std::slice::from_ref(entry), Some(pattern));
-                    }
+    /// Shows everything that matches, in no order, and perhaps something twice.
+    fn each(
+        &self,
+        pool: &PatternPool,
+        host: &HostKey<'_>,
+        port: Port,
+        mut see: impl FnMut(Class, HostMatch),
+    ) {
+        let rare = self.rare.as_deref();
+        let key = match host {
+            HostKey::Name(key) => key,
+            HostKey::Ip(ip) => {
+                let literals = rare.map(|rare| &*rare.literals).unwrap_or_default();
+                let first = literals.partition_point(|(own, ..)| own < ip);
+                let same = literals.iter().skip(first).take_while(|(own, ..)| own == ip);
+                for (_, own, filed) in same.filter(|(_, own, _)| *own == 0 || *own == port.get()) {
+                    see(Class::of(filed.pattern), HostMatch { place: filed.place, own_port: *own != 0 });
                 }
+                return;
             }
+        };
+        let mut probe = |hash: u64| {
+            self.table.each(hash, |filed| {
+                let stored = pool.get(PatternRef::from_bits(filed.pattern));
+                if let Some(stored) = stored.filter(|stored| stored.matches(key.name(), port)) {
+                    let own_port = stored.has_port();
+                    see(Class::of(filed.pattern), HostMatch { place: filed.place, own_port });
+                }
+            });
+        };
+        let longest = usize::from(self.longest);
+        let ports = rare.is_some_and(|rare| rare.ports);
+        let mut ask = |hash: u64| {
+            probe(hash);
+            if ports {
+                probe(name_key::pair(hash, u64::from(port.get())));
+            }
+        };
+        ask(ROOT ^ BELOW);
+        key.below().iter().take(longest).for_each(|hash| ask(hash ^ BELOW));
+        if let Some(hash) = key.whole().filter(|_| key.seen() <= longest) {
+            ask(hash);
         }
+        let Some(rare) = rare else { return };
+        if rare.deep && key.whole().is_none() {
+            ask(key.last() ^ DEEP);
+        }
+        rare.shapes.iter().filter_map(|shape| shape.find(key)).for_each(ask);
     }
-}
 
-/// Every suffix of `name` at a label boundary, the whole name first and the empty one last.
-fn suffixes(name: &Name) -> impl Iterator<Item = (&str, bool)> {
-    let mut rest = Some(name.as_str());
-    let below = std::iter::from_fn(move || {
-        let (_, suffix) = rest?.split_once('.').unwrap_or_default();
-        rest = Some(suffix).filter(|suffix| !suffix.is_empty());
-        Some((suffix, false))
-    });
-    std::iter::once((name.as_str(), true)).chain(below)
-}
+    /// The patterns of names that are filed.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = PatternRef> {
+        self.table.patterns().into_iter().map(PatternRef::from_bits)
+    }
 
-/// The labels right of the last wildcard, joined; the key under which an inner pattern is found.
-fn literal_suffix(labels: &[LabelPattern]) -> String {
-    let literals = labels.iter().rev().map_while(|label| match label {
-        LabelPattern::Literal(text) => Some(text.as_ref()),
-        LabelPattern::One | LabelPattern::Many | LabelPattern::Part(_) => None,
-    });
-    let mut labels: Vec<&str> = literals.collect();
-    labels.reverse();
-    labels.join(".")
+    /// The same set over another pool, which gets what this one needs. `None`: that pool is full.
+    pub(super) fn moved(&self, from: &PatternPool, to: &mut Interner) -> Option<Self> {
+        let mut whole = true;
+        let table = self.table.map(|pattern| {
+            let stored = from.get(PatternRef::from_bits(pattern));
+            let moved = stored.and_then(|stored| to.add(stored));
+            whole &= moved.is_some();
+            Class::of(pattern).tag(moved.unwrap_or(PatternRef::from_bits(0)))
+        });
+        let Self { rare, longest, denies_names, .. } = self;
+        whole.then(|| Self { table, rare: rare.clone(), longest: *longest, denies_names: *denies_names })
+    }
 }

@@ -10,10 +10,11 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use super::cidr_set::CidrSet;
-use super::host_set::HostSet;
+use super::host_set::{Class, HostKey, HostMatch, HostSet};
 use super::mode::Action;
 use super::naive::{Answer, Naive, Said, Where, fits};
 use super::pattern::Pattern;
+use super::pattern_pool::Interner;
 use super::port_set::PortSet;
 use super::tests::{documents, layers, policy_over};
 use super::{Denial, Guards, Policy, RequestFacts};
@@ -405,27 +406,56 @@ proptest! {
     }
 
     #[test]
-    fn n5_a_host_set_is_a_scan_of_its_list(patterns in vec(pattern(), 0..24), targets in vec(target(), 16)) {
-        let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
-        let set = HostSet::new((0..).zip(&patterns));
-        prop_assert_eq!(set.len(), patterns.len());
-        for text in &targets {
+    fn n5_a_host_set_is_a_scan_of_its_list(
+        patterns in vec((pattern(), 0..3_u8), 0..24),
+        targets in vec(target(), 16),
+        more in prop_oneof![Just(0), Just(100_u32)],
+        deep in 0..20_usize,
+    ) {
+        // More patterns make another kind of table, and more labels than are hashed another way of filing.
+        let below = |text: &str| if text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*') && !text.starts_with("*:") && text != "*" {
+            let (host, port) = text.split_once(':').map_or((text, String::new()), |(host, port)| (host, format!(":{port}")));
+            format!("{host}{}{port}", ".z".repeat(deep))
+        } else {
+            text.to_owned()
+        };
+        let mut patterns: Vec<(Class, Pattern)> = patterns.iter().map(|(text, class)| {
+            ([Class::Deny, Class::Allow, Class::Rules][usize::from(*class)], below(text).parse().unwrap())
+        }).collect();
+        patterns.extend((0..more).map(|n| (Class::Allow, format!("{n}.more.invalid").parse().unwrap())));
+        let mut interner = Interner::default();
+        let set = HostSet::new(&mut interner, patterns.iter().map(|(class, pattern)| (*class, pattern))).unwrap();
+        let pool = interner.pool();
+        let mut other = Interner::default();
+        other.intern(&"first.invalid".parse().unwrap());
+        let moved = set.moved(&pool, &mut other).unwrap();
+        let moved_pool = other.pool();
+        for text in targets.iter().flat_map(|text| [text.clone(), below(text)]) {
             let target: Target = text.parse().unwrap();
             let (host, port) = (target.host(), target.port());
-            let all: Vec<u32> = (0..).zip(&patterns).filter(|(_, one)| one.matches(host, port)).map(|(id, _)| id).collect();
-            let (place, number) = place(text);
-            let naive: Vec<u32> = (0..).zip(&patterns).filter(|(_, one)| fits(&one.to_string(), &place, number)).map(|(id, _)| id).collect();
+            let all: Vec<(Class, u32)> = (0..).zip(&patterns)
+                .filter(|(_, (_, one))| one.matches(host, port)).map(|(place, (class, _))| (*class, place)).collect();
+            let (place, number) = place(&text);
+            let naive: Vec<(Class, u32)> = (0..).zip(&patterns)
+                .filter(|(_, (_, one))| fits(&one.to_string(), &place, number)).map(|(place, (class, _))| (*class, place)).collect();
             prop_assert_eq!(&all, &naive);
-            let mut found = Vec::new();
-            let mut from = 0;
-            while let Some(next) = set.next(host, port, from) {
-                from = next.id + 1;
-                found.push(next.id);
+            let own = |place: u32| patterns[place as usize].1.port().is_some();
+            let best = |class: Class| all.iter().filter(|found| found.0 == class).map(|(_, place)| *place)
+                .min_by_key(|place| (!own(*place), *place)).map(|place| HostMatch { place, own_port: own(place) });
+            let key = HostKey::new(host);
+            for (set, pool) in [(&set, &pool), (&moved, &moved_pool)] {
+                let found = set.find(pool, &key, port);
+                prop_assert_eq!((found.denied, found.allowed), (best(Class::Deny), best(Class::Allow)), "{}", text);
+                let mut ruled = Vec::new();
+                set.rules(pool, &key, port, |found| ruled.push(found.place));
+                prop_assert_eq!(found.ruled, !ruled.is_empty());
+                // Of equal patterns only the first is filed.
+                let mut firsts: Vec<u32> = all.iter().filter(|(class, _)| *class == Class::Rules).map(|(_, place)| *place)
+                    .filter(|place| host.ip().is_some() || !patterns[..*place as usize].contains(&patterns[*place as usize])).collect();
+                (ruled.sort_unstable(), firsts.sort_unstable());
+                ruled.dedup();
+                prop_assert_eq!(ruled, firsts, "{}", text);
             }
-            prop_assert_eq!(&found, &all);
-            let own = |id: &u32| patterns[*id as usize].port().is_none();
-            let best = all.iter().copied().min_by_key(|id| (own(id), *id));
-            prop_assert_eq!(set.find(host, port).map(|found| (found.id, found.own_port)), best.map(|id| (id, !own(&id))));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The documents in force: all of them, and the few that apply to one sandbox.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::category::CategoryLists;
 use super::compile::Compiled;
@@ -9,6 +9,7 @@ use super::decision::{Cause, Denial};
 use super::document::Document;
 use super::guard::Guards;
 use super::mode::{Action, Inspection, Scope};
+use super::pattern_pool::{Interner, PatternPool};
 use super::reason::Reason;
 use crate::source::Problem;
 
@@ -19,8 +20,16 @@ pub type Roster = BTreeMap<Arc<str>, Option<Arc<str>>>;
 #[derive(Debug, Clone)]
 pub struct Policy {
     documents: [Option<Arc<Compiled>>; 3],
-    guards: Arc<Guards>,
+    ground: Arc<Ground>,
     fault: Option<Denial>,
+}
+
+/// What all documents stand on.
+#[derive(Debug, Default)]
+struct Ground {
+    guards: Arc<Guards>,
+    /// The host patterns of every document.
+    pool: PatternPool,
 }
 
 impl Policy {
@@ -37,15 +46,20 @@ impl Policy {
 
     /// The guards below the documents.
     pub(super) fn guards(&self) -> &Guards {
-        &self.guards
+        &self.ground.guards
+    }
+
+    /// The host patterns of every document.
+    pub(super) fn pool(&self) -> &PatternPool {
+        &self.ground.pool
     }
 
     /// Whether there are documents and they can be evaluated together; the highest of them.
-    pub(super) fn check(&self) -> Result<Arc<Compiled>, Denial> {
+    pub(super) fn check(&self) -> Result<&Arc<Compiled>, Denial> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let highest = self.documents().next().cloned();
+        let highest = self.documents().next();
         highest.ok_or_else(|| Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox"))
     }
 }
@@ -56,7 +70,9 @@ pub struct PolicySet {
     global: Option<Arc<Compiled>>,
     groups: HashMap<Arc<str>, Arc<Compiled>>,
     sandboxes: HashMap<Arc<str>, Arc<Compiled>>,
-    guards: Arc<Guards>,
+    ground: Arc<Ground>,
+    /// What stores the patterns of this set and of those that follow it.
+    interner: Arc<Mutex<Interner>>,
 }
 
 impl PolicySet {
@@ -72,7 +88,9 @@ impl PolicySet {
         roster: Option<&Roster>,
         previous: Option<&Self>,
     ) -> (Self, Vec<Problem>) {
-        let mut set = Self { guards, ..Self::default() };
+        let interner = previous.map(|set| Arc::clone(&set.interner)).unwrap_or_default();
+        let mut set = Self { interner: Arc::clone(&interner), ..Self::default() };
+        let mut interner = interner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut problems = Vec::new();
         for document in documents {
             problems.extend(roster.and_then(|roster| misplaced(document, roster)));
@@ -86,7 +104,7 @@ impl PolicySet {
                     problems.extend_from_slice(known.warnings());
                     set.insert(Arc::clone(known));
                 }
-                None => match Compiled::new(document, lists) {
+                None => match Compiled::new(document, lists, &mut interner) {
                     Ok(compiled) => {
                         problems.extend_from_slice(compiled.warnings());
                         set.insert(Arc::new(compiled));
@@ -96,7 +114,29 @@ impl PolicySet {
             }
             problems.extend(wide_patterns(document));
         }
+        set.ground = Arc::new(Ground { guards, pool: interner.pool() });
         (set, problems)
+    }
+
+    /// The same documents with a pool of their own, if most of the pool holds patterns that none of them has.
+    #[must_use]
+    pub fn compacted(&self) -> Option<Self> {
+        if !self.interner.lock().unwrap_or_else(PoisonError::into_inner).is_due() {
+            return None;
+        }
+        let pool = &self.ground.pool;
+        let used = || self.units().flat_map(|unit| unit.hosts.patterns());
+        if !pool.is_wasteful(used()) {
+            return None;
+        }
+        let mut interner = Interner::default();
+        let mut moved = |unit: &Arc<Compiled>| unit.moved(pool, &mut interner).map(Arc::new);
+        let mut set = Self::default();
+        for unit in self.units() {
+            set.insert(moved(unit)?);
+        }
+        let ground = Ground { guards: Arc::clone(&self.ground.guards), pool: interner.pool() };
+        Some(Self { ground: Arc::new(ground), interner: Arc::new(Mutex::new(interner)), ..set })
     }
 
     /// The same documents over other guards, as when an interface of this host got another address.
@@ -106,7 +146,8 @@ impl PolicySet {
             global: self.global.clone(),
             groups: self.groups.clone(),
             sandboxes: self.sandboxes.clone(),
-            guards,
+            ground: Arc::new(Ground { guards, pool: self.ground.pool.clone() }),
+            interner: Arc::clone(&self.interner),
         }
     }
 
@@ -118,8 +159,17 @@ impl PolicySet {
             Denial::new(Reason::NoPolicy, "this sandbox must have a document of its own and has none")
         });
         let documents = [self.global.clone(), group.and_then(|group| self.groups.get(group).cloned()), own];
-        let fault = missing.or_else(|| fault(&documents));
-        Policy { documents, guards: Arc::clone(&self.guards), fault }
+        let fault = missing.or_else(|| fault(&documents)).or_else(|| self.foreign(&documents));
+        Policy { documents, ground: Arc::clone(&self.ground), fault }
+    }
+
+    /// Why these documents cannot be asked: one of them refers to patterns of another pool.
+    ///
+    /// SECURITY: no set is put together like that. If one were, its references would mean other hosts.
+    fn foreign(&self, documents: &[Option<Arc<Compiled>>; 3]) -> Option<Denial> {
+        let lineage = self.ground.pool.lineage();
+        let foreign = documents.iter().flatten().any(|document| document.lineage != lineage);
+        foreign.then(|| Denial::new(Reason::PolicyError, "a document was compiled for another set of documents"))
     }
 
     /// The group that the document of `sandbox` names, for questions asked without a process configuration.
@@ -134,16 +184,20 @@ impl PolicySet {
     /// Every document, in the order Global, groups and sandboxes by name.
     #[must_use]
     pub fn documents(&self) -> Vec<&Arc<Compiled>> {
-        let mut all: Vec<_> =
-            self.global.iter().chain(self.groups.values()).chain(self.sandboxes.values()).collect();
+        let mut all: Vec<_> = self.units().collect();
         all.sort_by(|left, right| left.scope.cmp(&right.scope));
         all
     }
 
+    /// Every document, in no order.
+    fn units(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.global.iter().chain(self.groups.values()).chain(self.sandboxes.values())
+    }
+
     /// The guards below every document.
     #[must_use]
-    pub const fn guards(&self) -> &Arc<Guards> {
-        &self.guards
+    pub fn guards(&self) -> &Arc<Guards> {
+        &self.ground.guards
     }
 
     /// The document of a scope; a sandbox has one whatever group is named beside it.
@@ -165,7 +219,7 @@ impl PolicySet {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.documents(), other.documents());
-        self.guards == other.guards
+        self.guards() == other.guards()
             && ours.len() == theirs.len()
             && ours.iter().zip(theirs).all(|(one, other)| Arc::ptr_eq(one, other))
     }
