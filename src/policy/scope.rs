@@ -57,10 +57,12 @@ pub struct PolicySet {
     groups: HashMap<Arc<str>, Arc<Compiled>>,
     sandboxes: HashMap<Arc<str>, Arc<Compiled>>,
     guards: Arc<Guards>,
+    /// What the categories of these documents were spelled out from.
+    lists: CategoryLists,
 }
 
 impl PolicySet {
-    /// Compiles `documents`. What `previous` already compiled from the very same document is used again.
+    /// Compiles `documents`. What `previous` already compiled from the very same document and lists is used again.
     ///
     /// The set holds every document that compiled, the first of each scope; problems, errors and warnings,
     /// come beside it. What does not go together is told by [`Self::conflicts`].
@@ -72,7 +74,7 @@ impl PolicySet {
         roster: Option<&Roster>,
         previous: Option<&Self>,
     ) -> (Self, Vec<Problem>) {
-        let mut set = Self { guards, ..Self::default() };
+        let mut set = Self { guards, lists: lists.clone(), ..Self::default() };
         let mut problems = Vec::new();
         for document in documents {
             problems.extend(roster.and_then(|roster| misplaced(document, roster)));
@@ -80,7 +82,8 @@ impl PolicySet {
                 problems.push(second(document, first));
                 continue;
             }
-            let known = previous.and_then(|set| set.unit(&document.scope));
+            let same_lists = |set: &&Self| document.spec.categories.is_empty() || set.lists.is(lists);
+            let known = previous.filter(same_lists).and_then(|set| set.unit(&document.scope));
             match known.filter(|known| Arc::ptr_eq(known.source(), document)) {
                 Some(known) => {
                     problems.extend_from_slice(known.warnings());
@@ -107,6 +110,7 @@ impl PolicySet {
             groups: self.groups.clone(),
             sandboxes: self.sandboxes.clone(),
             guards,
+            lists: self.lists.clone(),
         }
     }
 
