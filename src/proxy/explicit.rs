@@ -164,8 +164,9 @@ impl Silence {
     /// Leaves the record, once the audit log has room for it.
     async fn tell(&mut self) {
         if self.is_untold() {
-            let opened = self.session.record(Kind::Connection).await;
+            // From here on the record is its own guard.
             self.told = true;
+            let opened = self.session.record(Kind::Connection).await;
             if let Ok(exchange) = opened {
                 exchange.refuse(&Refusal::malformed("no complete request came in time"), None, None);
             }
