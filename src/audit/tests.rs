@@ -318,6 +318,8 @@ async fn l2_under_deny_a_full_queue_refuses_admission_until_there_is_room() {
     assert_eq!(audit.counts().sinks[0].dropped, 1);
     permits.send(Permit::Open).unwrap();
     audit.flushed().await;
+    // The record that tells of the refused one.
+    audit.flushed().await;
     assert_eq!(audit.unadmitted(Kind::Connection).admit().await, Ok(()));
 }
 

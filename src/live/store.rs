@@ -46,6 +46,8 @@ pub struct Store {
     files: BTreeMap<PathBuf, Held>,
     /// What could not be read when it was last tried.
     unread: Vec<Problem>,
+    /// The list of categories in force.
+    categories: CategoryLists,
 }
 
 /// A load: what is in force by it, and everything that is wrong.
@@ -82,6 +84,7 @@ impl Store {
             hasher: std::hash::RandomState::new(),
             files: BTreeMap::new(),
             unread: Vec::new(),
+            categories: CategoryLists::shipped(),
         }
     }
 
@@ -102,11 +105,10 @@ impl Store {
             return None;
         }
         problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
-        let lists: Vec<CategoryList> = self.files.values().flat_map(|file| &file.lists).cloned().collect();
-        let lists = CategoryLists::replaced(&lists).unwrap_or_else(|problem| {
-            problems.push(problem);
-            CategoryLists::shipped()
-        });
+        let lists: Vec<&CategoryList> = self.files.values().flat_map(|file| &file.lists).collect();
+        let (lists, problem) = self.categories.followed_by(&lists);
+        problems.extend(problem);
+        self.categories = lists.clone();
         let (current, removed) = self.units(previous);
         let (mut policies, found) =
             PolicySet::compile(&current, &lists, Arc::clone(guards), self.roster.as_ref(), previous);

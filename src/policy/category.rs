@@ -29,7 +29,7 @@ pub(crate) const LIST_SPEC_KEYS: [&str; 2] = ["version", "categories"];
 pub(crate) const PART_KEYS: [&str; 6] = ["hosts", "optional", "risk", "scheme", "note", "src"];
 
 /// A list of categories.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CategoryList {
     /// Its name.
     pub name: Arc<str>,
@@ -42,7 +42,7 @@ pub struct CategoryList {
 }
 
 /// One category.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Category {
     /// Its name.
     pub name: Arc<str>,
@@ -51,7 +51,7 @@ pub struct Category {
 }
 
 /// One part of a category.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Its name.
     pub name: Arc<str>,
@@ -92,6 +92,12 @@ pub struct CategoryLists {
     list: Arc<CategoryList>,
 }
 
+impl Default for CategoryLists {
+    fn default() -> Self {
+        Self::shipped()
+    }
+}
+
 impl CategoryLists {
     /// The list that comes with the program.
     #[must_use]
@@ -105,18 +111,43 @@ impl CategoryLists {
         Self { list: Arc::clone(list) }
     }
 
-    /// The operator's list in place of the shipped one.
+    /// The list in force after this one, where these are the operator's good ones; beside it what is wrong with them.
     ///
-    /// # Errors
-    /// There is more than one.
-    pub fn replaced(lists: &[CategoryList]) -> Result<Self, Problem> {
+    /// | the operator has | in force |
+    /// |---|---|
+    /// | one list | that |
+    /// | none, and had none before | the shipped one |
+    /// | none any more, or two | what was in force; a problem |
+    #[must_use]
+    pub fn followed_by(&self, lists: &[&CategoryList]) -> (Self, Option<Problem>) {
         match lists {
-            [] => Ok(Self::shipped()),
-            [list] => Ok(Self { list: Arc::new(list.clone()) }),
-            [first, second, ..] => Err(Problem::error("a second CategoryList")
-                .at(second.place.clone())
-                .cure(format!("keep one; the first is at {}", first.place))),
+            [list] if **list == *self.list => (self.clone(), None),
+            [list] => (Self { list: Arc::new((*list).clone()) }, None),
+            [] if self.is(&Self::shipped()) => (self.clone(), None),
+            [] => {
+                let problem = Problem::error(format!(
+                    "the CategoryList `{}` has no good version any more",
+                    self.list.name
+                ))
+                .at(self.list.place.clone())
+                .cure(
+                    "its last good version stays in force; mend or put back its file, or restart without it",
+                );
+                (self.clone(), Some(problem))
+            }
+            [first, second, ..] => {
+                let problem = Problem::error("a second CategoryList")
+                    .at(second.place.clone())
+                    .cure(format!("keep one; the first is at {}", first.place));
+                (self.clone(), Some(problem))
+            }
         }
+    }
+
+    /// Whether both are the very same list.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.list, &other.list)
     }
 
     /// The list.
@@ -394,10 +425,11 @@ mod tests {
         let text = "kind: CategoryList\nmetadata: {name: ours}\nspec: {version: 7, categories: {tools: {ci: {hosts: [ci.corp]}}}}";
         let parsed = super::super::document::parse(&"ours.yaml".into(), text);
         assert_eq!(parsed.problems, []);
-        let lists = CategoryLists::replaced(&parsed.lists).unwrap();
+        let (lists, problem) = CategoryLists::shipped().followed_by(&parsed.lists.iter().collect::<Vec<_>>());
+        assert_eq!(problem, None);
         assert_eq!(lists.resolve(&wanted("tools")).unwrap().patterns.len(), 1);
         assert!(lists.resolve(&wanted("package-registries")).is_err());
-        let two = [parsed.lists[0].clone(), parsed.lists[0].clone()];
-        assert!(CategoryLists::replaced(&two).is_err());
+        let two = [&parsed.lists[0], &parsed.lists[0]];
+        assert!(lists.followed_by(&two).1.is_some());
     }
 }

@@ -73,10 +73,12 @@ pub struct PolicySet {
     ground: Arc<Ground>,
     /// What stores the patterns of this set and of those that follow it.
     interner: Arc<Mutex<Interner>>,
+    /// What the categories of these documents were spelled out from.
+    lists: CategoryLists,
 }
 
 impl PolicySet {
-    /// Compiles `documents`. What `previous` already compiled from the very same document is used again.
+    /// Compiles `documents`. What `previous` already compiled from the very same document and lists is used again.
     ///
     /// The set holds every document that compiled, the first of each scope; problems, errors and warnings,
     /// come beside it. What does not go together is told by [`Self::conflicts`].
@@ -89,7 +91,7 @@ impl PolicySet {
         previous: Option<&Self>,
     ) -> (Self, Vec<Problem>) {
         let interner = previous.map(|set| Arc::clone(&set.interner)).unwrap_or_default();
-        let mut set = Self { interner: Arc::clone(&interner), ..Self::default() };
+        let mut set = Self { interner: Arc::clone(&interner), lists: lists.clone(), ..Self::default() };
         let mut interner = interner.lock().unwrap_or_else(PoisonError::into_inner);
         let mut problems = Vec::new();
         for document in documents {
@@ -98,7 +100,8 @@ impl PolicySet {
                 problems.push(second(document, first));
                 continue;
             }
-            let known = previous.and_then(|set| set.unit(&document.scope));
+            let same_lists = |set: &&Self| document.spec.categories.is_empty() || set.lists.is(lists);
+            let known = previous.filter(same_lists).and_then(|set| set.unit(&document.scope));
             match known.filter(|known| Arc::ptr_eq(known.source(), document)) {
                 Some(known) => {
                     problems.extend_from_slice(known.warnings());
@@ -131,7 +134,7 @@ impl PolicySet {
         }
         let mut interner = Interner::default();
         let mut moved = |unit: &Arc<Compiled>| unit.moved(pool, &mut interner).map(Arc::new);
-        let mut set = Self::default();
+        let mut set = Self { lists: self.lists.clone(), ..Self::default() };
         for unit in self.units() {
             set.insert(moved(unit)?);
         }
@@ -148,6 +151,7 @@ impl PolicySet {
             sandboxes: self.sandboxes.clone(),
             ground: Arc::new(Ground { guards, pool: self.ground.pool.clone() }),
             interner: Arc::clone(&self.interner),
+            lists: self.lists.clone(),
         }
     }
 

@@ -5,6 +5,9 @@
 //!                                        └─► GET http:// ─► forward ─► origin
 //! ```
 //! HTTP in plain text inside a tunnel is served by the same code; its target is the tunnel's.
+//!
+//! A client that sends its FIN behind a request has said all it has to say and still gets its answer. One that is gone
+//! is known by its reset: at once where it sends one itself, else in answer to the first bytes written to it.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -113,6 +116,8 @@ async fn run(
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(limits.header_bytes.max(BUFFER) + 1024)
         .auto_date_header(false)
+        // A client that has said all it has to say still reads; one that is gone resets what is written to it.
+        .half_close(true)
         .serve_connection(io, service)
         .with_upgrades();
     let mut serving = Box::pin(serving);
@@ -159,8 +164,9 @@ impl Silence {
     /// Leaves the record, once the audit log has room for it.
     async fn tell(&mut self) {
         if self.is_untold() {
-            let opened = self.session.record(Kind::Connection).await;
+            // From here on the record is its own guard.
             self.told = true;
+            let opened = self.session.record(Kind::Connection).await;
             if let Ok(exchange) = opened {
                 exchange.refuse(&Refusal::malformed("no complete request came in time"), None, None);
             }

@@ -11,6 +11,8 @@
 //! | a malformed head | a stand-in request; [`Control`] says what was wrong, and the refusal closes |
 //! | a body | the same bytes, up to its end and not beyond |
 //! | anything after CONNECT or `Upgrade` | nothing, until the answer is known |
+//! | a FIN behind a complete request | nothing, until its answer is written: a half-close is no departure |
+//! | a reset, while nothing is read | a failed flush, which ends the request under way |
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +25,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
@@ -119,9 +122,15 @@ enum Stage {
 }
 
 /// A client connection that hyper can read nothing ambiguous from.
-#[derive(Debug)]
 pub(super) struct StrictIo {
-    stream: TcpStream,
+    /// Shared with `watch` alone.
+    stream: Arc<TcpStream>,
+    /// Resolves when the connection fails; hyper reads nothing while a response is under way, and would not see it.
+    watch: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Something was written since the last flush.
+    wrote: bool,
+    /// A read has failed already, and taken the error with it.
+    failed: bool,
     /// Read and not yet checked.
     buffer: BytesMut,
     /// Checked and not yet read by hyper.
@@ -139,7 +148,10 @@ impl StrictIo {
     pub(super) fn new(stream: TcpStream, prefix: BytesMut, max_head: usize) -> (Self, Arc<Control>) {
         let control = Arc::<Control>::default();
         let io = Self {
-            stream,
+            stream: Arc::new(stream),
+            watch: None,
+            wrote: false,
+            failed: false,
             buffer: prefix,
             ready: Bytes::new(),
             stage: Stage::Head,
@@ -151,9 +163,10 @@ impl StrictIo {
         (io, control)
     }
 
-    /// The connection itself and what was read from it and not used.
-    pub(super) fn into_inner(self) -> (TcpStream, BytesMut) {
-        (self.stream, self.buffer)
+    /// The connection itself and what was read from it and not used; always something, as nobody else holds it.
+    pub(super) fn into_inner(self) -> Option<(TcpStream, BytesMut)> {
+        drop(self.watch);
+        Some((Arc::into_inner(self.stream)?, self.buffer))
     }
 
     /// Moves checked bytes from `buffer` to `ready`, as far as the current stage allows.
@@ -266,9 +279,39 @@ impl StrictIo {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut space = [MaybeUninit::uninit(); READ];
         let mut read = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+        ready!(poll_receive(&self.stream, cx, &mut read))?;
         self.buffer.extend_from_slice(read.filled());
         Poll::Ready(Ok(read.filled().len()))
+    }
+
+    /// Fails once the connection has, also while nothing is read from it; wakes `cx` then.
+    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let wrote = std::mem::take(&mut self.wrote);
+        if self.failed {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if self.linger.is_some() {
+            return Ok(());
+        }
+        let watch = self.watch.get_or_insert_with(|| {
+            let stream = Arc::clone(&self.stream);
+            Box::pin(async move {
+                let _failed = stream.ready(Interest::ERROR).await;
+            })
+        });
+        match watch.as_mut().poll(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => {
+                self.watch = None;
+                if wrote {
+                    // RACE: the client may have answered what was just written, such as the 200 to its CONNECT. hyper
+                    // goes first; the error stays in the socket for whoever holds it then.
+                    cx.waker().wake_by_ref();
+                    return Ok(());
+                }
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
     }
 
     /// Reads on for a moment after the write side was shut, so that unread bytes do not turn the close into
@@ -281,12 +324,38 @@ impl StrictIo {
         let mut space = [MaybeUninit::uninit(); READ];
         loop {
             let mut read = ReadBuf::uninit(&mut space);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
+            match ready!(poll_receive(&self.stream, cx, &mut read)) {
                 Ok(()) if !read.filled().is_empty() && *left > read.filled().len() => {
                     *left -= read.filled().len();
                 }
                 Ok(()) | Err(_) => return Poll::Ready(()),
             }
+        }
+    }
+}
+
+/// Reads what is there, at the end of the stream nothing.
+fn poll_receive(stream: &TcpStream, cx: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        match stream.try_read_buf(read) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done.map(drop)),
+        }
+    }
+}
+
+/// Writes what is taken, by one of the `try_write` calls.
+fn poll_send(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    send: impl Fn(&TcpStream) -> io::Result<usize>,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(stream.poll_write_ready(cx))?;
+        match send(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done),
         }
     }
 }
@@ -319,6 +388,7 @@ impl Read for StrictIo {
             }
             let filled = ready!(this.poll_fill(cx));
             if !matches!(filled, Ok(1..)) {
+                this.failed = filled.is_err();
                 if !matches!(this.stage, Stage::Head) {
                     this.control.state().broken = Some(Broken::Gone);
                 }
@@ -329,18 +399,22 @@ impl Read for StrictIo {
 }
 
 impl Write for StrictIo {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, src: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, src)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, src: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.wrote = true;
+        poll_send(&this.stream, cx, |stream| stream.try_write(src))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+    /// Nothing waits to be flushed; but hyper asks in every round, also in those in which it does not read.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.get_mut().watch(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.linger.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            // A client that is gone already has nothing to be told.
+            let _ = SockRef::from(&*this.stream).shutdown(std::net::Shutdown::Write);
         }
         this.poll_linger(cx).map(Ok)
     }
@@ -350,10 +424,12 @@ impl Write for StrictIo {
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let this = self.get_mut();
+        this.wrote = true;
+        poll_send(&this.stream, cx, |stream| stream.try_write_vectored(parts))
     }
 }

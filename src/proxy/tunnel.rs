@@ -166,7 +166,7 @@ struct Client {
 async fn client_side(upgrade: OnUpgrade) -> Result<Client, Outcome> {
     let upgraded = upgrade.await.map_err(|_| Outcome::ClientClosed)?;
     let parts = upgraded.downcast::<StrictIo>().map_err(|_| Outcome::Failed)?;
-    let (stream, rest) = parts.io.into_inner();
+    let (stream, rest) = parts.io.into_inner().ok_or(Outcome::Failed)?;
     // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
     let first = [parts.read_buf.as_ref(), rest.as_ref()].concat();
     Ok(Client { stream, first: BytesMut::from(first.as_slice()) })

@@ -84,7 +84,7 @@ async fn carry(
 /// The client's socket and what it sent after the request.
 async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
     let parts = upgrade.await.ok()?.downcast::<StrictIo>().ok()?;
-    let (stream, rest) = parts.io.into_inner();
+    let (stream, rest) = parts.io.into_inner()?;
     Some((stream, [parts.read_buf.as_ref(), rest.as_ref()].concat()))
 }
 

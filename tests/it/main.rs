@@ -22,6 +22,7 @@ mod corpus;
 mod first;
 mod forward;
 mod framing;
+mod half_close;
 mod kit;
 mod kit_itself;
 mod layers;

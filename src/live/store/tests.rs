@@ -386,3 +386,44 @@ fn p2_a_first_load_of_nothing_is_an_error() {
         assert!(loaded.has_errors(), "{}", path.display());
     }
 }
+
+/// A list whose category `mine` is this host.
+fn list(host: &str) -> String {
+    format!(
+        "apiVersion: sluicegate/v1\nkind: CategoryList\nmetadata: {{name: ours}}\n\
+         spec: {{version: 1, categories: {{mine: {{all: {{hosts: [{host}]}}}}}}}}\n"
+    )
+}
+
+#[test]
+fn a_changed_category_list_changes_the_policies_that_name_it() {
+    let policy = "mode: Limited\ncategories: [mine]\n";
+    let mut bench = Bench::new(&[("a.yaml", policy), ("list.yaml", &list("old.test"))]);
+    assert!(bench.allows("old.test:443"));
+    bench.write("list.yaml", list("new.test"));
+    bench.load_well();
+    assert!(bench.allows("new.test:443") && !bench.allows("old.test:443"));
+}
+
+#[test]
+fn p2_a_category_list_that_breaks_or_vanishes_keeps_its_last_good_version() {
+    let policy = "mode: Limited\ncategories: [mine]\nhostRules: [one.test]\n";
+    let mut bench = Bench::new(&[("a.yaml", policy), ("list.yaml", &list("old.test"))]);
+    bench.write("list.yaml", "apiVersion: sluicegate/v1\nkind: CategoryList\nmetadata: {name: [\n");
+    // The policy changes meanwhile, and still means the list that was good.
+    bench.write("a.yaml", policy.replace("one", "two"));
+    bench.load_badly("list.yaml");
+    assert!(bench.allows("old.test:443") && bench.allows("two.test:443"));
+    fs::remove_file(bench.path("list.yaml")).unwrap();
+    bench.load_badly("the CategoryList `ours`");
+    bench.write("a.yaml", policy.replace("one", "three"));
+    bench.load_badly("the CategoryList `ours`");
+    assert!(bench.allows("old.test:443") && bench.allows("three.test:443"));
+    bench.write("list.yaml", list("new.test"));
+    bench.write("list2.yaml", list("other.test"));
+    bench.load_badly("a second CategoryList");
+    assert!(bench.allows("old.test:443") && !bench.allows("other.test:443"));
+    fs::remove_file(bench.path("list2.yaml")).unwrap();
+    bench.load_well();
+    assert!(bench.allows("new.test:443") && !bench.allows("old.test:443"));
+}
