@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{NOWHERE, Node, Open, PathTree, Rule, Span, from, small};
+use super::{NOWHERE, Node, Open, PathTree, Rule, Span, from, small, tail};
 use crate::policy::method_set::MethodSet;
 use crate::policy::path_pattern::{End, PathPattern, Segment};
 
@@ -64,8 +64,11 @@ impl PathTree {
             let index = growth.nodes.len();
             node.children = small(index + 1 + waiting.len());
             node.stars = node.children;
-            for alike in deeper.chunk_by(|a, b| a.steps.get(depth) == b.steps.get(depth)) {
-                let Some(segment) = alike.first().and_then(|line| line.steps.get(depth)) else { continue };
+            let steps = deeper.chunk_by(|a, b| a.steps.get(depth) == b.steps.get(depth));
+            let mut steps: Vec<_> =
+                steps.filter_map(|alike| Some((alike.first()?.steps.get(depth)?, alike))).collect();
+            steps.sort_unstable_by(|(a, _), (b, _)| place(a).cmp(&place(b)));
+            for (segment, alike) in steps {
                 node.stars += u32::from(!segment.has_stars());
                 waiting.push_back((growth.node(small(index), segment.as_str(), alike), alike, depth + 1));
             }
@@ -75,11 +78,17 @@ impl PathTree {
     }
 }
 
+/// Where a segment stands among the children of its node.
+fn place(segment: &Segment) -> (bool, u32, &str) {
+    (segment.has_stars(), tail(segment.as_str()), segment.as_str())
+}
+
 impl Growth {
     /// A node without rules and children, of the lines that go through it.
     fn node(&mut self, parent: u32, segment: &str, lines: &[Line<'_>]) -> Node {
         Node {
             segment: self.text(segment),
+            tail: tail(segment),
             first: lines.iter().map(|line| line.id).min().unwrap_or(NOWHERE),
             parent,
             subtree: NOWHERE,
