@@ -8,7 +8,7 @@ use super::cidr_set::CidrSet;
 use super::decision::RuleId;
 use super::document::{Document, Rule, RuleAction};
 use super::host_set::{Class, HostSet};
-use super::method_set::{MethodSet, Methods};
+use super::method_set::Methods;
 use super::mode::{Action, Enforcement, Inspection, Mode, Scope};
 use super::pattern::Pattern;
 use super::pattern_pool::{Interner, PatternPool};
@@ -63,7 +63,7 @@ impl Compiled {
         let categories = Categories::of(document, lists)?;
         let named = spec.rules.iter().filter_map(|rule| rule.methods.as_deref()).flatten();
         let methods = Methods::of(named.map(|method| &**method))
-            .map_err(|()| limit("`rules` name more than 63 methods", "use fewer"))?;
+            .map_err(|many| limit(&many.to_string(), "leave `methods` out where any will do"))?;
         let by_host = by_host(&spec.rules);
         let rules = by_host.iter().map(|(host, _)| (Class::Rules, *host));
         let written = spec.host_rules.iter().map(|rule| {
@@ -71,12 +71,12 @@ impl Compiled {
             (class, &rule.pattern)
         });
         let listed = categories.patterns.iter().map(|pattern| (Class::Allow, pattern));
-        let hosts = HostSet::new(interner, written.chain(listed).chain(rules))
-            .ok_or_else(|| limit("all documents together have too many different hosts", "name fewer hosts"))?;
+        let hosts = HostSet::new(interner, written.chain(listed).chain(rules)).ok_or_else(|| {
+            limit("all documents together have too many different hosts", "name fewer hosts")
+        })?;
         let list = |rules: &[(u32, &Rule)]| {
             RuleList::new(rules.iter().map(|(id, rule)| {
-                let listed = rule.methods.as_deref().map(|named| methods.set(named));
-                (*id, rule.action, rule.path.as_ref(), listed.unwrap_or(MethodSet::ANY))
+                (*id, rule.action, rule.path.as_ref(), methods.set(rule.methods.as_deref()))
             }))
         };
         Ok(Self {

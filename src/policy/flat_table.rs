@@ -74,7 +74,9 @@ impl FlatTable {
             let mut filter = 0;
             let mut tags = vec![Group::default(); entries.len().div_ceil(8)].into_boxed_slice();
             let slots = tags.iter_mut().flat_map(|group| &mut group.0);
-            for ((hash, _), slot) in entries.iter().zip(slots).filter_map(|(entry, slot)| entry.zip(Some(slot))) {
+            for ((hash, _), slot) in
+                entries.iter().zip(slots).filter_map(|(entry, slot)| entry.zip(Some(slot)))
+            {
                 filter |= bit(hash);
                 *slot = tag(hash);
             }

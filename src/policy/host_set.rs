@@ -99,6 +99,10 @@ pub struct Found {
 
 /// A host, prepared for any number of sets.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack of one decision, which allocates nothing"
+)]
 pub enum HostKey<'h> {
     /// A name.
     Name(NameKey<'h>),

@@ -69,13 +69,11 @@ impl<'n> NameKey<'n> {
             suffix = pair(*label_slot, suffix);
             *suffix_slot = suffix;
             key.seen += 1;
-            match before {
-                Some(before) => rest = before,
-                None => {
-                    key.whole = true;
-                    break;
-                }
-            }
+            let Some(before) = before else {
+                key.whole = true;
+                break;
+            };
+            rest = before;
         }
         key
     }

@@ -38,7 +38,7 @@ pub(super) use build::Line;
 const NOWHERE: u32 = u32::MAX;
 
 /// Rules by path and method; immutable once built.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PathTree {
     /// The nodes level by level, the root first; the last is no node, and says where the one before it ends.
     nodes: Box<[Node]>,

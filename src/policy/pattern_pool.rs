@@ -181,7 +181,8 @@ impl PatternPool {
             return false;
         }
         let distinct: std::collections::HashSet<PatternRef, foldhash::fast::FixedState> = used.collect();
-        let bytes = distinct.iter().filter_map(|at| self.get(*at)).map(|stored| stored.bytes()).sum::<usize>();
+        let bytes =
+            distinct.iter().filter_map(|at| self.get(*at)).map(|stored| stored.bytes()).sum::<usize>();
         bytes * 2 + SPARE < self.bytes() || self.chunks.len() * 4 > MOST_CHUNKS * 3
     }
 }
@@ -208,7 +209,14 @@ impl Default for Interner {
         /// The lineages given so far.
         static LINEAGES: AtomicU64 = AtomicU64::new(1);
         let lineage = LINEAGES.fetch_add(1, Ordering::Relaxed);
-        Self { known: HashTable::new(), chunks: Vec::new(), last: Vec::new(), draft: Vec::new(), lineage, looked: 0 }
+        Self {
+            known: HashTable::new(),
+            chunks: Vec::new(),
+            last: Vec::new(),
+            draft: Vec::new(),
+            lineage,
+            looked: 0,
+        }
     }
 }
 
@@ -275,7 +283,8 @@ impl Interner {
             return Some(*known);
         }
         self.begin_chunk();
-        let chunk = u32::try_from(self.chunks.len()).ok().filter(|chunk| chunk >> (REF_BITS - UNIT_BITS) == 0)?;
+        let chunk =
+            u32::try_from(self.chunks.len()).ok().filter(|chunk| chunk >> (REF_BITS - UNIT_BITS) == 0)?;
         let unit = u32::try_from(self.last.len() / UNIT).ok()?;
         let at = PatternRef(chunk << UNIT_BITS | unit);
         self.last.extend_from_slice(&self.draft);
@@ -312,6 +321,7 @@ impl Interner {
 /// What lies at a reference, to the end of its chunk.
 fn record<'a>(chunks: &'a [Arc<Vec<u8>>], last: &'a [u8], at: PatternRef) -> &'a [u8] {
     let (chunk, byte) = at.place();
-    let chunk = if chunk == chunks.len() { Some(last) } else { chunks.get(chunk).map(|chunk| chunk.as_slice()) };
+    let chunk =
+        if chunk == chunks.len() { Some(last) } else { chunks.get(chunk).map(|chunk| chunk.as_slice()) };
     chunk.and_then(|chunk| chunk.get(byte..)).unwrap_or_default()
 }

@@ -12,7 +12,7 @@ use super::path_tree::{Line, PathTree};
 /// | no path, any method | every request: what stands behind it is never reached, and not kept |
 /// | no path, methods | every path, `*` of an `OPTIONS` too |
 /// | path, any method or methods | as [`PathPattern::matches`] says for its action |
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RuleList {
     /// The first rule that fits every request.
     unconditional: Option<u32>,
@@ -63,6 +63,12 @@ impl RuleList {
     #[must_use]
     pub const fn conditional(&self, deny: bool) -> Option<u32> {
         if deny { self.denying } else { self.granting }
+    }
+
+    /// Whether some rule before the unconditional one asks for a path or a method.
+    #[must_use]
+    pub const fn is_conditional(&self) -> bool {
+        self.denying.is_some() || self.granting.is_some()
     }
 }
 

@@ -173,7 +173,8 @@ impl PolicySet {
     fn foreign(&self, documents: &[Option<Arc<Compiled>>; 3]) -> Option<Denial> {
         let lineage = self.ground.pool.lineage();
         let foreign = documents.iter().flatten().any(|document| document.lineage != lineage);
-        foreign.then(|| Denial::new(Reason::PolicyError, "a document was compiled for another set of documents"))
+        foreign
+            .then(|| Denial::new(Reason::PolicyError, "a document was compiled for another set of documents"))
     }
 
     /// The group that the document of `sandbox` names, for questions asked without a process configuration.
