@@ -2,7 +2,11 @@
 //!
 //! `cargo bench --no-default-features --features oracle --bench soak`; `SOAK=5000000` decisions instead of a hundred
 //! million, `SEED=7` to begin elsewhere. Prints the first difference as a document of `tests/corpus` and fails.
-#![allow(clippy::print_stdout, clippy::disallowed_methods, reason = "a program for the terminal and its environment")]
+#![allow(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program for the terminal and its environment"
+)]
 
 use std::process::ExitCode;
 use std::sync::Mutex;
