@@ -40,9 +40,12 @@ pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
 pub use reason::Reason;
 pub use scope::{Policy, PolicySet, Roster};
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+#[cfg(any(test, feature = "oracle"))]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "it judges tests")]
 mod naive;
+#[cfg(any(test, feature = "oracle"))]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "it judges tests")]
+pub mod oracle;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 mod properties;

@@ -3,11 +3,11 @@
 //! It shares the decoded [`Document`] and the [`Reason`] codes with the real one, and no way of matching: patterns,
 //! prefixes and paths are read from their text again. Properties compare the two.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Reason;
-use super::document::{Document, RuleAction};
+use super::document::{Document, Rule, RuleAction};
 use super::mode::{Action, Enforcement};
 
 /// What a document, or all of them, say.
@@ -37,13 +37,25 @@ pub(super) enum Where {
     Ip(IpAddr),
 }
 
+/// A document, and its patterns, networks and paths written out again.
+#[derive(Debug, Clone)]
+struct Written {
+    document: Arc<Document>,
+    /// Of `hostRules`.
+    hosts: Vec<String>,
+    /// Of `rules`: host and path.
+    rules: Vec<(String, Option<String>)>,
+    /// Of `cidrRules`.
+    nets: Vec<String>,
+}
+
 /// The policy: documents from Global to Sandbox, and the operator's lists.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Naive {
-    pub(super) documents: Vec<Arc<Document>>,
-    pub(super) exempt: Vec<String>,
-    pub(super) own: Vec<String>,
-    pub(super) sockets: Vec<(IpAddr, u16)>,
+    documents: Vec<Written>,
+    exempt: Vec<String>,
+    own: Vec<String>,
+    sockets: Vec<(IpAddr, u16)>,
 }
 
 /// The addresses of metadata services, `policy.md` §5.
@@ -58,6 +70,28 @@ const SOFT: &str = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 172.16.0.0/12 192.0.0.0/2
     203.0.113.0/24 240.0.0.0/4 2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20";
 
 impl Naive {
+    /// The policy of documents, from Global to Sandbox, and an operator's lists: exempt, own, sockets.
+    pub(super) fn new(documents: &[Arc<Document>], [exempt, own, sockets]: &[Vec<&'static str>; 3]) -> Self {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        let written = |document: &Arc<Document>| {
+            let spec = &document.spec;
+            let path = |rule: &Rule| rule.path.as_ref().map(ToString::to_string);
+            Written {
+                document: Arc::clone(document),
+                hosts: spec.host_rules.iter().map(|rule| rule.pattern.to_string()).collect(),
+                rules: spec.rules.iter().map(|rule| (rule.host.to_string(), path(rule))).collect(),
+                nets: spec.cidr_rules.iter().map(|rule| rule.net.to_string()).collect(),
+            }
+        };
+        let sockets = sockets.iter().map(|socket| socket.parse::<SocketAddr>().unwrap());
+        Self {
+            documents: documents.iter().map(written).collect(),
+            exempt: owned(exempt),
+            own: owned(own),
+            sockets: sockets.map(|socket| (socket.ip(), socket.port())).collect(),
+        }
+    }
+
     /// Questions A (no request) and C for one target.
     pub(super) fn ask(&self, host: &Where, port: u16, request: Option<(&str, &str)>) -> Answer {
         let mut answer = Answer { said: Said::Allow, scope: None, would_deny: None };
@@ -65,8 +99,8 @@ impl Naive {
             return Answer { said: Said::Deny(Reason::NoPolicy), ..answer };
         }
         for document in &self.documents {
-            let scope = document.scope.kind();
-            match (say(document, host, port, request), document.spec.enforcement) {
+            let scope = document.document.scope.kind();
+            match (say(document, host, port, request), document.document.spec.enforcement) {
                 (Said::Deny(reason), Enforcement::Enforce) => {
                     return Answer { said: Said::Deny(reason), scope: Some(scope), would_deny: None };
                 }
@@ -101,8 +135,8 @@ impl Naive {
                 .iter()
                 .any(|form| cidr(document, *form, port).is_some_and(|(action, _)| action == Action::Deny))
             {
-                let scope = document.scope.kind();
-                match document.spec.enforcement {
+                let scope = document.document.scope.kind();
+                match document.document.spec.enforcement {
                     Enforcement::Enforce => return Answer { scope: Some(scope), ..deny(Reason::CidrDenied) },
                     Enforcement::Report => {
                         answer.would_deny = answer.would_deny.or(Some((Reason::CidrDenied, scope)));
@@ -139,16 +173,15 @@ impl Naive {
 }
 
 /// Steps a to f for one document, over every way its rules can turn out.
-fn say(document: &Document, host: &Where, port: u16, request: Option<(&str, &str)>) -> Said {
-    let spec = &document.spec;
+fn say(document: &Written, host: &Where, port: u16, request: Option<(&str, &str)>) -> Said {
+    let spec = &document.document.spec;
+    let patterns = || spec.host_rules.iter().zip(&document.hosts);
     let carried: Vec<Where> = match host {
         Where::Name(_) => Vec::new(),
         Where::Ip(ip) => forms(*ip).into_iter().skip(1).map(Where::Ip).collect(),
     };
     let denied = |form: &Where| {
-        spec.host_rules
-            .iter()
-            .any(|rule| rule.action == Action::Deny && fits(&rule.pattern.to_string(), form, port))
+        patterns().any(|(rule, pattern)| rule.action == Action::Deny && fits(pattern, form, port))
     };
     if denied(host) || carried.iter().any(denied) {
         return Said::Deny(Reason::HostDenied);
@@ -170,11 +203,9 @@ fn say(document: &Document, host: &Where, port: u16, request: Option<(&str, &str
     let bounded = |own: bool| if own || listed { Said::Allow } else { Said::Deny(Reason::PortDenied) };
 
     let rest = || {
-        let allowing: Vec<String> = spec
-            .host_rules
-            .iter()
-            .filter(|rule| rule.action == Action::Allow)
-            .map(|rule| rule.pattern.to_string())
+        let allowing: Vec<&String> = patterns()
+            .filter(|(rule, _)| rule.action == Action::Allow)
+            .map(|(_, pattern)| pattern)
             .filter(|pattern| fits(pattern, host, port))
             .collect();
         if !allowing.is_empty() {
@@ -201,7 +232,7 @@ fn say(document: &Document, host: &Where, port: u16, request: Option<(&str, &str
 
 /// The one verdict of `rules` and what follows when every way agrees on it, else open.
 fn turn_out(
-    document: &Document,
+    document: &Written,
     host: &Where,
     port: u16,
     request: Option<(&str, &str)>,
@@ -210,23 +241,21 @@ fn turn_out(
 ) -> Said {
     let mut ways = Vec::new();
     let mut last = None;
-    for rule in &document.spec.rules {
-        let pattern = rule.host.to_string();
-        if !fits(&pattern, host, port) {
+    for (rule, (pattern, path)) in document.document.spec.rules.iter().zip(&document.rules) {
+        if !fits(pattern, host, port) {
             continue;
         }
         let deny = rule.action == RuleAction::Deny;
-        let said = if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(&pattern)) };
-        let conditional = rule.path.is_some() || rule.methods.is_some();
+        let said = if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(pattern)) };
+        let conditional = path.is_some() || rule.methods.is_some();
         match request {
             None if conditional => ways.push(said),
-            Some((method, path)) if conditional => {
+            Some((method, asked)) if conditional => {
                 let method = rule
                     .methods
                     .as_ref()
                     .is_none_or(|methods| methods.iter().any(|known| **known == *method));
-                let path =
-                    rule.path.as_ref().is_none_or(|pattern| path_fits(&pattern.to_string(), path, deny));
+                let path = path.as_ref().is_none_or(|pattern| path_fits(pattern, asked, deny));
                 if method && path {
                     last = Some(said);
                     break;
@@ -299,7 +328,7 @@ fn stars_fit(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// Whether a path fits, `policy.md` §6 `match`: every way to cut the path is tried.
-pub(super) fn path_fits(pattern: &str, path: &str, deny: bool) -> bool {
+fn path_fits(pattern: &str, path: &str, deny: bool) -> bool {
     let inside = |pattern: &str, path: &str| {
         let (own, segments): (Vec<&str>, Vec<&str>) =
             (pattern.split('/').collect(), path.split('/').collect());
@@ -316,15 +345,14 @@ pub(super) fn path_fits(pattern: &str, path: &str, deny: bool) -> bool {
 }
 
 /// The deciding `cidrRules` entry about an address: its action, and whether it lists ports.
-pub(super) fn cidr(document: &Document, address: IpAddr, port: u16) -> Option<(Action, bool)> {
+fn cidr(document: &Written, address: IpAddr, port: u16) -> Option<(Action, bool)> {
     let mut best: Option<(u8, Action, bool)> = None;
-    for rule in &document.spec.cidr_rules {
+    for (rule, net) in document.document.spec.cidr_rules.iter().zip(&document.nets) {
         let lists = rule.ports.as_ref();
         if lists.is_some_and(|ports| !ports.ranges().any(|(low, high)| low <= port && port <= high)) {
             continue;
         }
-        let net = rule.net.to_string();
-        if !within(&net, address) {
+        if !within(net, address) {
             continue;
         }
         let length: u8 = net.split_once('/').unwrap().1.parse().unwrap();
@@ -359,7 +387,7 @@ fn within(net: &str, address: IpAddr) -> bool {
 }
 
 /// An address and every IPv4 address inside it, `policy.md` §3 (without the operator's NAT64 prefixes).
-pub(super) fn forms(address: IpAddr) -> Vec<IpAddr> {
+fn forms(address: IpAddr) -> Vec<IpAddr> {
     let mut forms = vec![address];
     let IpAddr::V6(ip) = address else { return forms };
     let bytes = ip.octets();

@@ -12,12 +12,13 @@ use proptest::sample::{Index, select, subsequence};
 use super::cidr_set::CidrSet;
 use super::host_set::{Class, HostKey, HostMatch, HostSet};
 use super::mode::Action;
-use super::naive::{Answer, Naive, Said, Where, fits};
+use super::naive::{Answer, Naive, Said, fits};
+use super::oracle::{self, c, guards, place};
 use super::pattern::Pattern;
 use super::pattern_pool::Interner;
 use super::port_set::PortSet;
 use super::tests::{documents, layers, policy_over};
-use super::{Denial, Guards, Policy, RequestFacts};
+use super::{Guards, Policy};
 use crate::addr::{Host, Port, Target};
 
 /// Ports that are met: two web ports, the guarded one, and one more.
@@ -199,69 +200,24 @@ fn operator() -> impl Strategy<Value = [Vec<&'static str>; 3]> {
     (exempt, own, sockets).prop_map(|(exempt, own, sockets)| [exempt, own, sockets])
 }
 
-/// The guards of an operator's lists.
-fn guards([exempt, own, sockets]: &[Vec<&'static str>; 3]) -> Guards {
-    let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
-    let sockets = sockets.iter().map(|socket| socket.parse().unwrap()).collect();
-    Guards { exempt: nets(exempt), own: nets(own), sockets, nat64: Vec::new() }
-}
-
 /// The naive policy of the same texts.
-fn naive(text: &str, [exempt, own, sockets]: &[Vec<&'static str>; 3]) -> Naive {
-    let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-    let sockets = sockets.iter().map(|socket| socket.parse::<std::net::SocketAddr>().unwrap());
-    Naive {
-        documents: documents(text),
-        exempt: owned(exempt),
-        own: owned(own),
-        sockets: sockets.map(|socket| (socket.ip(), socket.port())).collect(),
-    }
-}
-
-/// A target's host as the naive policy takes it.
-fn place(text: &str) -> (Where, u16) {
-    let (host, port) = text.rsplit_once(':').unwrap();
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
-    (ip.map_or_else(|_| Where::Name(host.to_owned()), Where::Ip), port.parse().unwrap())
-}
-
-/// A real answer in the naive one's words.
-fn answer(result: Result<(Said, Option<Denial>), Denial>) -> Answer {
-    let by = |denial: &Denial| denial.cause().map(|cause| cause.scope().kind());
-    match result {
-        Ok((said, would)) => {
-            let would_deny = would.map(|denial| (denial.reason(), by(&denial).unwrap()));
-            Answer { said, scope: None, would_deny }
-        }
-        Err(denial) => Answer { said: Said::Deny(denial.reason()), scope: by(&denial), would_deny: None },
-    }
+fn naive(text: &str, lists: &[Vec<&'static str>; 3]) -> Naive {
+    Naive::new(&documents(text), lists)
 }
 
 /// Question A.
 fn a(policy: &Policy, target: &str) -> Answer {
-    answer(policy.admit(&target.parse().unwrap()).map(|permit| {
-        let said = if permit.open().is_some() { Said::Open } else { Said::Allow };
-        (said, permit.would_deny().cloned())
-    }))
+    oracle::a(policy, &target.parse().unwrap())
 }
 
 /// A permit for any target, to ask the other questions with.
 fn free(target: &str) -> super::TargetPermit {
-    policy_over(&layers(&[("Global", "{mode: Unrestricted}")]), Guards::default())
-        .admit(&target.parse().unwrap())
-        .unwrap()
-}
-
-/// Question C, whatever A says.
-fn c(policy: &Policy, permit: &super::TargetPermit, method: &str, path: &str) -> Answer {
-    let request = policy.admit_request(permit, &RequestFacts { method, path });
-    answer(request.map(|permit| (Said::Allow, permit.would_deny().cloned())))
+    oracle::free(&target.parse().unwrap())
 }
 
 /// Question B, whatever A says.
 fn b(policy: &Policy, permit: &super::TargetPermit, address: &str) -> Answer {
-    let judged = policy.admit_address(permit, address.parse().unwrap());
-    answer(judged.map(|permit| (Said::Allow, permit.would_deny().cloned())))
+    oracle::b(policy, permit, address.parse().unwrap())
 }
 
 /// How much an answer lets pass.
@@ -595,4 +551,14 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_policy_drawn_at_random_decides_as_the_naive_one() {
+    let mut asked = 0;
+    for seed in 0..300 {
+        let case = oracle::Case::draw(&mut oracle::Choices::Seed(seed));
+        asked += case.compare().unwrap_or_else(|difference| panic!("seed {seed}\n{difference}"));
+    }
+    assert!(asked > 100_000, "{asked} decisions are too few");
 }
