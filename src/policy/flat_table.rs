@@ -195,3 +195,135 @@ fn ones(mut bits: u32) -> impl Iterator<Item = u32> {
         next
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::collections::{BTreeSet, HashMap};
+
+    use proptest::collection::vec;
+    use proptest::option::weighted;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+
+    /// What a table shows for a hash, in order.
+    fn shown(table: &FlatTable, hash: u64) -> Vec<Filed> {
+        let mut all = Vec::new();
+        table.each(hash, |filed| all.push(filed));
+        all.sort_unstable_by_key(|filed| filed.place);
+        all
+    }
+
+    /// Hashes that meet: few groups, few tags, among them those beside the tag of an empty slot.
+    fn hash() -> impl Strategy<Value = u64> {
+        let high = select(vec![0, 1, 0x7fff, 0x8000, 0xfffe, 0xffff_u64]);
+        let low = select(vec![0, 1, 2, 0x100, 0xffff_u64]);
+        let near = (high, any::<bool>(), low)
+            .prop_map(|(high, middle, low)| high << 48 | u64::from(middle) << 24 | low);
+        prop_oneof![3 => near, 1 => any::<u64>()]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn all_that_is_filed_under_a_hash_is_shown_once_and_nothing_of_another_tag(
+            entries in prop_oneof![vec(weighted(0.9, (hash(), any::<u32>())), 0..70), vec(weighted(0.9, (hash(), any::<u32>())), 60..400)],
+            others in vec(hash(), 8),
+        ) {
+            let table = FlatTable::new(&entries);
+            prop_assert_eq!(matches!(table, FlatTable::Small { .. }), entries.len() <= SMALL);
+            let mut model: HashMap<u64, Vec<Filed>> = HashMap::new();
+            let mut tags: HashMap<u16, Vec<Filed>> = HashMap::new();
+            for (entry, place) in entries.iter().zip(0..) {
+                let Some((hash, pattern)) = *entry else { continue };
+                model.entry(hash).or_default().push(Filed { pattern, place });
+                tags.entry(tag(hash)).or_default().push(Filed { pattern, place });
+            }
+            for hash in model.keys().chain(&others) {
+                let found = shown(&table, *hash);
+                let once: BTreeSet<u32> = found.iter().map(|filed| filed.place).collect();
+                prop_assert_eq!(once.len(), found.len());
+                let own = model.get(hash).map(Vec::as_slice).unwrap_or_default();
+                prop_assert!(own.iter().all(|filed| found.contains(filed)), "{:x}: {:?} without {:?}", hash, found, own);
+                let alike = tags.get(&tag(*hash)).map(Vec::as_slice).unwrap_or_default();
+                prop_assert!(found.iter().all(|filed| alike.contains(filed)), "{:x}: {:?} beyond {:?}", hash, found, alike);
+            }
+        }
+
+        #[test]
+        fn patterns_that_change_stay_where_they_are(
+            entries in prop_oneof![vec(weighted(0.8, (hash(), any::<u32>())), 0..70), vec(weighted(0.8, (hash(), any::<u32>())), 60..200)],
+        ) {
+            let table = FlatTable::new(&entries);
+            let changed = table.map(|pattern| pattern.wrapping_mul(3));
+            let mut all = table.patterns();
+            let mut filed: Vec<u32> = entries.iter().flatten().map(|(_, pattern)| *pattern).collect();
+            all.sort_unstable();
+            filed.sort_unstable();
+            prop_assert_eq!(all, filed);
+            for (hash, _) in entries.iter().flatten() {
+                let expected: Vec<Filed> = shown(&table, *hash).into_iter()
+                    .map(|filed| Filed { pattern: filed.pattern.wrapping_mul(3), ..filed }).collect();
+                prop_assert_eq!(shown(&changed, *hash), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_of_nothing_shows_nothing() {
+        for table in [
+            FlatTable::default(),
+            FlatTable::new(&[]),
+            FlatTable::new(&[None; 3]),
+            FlatTable::new(&[None; 100]),
+        ] {
+            assert_eq!([0, 1, u64::MAX].map(|hash| shown(&table, hash).len()), [0; 3]);
+            assert!(table.patterns().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_table_has_a_place_for_each_entry_though_all_have_one_hash() {
+        for count in [1, 8, SMALL, SMALL + 1, 6 * 11, 1_000] {
+            for hash in [0, 0x8000_0000_0000_0000, u64::MAX] {
+                let entries: Vec<_> = (0..count).map(|n| Some((hash, u32::try_from(n).unwrap()))).collect();
+                let table = FlatTable::new(&entries);
+                let found: Vec<u32> = shown(&table, hash).iter().map(|filed| filed.pattern).collect();
+                assert_eq!(
+                    found,
+                    table.patterns().into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+                );
+                assert_eq!(found.len(), count);
+                assert_eq!(shown(&table, !hash), []);
+            }
+        }
+    }
+
+    #[test]
+    fn a_look_up_in_a_large_table_reads_few_groups() {
+        // Splitmix: as good as keyed hashes, and the same in every run.
+        let mixed = |n: u64| {
+            let seed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        };
+        let hashes: Vec<u64> = (0..100_000).map(mixed).collect();
+        let entries: Vec<_> = hashes.iter().map(|hash| Some((*hash, 0))).collect();
+        let (FlatTable::Large { tags, .. } | FlatTable::Small { tags, .. }) = FlatTable::new(&entries);
+        let steps = |hash: u64| {
+            let full = |group: &usize| tags.get(*group).unwrap().slots(0) == 0;
+            1 + from(hash, tags.len()).take_while(full).count()
+        };
+        let misses: Vec<u64> = (1_000_000..1_100_000).map(mixed).collect();
+        for hashes in [hashes, misses] {
+            let total: usize = hashes.iter().map(|hash| steps(*hash)).sum();
+            let most = hashes.iter().map(|hash| steps(*hash)).max();
+            assert!(total < hashes.len() * 5 / 2, "{total} groups for {} look-ups", hashes.len());
+            assert!(most < Some(32), "{most:?} groups for one");
+        }
+    }
+}
