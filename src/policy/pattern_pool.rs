@@ -183,7 +183,7 @@ impl PatternPool {
         let distinct: std::collections::HashSet<PatternRef, foldhash::fast::FixedState> = used.collect();
         let bytes =
             distinct.iter().filter_map(|at| self.get(*at)).map(|stored| stored.bytes()).sum::<usize>();
-        bytes * 2 + SPARE < self.bytes() || self.chunks.len() * 4 > MOST_CHUNKS * 3
+        bytes * 2 + SPARE < self.bytes() || is_crowded(self.chunks.len())
     }
 }
 
@@ -232,10 +232,10 @@ impl Interner {
         self.lineage
     }
 
-    /// Whether so much came since waste was last looked for that it is time to look again.
+    /// Whether so much came since waste was last looked for, or in so many pieces, that it is time to look again.
     pub(super) fn is_due(&mut self) -> bool {
         let bytes = self.last.len() + self.chunks.iter().map(|chunk| chunk.len()).sum::<usize>();
-        let due = bytes > self.looked / 4 * 5 + SPARE;
+        let due = bytes > self.looked / 4 * 5 + SPARE || is_crowded(self.chunks.len());
         if due {
             self.looked = bytes;
         }
@@ -318,6 +318,11 @@ impl Interner {
     }
 }
 
+/// Whether so few chunks are left that moving is worth while in any case: it leaves no more than the bytes need.
+const fn is_crowded(chunks: usize) -> bool {
+    chunks * 4 > MOST_CHUNKS * 3
+}
+
 /// What lies at a reference, to the end of its chunk.
 fn record<'a>(chunks: &'a [Arc<Vec<u8>>], last: &'a [u8], at: PatternRef) -> &'a [u8] {
     let (chunk, byte) = at.place();
@@ -325,3 +330,8 @@ fn record<'a>(chunks: &'a [Arc<Vec<u8>>], last: &'a [u8], at: PatternRef) -> &'a
         if chunk == chunks.len() { Some(last) } else { chunks.get(chunk).map(|chunk| chunk.as_slice()) };
     chunk.and_then(|chunk| chunk.get(byte..)).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "pattern_pool_tests.rs"]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests;
