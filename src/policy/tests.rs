@@ -14,6 +14,7 @@ use crate::addr::{Host, Target};
 mod guard;
 mod hole;
 mod name;
+mod pool;
 mod table;
 mod word;
 
