@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `example.com` | the whole name |
 //! | `*.example.com`, `*` | the suffix below which it matches |
-//! | `reg.*.data.azurecr.io`, `api-*.example.com` | the labels without a star in their places: a [`Shape`] |
+//! | `reg.*.data.azurecr.io`, `api-*.example.com` | the labels without a star in their places: a `Shape` |
 //! | any of these with a port of its own | the same, and the port |
 //!
 //! A look-up asks for each suffix of the name, for the whole name, and once for each shape that a pattern of the set has.
