@@ -10,7 +10,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::session::{Exchange, Session};
+use super::exchange::Exchange;
+use super::session::Session;
 use crate::audit::Outcome;
 
 /// The body of a response to the client.

@@ -12,9 +12,10 @@ use tokio::sync::Mutex;
 use tokio::sync::watch::Receiver;
 
 use super::body::{Body, ClientBody, Upload};
+use super::exchange::{Call, Exchange};
 use super::origin::Origin;
 use super::refusal::Refusal;
-use super::session::{Call, Exchange, Session, Standing};
+use super::session::{Session, Standing};
 use super::upgrade::Upgraded;
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
