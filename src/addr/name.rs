@@ -37,9 +37,47 @@ impl Name {
     /// # Errors
     /// The first rule of `policy.md` §3 that the text breaks; [`HostError::Address`] for the text of an address.
     pub fn parse(text: &str) -> Result<Self, HostError> {
-        if is_canonical(text) {
-            return Ok(Self(Arc::from(text)));
+        Self::plain(text).map_or_else(|| Self::any(text), Ok)
+    }
+
+    /// The name of a text that is plainly one: ASCII without A-labels, and a last label that no number starts like. One
+    /// pass and one allocation; `None` says nothing about the text.
+    pub(super) fn plain(text: &str) -> Option<Self> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        if text.len() > MAX_NAME {
+            return None;
         }
+        let (mut length, mut first, mut capitals) = (0, 0, false);
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                b'.' if length == 0 => return None,
+                b'.' => length = 0,
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {
+                    if length == 0 {
+                        first = byte;
+                        // What an `xn--` label stands for is for UTS-46 to see.
+                        let a_label = matches!(byte, b'x' | b'X') && is_a_label(text.get(at..)?);
+                        if byte == b'-' || a_label {
+                            return None;
+                        }
+                    }
+                    if length == MAX_LABEL {
+                        return None;
+                    }
+                    length += 1;
+                    capitals |= byte.is_ascii_uppercase();
+                }
+                _ => return None,
+            }
+        }
+        if length == 0 || first.is_ascii_digit() {
+            return None;
+        }
+        Some(Self(if capitals { text.to_ascii_lowercase().into() } else { text.into() }))
+    }
+
+    /// The name of any text.
+    fn any(text: &str) -> Result<Self, HostError> {
         if text.parse::<std::net::IpAddr>().is_ok() {
             return Err(HostError::Address);
         }
@@ -62,12 +100,9 @@ impl Name {
     }
 }
 
-/// Whether a text is a canonical name as it stands, decided in one pass without allocation.
-///
-/// An `xn--` label is left to UTS-46, which must see what it stands for.
-fn is_canonical(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
-    text.bytes().all(plain) && !text.contains("xn--") && check(text).is_ok()
+/// Whether a text starts as an A-label does (RFC 5890 §2.3.2.1).
+fn is_a_label(text: &str) -> bool {
+    text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"))
 }
 
 /// Maps a text to lower-case ASCII by UTS-46, after refusing every ASCII byte that no name has.
@@ -298,6 +333,15 @@ mod tests {
             if let Ok(name) = Name::parse(&text) {
                 prop_assert_eq!(Name::parse(name.as_str()), Ok(name.clone()));
                 prop_assert!(name.as_str().bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.')));
+            }
+        }
+
+        #[test]
+        fn n4_a_plain_name_is_what_any_text_is(
+            text in "[a-cxnA-CXN0-9_.-]{0,16}|(xn--|XN--|Xn-)?[a-z0-9]{1,3}(\\.(xn--)?[a-zA-Z0-9_-]{0,5}){0,4}\\.?|[a-z]{60,66}\\.[a-z]{1,3}|([a-z]{1,62}\\.){3,5}[a-z]{1,4}"
+        ) {
+            if let Some(plain) = Name::plain(&text) {
+                prop_assert_eq!(Ok(plain), Name::any(&text));
             }
         }
 

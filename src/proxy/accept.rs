@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::session::{Listener, Session};
 use super::{Gateway, explicit};
@@ -59,7 +60,7 @@ fn turn_away(session: &Arc<Session>, stream: &TcpStream) {
     let denial =
         Denial::new(Reason::Limit, "the gateway has as many connections as `limits.connections` allows");
     let refusal = Refusal::from(denial);
-    let exchange = session.exchange(Kind::Connection);
+    let exchange = Exchange::unadmitted(session, Kind::Connection);
     let _ = stream.try_write(refusal.text(&exchange.id()).as_bytes());
     exchange.refuse(&refusal, None, Some(refusal.status().as_u16()));
 }

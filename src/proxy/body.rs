@@ -10,7 +10,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::session::{Exchange, Session};
+use super::exchange::Exchange;
+use super::session::Session;
 use crate::audit::Outcome;
 
 /// The body of a response to the client.
@@ -167,7 +168,8 @@ impl http_body::Body for Body {
 /// The body of a request on its way to the origin.
 #[derive(Debug)]
 pub(super) struct ClientBody {
-    inner: Incoming,
+    /// Nothing is left of it where it is none.
+    inner: Option<Incoming>,
     session: Arc<Session>,
     upload: Arc<Upload>,
 }
@@ -175,7 +177,13 @@ pub(super) struct ClientBody {
 impl ClientBody {
     /// A client's body that counts into `upload`.
     pub(super) const fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
-        Self { inner, session, upload }
+        Self { inner: Some(inner), session, upload }
+    }
+
+    /// The same request's body for a second attempt, if this one has none.
+    pub(super) fn repeated(&self) -> Option<Self> {
+        let (session, upload) = (Arc::clone(&self.session), Arc::clone(&self.upload));
+        http_body::Body::is_end_stream(self).then_some(Self { inner: None, session, upload })
     }
 }
 
@@ -194,7 +202,8 @@ impl http_body::Body for ClientBody {
         if !this.upload.goes_on(cx) {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
             let bytes = frame.data_ref().map_or(0, Buf::remaining);
             this.upload.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -204,10 +213,10 @@ impl http_body::Body for ClientBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
     }
 }

@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 use tokio::sync::watch::Receiver;
 
 use super::body::Body;
+use super::exchange::{Call, Exchange};
 use super::refusal::Refusal;
-use super::session::{Call, Exchange, Session, Standing};
+use super::session::{Session, Standing};
 use super::tunnel::Tunnel;
 use crate::addr::Target;
 use crate::audit::Scheme;

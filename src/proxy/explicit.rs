@@ -26,10 +26,11 @@ use tokio::sync::watch;
 
 use super::body::Body;
 use super::connect::connect;
+use super::exchange::Exchange;
 use super::forward::{Forward, Slot};
 use super::origin::Origin;
 use super::refusal::Refusal;
-use super::session::{Exchange, Session};
+use super::session::Session;
 use super::strict::{Broken, Control, StrictIo};
 use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
@@ -166,7 +167,7 @@ impl Silence {
         if self.is_untold() {
             // From here on the record is its own guard.
             self.told = true;
-            let opened = self.session.record(Kind::Connection).await;
+            let opened = Exchange::admitted(&self.session, Kind::Connection).await;
             if let Ok(exchange) = opened {
                 exchange.refuse(&Refusal::malformed("no complete request came in time"), None, None);
             }
@@ -178,7 +179,7 @@ impl Drop for Silence {
     /// The task was dropped before it came to that.
     fn drop(&mut self) {
         if self.is_untold() {
-            drop(self.session.exchange(Kind::Connection));
+            drop(Exchange::unadmitted(&self.session, Kind::Connection));
         }
     }
 }
@@ -201,7 +202,7 @@ impl Connection {
         let connects = matches!(&head, Some(Ok(head)) if head.method() == Method::CONNECT);
         let upgrades = matches!(&head, Some(Ok(head)) if head.upgrade() != Upgrade::None);
         let kind = if connects && self.tunnel.is_none() { Kind::Connection } else { Kind::Request };
-        let mut exchange = match self.session.record(kind).await {
+        let mut exchange = match Exchange::admitted(&self.session, kind).await {
             Ok(exchange) => Some(exchange),
             Err(refusal) => return refusal.closing().response("", None),
         };

@@ -12,9 +12,10 @@ use tokio::sync::Mutex;
 use tokio::sync::watch::Receiver;
 
 use super::body::{Body, ClientBody, Upload};
+use super::exchange::{Call, Exchange};
 use super::origin::Origin;
 use super::refusal::Refusal;
-use super::session::{Call, Exchange, Session, Standing};
+use super::session::{Session, Standing};
 use super::upgrade::Upgraded;
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
@@ -179,6 +180,10 @@ impl Forward<'_> {
     }
 
     /// Sends on the connection at hand when it leads to the same place, else on a new one.
+    ///
+    /// An origin may close a kept connection at any time, also at the moment in which a request is on its way. What
+    /// took no byte is sent again on a new connection, and so is what may be sent twice (RFC 9110 §9.2.2, RFC 9112
+    /// §9.3.1); a POST that may have arrived is a failure that its client must judge.
     async fn send(
         &self,
         permit: &TargetPermit,
@@ -197,6 +202,7 @@ impl Forward<'_> {
         };
         loop {
             self.session.stand_on(origin.address, &self.changes)?;
+            let again = if origin.used { repeated(&request) } else { None };
             let fresh = !origin.used;
             let sent = tokio::select! {
                 biased;
@@ -213,12 +219,13 @@ impl Forward<'_> {
                     *slot = Some(origin);
                     return Ok(response);
                 }
-                // A kept connection that the origin closed meanwhile took nothing of the request.
-                Err((_, Some(unsent))) if !fresh => {
-                    request = *unsent;
+                Err((error, unsent)) => {
+                    let next = unsent.map(|unsent| *unsent).filter(|_| !fresh);
+                    let next = next.or_else(|| again.filter(|_| ends_without_answer(&error)));
+                    let failed = || failed(&format!("the origin failed: {error}"));
+                    request = next.ok_or_else(failed)?;
                     origin = self.dial(permit, exchange).await?;
                 }
-                Err((error, _)) => return Err(failed(&format!("the origin failed: {error}"))),
             }
         }
     }
@@ -281,6 +288,22 @@ fn check_framing(response: &Response<Incoming>) -> Result<(), Refusal> {
     framing(response.headers(), version)
         .map(drop)
         .map_err(|error| failed(&format!("the origin's answer is ambiguous: {error}")))
+}
+
+/// The same request once more, if sending it twice does what sending it once does: idempotent, and without a body.
+fn repeated(request: &Request<ClientBody>) -> Option<Request<ClientBody>> {
+    let body = request.body().repeated().filter(|_| request.method().is_idempotent())?;
+    let mut again = Request::new(body);
+    again.method_mut().clone_from(request.method());
+    again.uri_mut().clone_from(request.uri());
+    again.headers_mut().clone_from(request.headers());
+    Some(again)
+}
+
+/// Whether the connection ended before a response did, as far as is known.
+fn ends_without_answer(error: &hyper::Error) -> bool {
+    let io = std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
+    error.is_incomplete_message() || io
 }
 
 /// The target of the forwarded request: canonical path, query as sent.

@@ -3,6 +3,7 @@
 mod accept;
 mod body;
 mod connect;
+mod exchange;
 mod explicit;
 mod forward;
 mod origin;
@@ -10,6 +11,7 @@ mod reach;
 mod refusal;
 mod relay;
 mod session;
+mod socket;
 mod strict;
 mod tunnel;
 mod upgrade;

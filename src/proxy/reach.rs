@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Gateway;
+use super::exchange::Exchange;
 use super::refusal::Refusal;
-use super::session::Exchange;
 use crate::addr::Host;
 use crate::audit::Route;
 use crate::metrics::DnsResult;

@@ -16,29 +16,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use socket2::SockRef;
-use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
 
+use super::socket::Socket;
 use crate::wire::body::{BodyError, ChunkScanner};
 use crate::wire::head::{Framing, Head, HeadError, Upgrade, Version};
 
-/// How much is read from the socket at once while a head or a chunk is expected.
-const READ: usize = 8 * 1024;
-/// How long a closing connection listens on, so that a reset does not overtake the refusal.
-const LINGER: Duration = Duration::from_secs(1);
-/// How much a closing connection reads and throws away.
-const LINGER_BYTES: usize = 256 * 1024;
 /// What hyper reads in place of a head that was refused.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
 
@@ -123,14 +113,7 @@ enum Stage {
 
 /// A client connection that hyper can read nothing ambiguous from.
 pub(super) struct StrictIo {
-    /// Shared with `watch` alone.
-    stream: Arc<TcpStream>,
-    /// Resolves when the connection fails; hyper reads nothing while a response is under way, and would not see it.
-    watch: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Something was written since the last flush.
-    wrote: bool,
-    /// A read has failed already, and taken the error with it.
-    failed: bool,
+    socket: Socket,
     /// Read and not yet checked.
     buffer: BytesMut,
     /// Checked and not yet read by hyper.
@@ -140,7 +123,6 @@ pub(super) struct StrictIo {
     scanned: usize,
     max_head: usize,
     control: Arc<Control>,
-    linger: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
 impl StrictIo {
@@ -148,25 +130,20 @@ impl StrictIo {
     pub(super) fn new(stream: TcpStream, prefix: BytesMut, max_head: usize) -> (Self, Arc<Control>) {
         let control = Arc::<Control>::default();
         let io = Self {
-            stream: Arc::new(stream),
-            watch: None,
-            wrote: false,
-            failed: false,
+            socket: Socket::new(stream),
             buffer: prefix,
             ready: Bytes::new(),
             stage: Stage::Head,
             scanned: 0,
             max_head,
             control: Arc::clone(&control),
-            linger: None,
         };
         (io, control)
     }
 
     /// The connection itself and what was read from it and not used; always something, as nobody else holds it.
     pub(super) fn into_inner(self) -> Option<(TcpStream, BytesMut)> {
-        drop(self.watch);
-        Some((Arc::into_inner(self.stream)?, self.buffer))
+        Some((self.socket.into_inner()?, self.buffer))
     }
 
     /// Moves checked bytes from `buffer` to `ready`, as far as the current stage allows.
@@ -274,90 +251,6 @@ impl StrictIo {
             Poll::Pending
         }
     }
-
-    /// Reads some bytes into `buffer`; 0 at the end of the stream.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut space = [MaybeUninit::uninit(); READ];
-        let mut read = ReadBuf::uninit(&mut space);
-        ready!(poll_receive(&self.stream, cx, &mut read))?;
-        self.buffer.extend_from_slice(read.filled());
-        Poll::Ready(Ok(read.filled().len()))
-    }
-
-    /// Fails once the connection has, also while nothing is read from it; wakes `cx` then.
-    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let wrote = std::mem::take(&mut self.wrote);
-        if self.failed {
-            return Err(io::ErrorKind::ConnectionReset.into());
-        }
-        if self.linger.is_some() {
-            return Ok(());
-        }
-        let watch = self.watch.get_or_insert_with(|| {
-            let stream = Arc::clone(&self.stream);
-            Box::pin(async move {
-                let _failed = stream.ready(Interest::ERROR).await;
-            })
-        });
-        match watch.as_mut().poll(cx) {
-            Poll::Pending => Ok(()),
-            Poll::Ready(()) => {
-                self.watch = None;
-                if wrote {
-                    // RACE: the client may have answered what was just written, such as the 200 to its CONNECT. hyper
-                    // goes first; the error stays in the socket for whoever holds it then.
-                    cx.waker().wake_by_ref();
-                    return Ok(());
-                }
-                Err(io::ErrorKind::ConnectionReset.into())
-            }
-        }
-    }
-
-    /// Reads on for a moment after the write side was shut, so that unread bytes do not turn the close into
-    /// a reset that destroys the answer on its way.
-    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (timer, left) = self.linger.get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_BYTES));
-        if timer.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(());
-        }
-        let mut space = [MaybeUninit::uninit(); READ];
-        loop {
-            let mut read = ReadBuf::uninit(&mut space);
-            match ready!(poll_receive(&self.stream, cx, &mut read)) {
-                Ok(()) if !read.filled().is_empty() && *left > read.filled().len() => {
-                    *left -= read.filled().len();
-                }
-                Ok(()) | Err(_) => return Poll::Ready(()),
-            }
-        }
-    }
-}
-
-/// Reads what is there, at the end of the stream nothing.
-fn poll_receive(stream: &TcpStream, cx: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-    loop {
-        ready!(stream.poll_read_ready(cx))?;
-        match stream.try_read_buf(read) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return Poll::Ready(done.map(drop)),
-        }
-    }
-}
-
-/// Writes what is taken, by one of the `try_write` calls.
-fn poll_send(
-    stream: &TcpStream,
-    cx: &mut Context<'_>,
-    send: impl Fn(&TcpStream) -> io::Result<usize>,
-) -> Poll<io::Result<usize>> {
-    loop {
-        ready!(stream.poll_write_ready(cx))?;
-        match send(stream) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return Poll::Ready(done),
-        }
-    }
 }
 
 impl Read for StrictIo {
@@ -386,9 +279,8 @@ impl Read for StrictIo {
                 Stage::Refused => return Poll::Pending,
                 Stage::Head | Stage::Length(_) | Stage::Chunked(_) => {}
             }
-            let filled = ready!(this.poll_fill(cx));
+            let filled = ready!(this.socket.poll_fill(cx, &mut this.buffer));
             if !matches!(filled, Ok(1..)) {
-                this.failed = filled.is_err();
                 if !matches!(this.stage, Stage::Head) {
                     this.control.state().broken = Some(Broken::Gone);
                 }
@@ -400,23 +292,16 @@ impl Read for StrictIo {
 
 impl Write for StrictIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, src: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.wrote = true;
-        poll_send(&this.stream, cx, |stream| stream.try_write(src))
+        self.get_mut().socket.poll_write(cx, src)
     }
 
     /// Nothing waits to be flushed; but hyper asks in every round, also in those in which it does not read.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().watch(cx))
+        Poll::Ready(self.get_mut().socket.check(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.linger.is_none() {
-            // A client that is gone already has nothing to be told.
-            let _ = SockRef::from(&*this.stream).shutdown(std::net::Shutdown::Write);
-        }
-        this.poll_linger(cx).map(Ok)
+        self.get_mut().socket.poll_close(cx).map(Ok)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -428,8 +313,6 @@ impl Write for StrictIo {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.wrote = true;
-        poll_send(&this.stream, cx, |stream| stream.try_write_vectored(parts))
+        self.get_mut().socket.poll_write_vectored(cx, parts)
     }
 }

@@ -24,10 +24,11 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::exchange::Exchange;
 use super::explicit;
 use super::refusal::Refusal;
 use super::relay::{RelayError, failed, relay, reset};
-use super::session::{Exchange, Session, Standing};
+use super::session::{Session, Standing};
 use super::strict::StrictIo;
 use crate::addr::Host;
 use crate::audit::{Ingress, Outcome, Scheme, Text};

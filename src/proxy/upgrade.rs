@@ -9,8 +9,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch::Receiver;
 
+use super::exchange::Exchange;
 use super::relay::{RelayError, relay, reset};
-use super::session::{Exchange, Session};
+use super::session::Session;
 use super::strict::StrictIo;
 use crate::audit::Outcome;
 use crate::live::Snapshot;

@@ -93,7 +93,7 @@ impl Gateway {
         open(self.proxy, origin)
     }
 
-    /// Waits until it has no more descriptors than this, and answers what it uses then.
+    /// Waits until it has no more descriptors than this, which no event tells, and answers what it uses then.
     fn settled(&self, descriptors: usize) -> Usage {
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
@@ -105,7 +105,7 @@ impl Gateway {
         self.steady()
     }
 
-    /// Waits until its memory stands still, and answers what it uses then.
+    /// Waits until its memory stands still, and answers what it uses then. That, too, is seen by looking only.
     fn steady(&self) -> Usage {
         let (mut usage, mut still) = (self.usage(), 0);
         for _ in 0..80 {

@@ -1,0 +1,223 @@
+//! The record of one connection or request while it is under way.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::refusal::Refusal;
+use super::session::Session;
+use crate::addr::Target;
+use crate::audit::{Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
+use crate::identity::Sandbox;
+use crate::policy::{Cause, Denial, Policy};
+
+/// The record of one connection or request, bound to its session.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    record: Option<Record>,
+    session: Arc<Session>,
+    /// How long the questions about it took so far.
+    deciding: Duration,
+    /// What the session's meter showed when the counting for this record began.
+    counted: Option<(u64, u64)>,
+}
+
+/// A sandbox's policy at one generation.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) sandbox: Sandbox,
+    pub(super) policy: Policy,
+}
+
+impl Exchange {
+    /// Opens the record of a connection or a request, once the audit log has room for it.
+    ///
+    /// # Errors
+    /// `audit_unavailable` when the log is full and configured to deny.
+    pub(super) async fn admitted(session: &Arc<Session>, kind: Kind) -> Result<Self, Refusal> {
+        let mut exchange = Self::unadmitted(session, kind);
+        // A client that leaves meanwhile drops this: the exchange is its record.
+        match exchange.admit().await {
+            Ok(()) => Ok(exchange),
+            Err(full) => {
+                let refusal = Refusal::from(full);
+                exchange.refuse(&refusal, None, None);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Opens a record for which there need not be room: a full queue takes the count of it instead.
+    pub(super) fn unadmitted(session: &Arc<Session>, kind: Kind) -> Self {
+        let mut record = session.gateway.audit.unadmitted(kind);
+        let event = record.event();
+        event.client = Some(session.client);
+        event.listener = Some(Arc::clone(&session.listener.name));
+        Self { record: Some(record), session: Arc::clone(session), deciding: Duration::ZERO, counted: None }
+    }
+
+    /// Waits until the audit log has room for this record.
+    async fn admit(&mut self) -> Result<(), Full> {
+        match &mut self.record {
+            Some(record) => record.admit().await,
+            None => Ok(()),
+        }
+    }
+
+    /// What is known so far.
+    pub(super) fn note(&mut self, note: impl FnOnce(&mut Event)) {
+        if let Some(record) = &mut self.record {
+            note(record.event());
+        }
+    }
+
+    /// Whether the client was found to speak TLS.
+    pub(super) fn is_tls(&mut self) -> bool {
+        self.record.as_mut().is_some_and(|record| record.event().scheme == Some(Scheme::Tls))
+    }
+
+    /// Counts for this record what the session carries from here on, however it ends.
+    pub(super) fn count(&mut self) {
+        self.counted = Some((self.session.meter.up(), self.session.meter.down()));
+    }
+
+    /// The id of the record and of the request.
+    pub(super) fn id(&self) -> String {
+        self.record.as_ref().map(|record| record.id().to_owned()).unwrap_or_default()
+    }
+
+    /// Asks the policy, and notes how long the answer took.
+    pub(super) fn decide<T>(&mut self, ask: impl FnOnce() -> Result<T, Denial>) -> Result<T, Denial> {
+        let started = Instant::now();
+        let answer = ask();
+        self.deciding += started.elapsed();
+        answer
+    }
+
+    /// Takes the sandbox's policy from the snapshot in force, and notes both.
+    pub(super) fn call(&mut self, sandbox: Sandbox) -> Call {
+        let snapshot = self.session.gateway.live.current();
+        self.note(|event| {
+            event.sandbox = Some(Arc::clone(&sandbox.id));
+            event.group.clone_from(&sandbox.group);
+            event.generation = Some(snapshot.generation);
+        });
+        Call { policy: snapshot.policy_for(&sandbox), sandbox }
+    }
+
+    /// Notes what was asked for.
+    pub(super) fn asked(&mut self, target: &Target) {
+        self.note(|event| {
+            event.host = Some(Text::new(&target.host().to_string()));
+            event.port = Some(target.port().get());
+        });
+    }
+
+    /// Notes who allowed it.
+    pub(super) fn allowed(&mut self, cause: &Cause, would_deny: Option<&Denial>) {
+        self.note(|event| {
+            event.decision = Some(Decision::Allow);
+            describe(event, cause);
+        });
+        self.would_deny(would_deny);
+    }
+
+    /// Notes what a reporting document would have denied; the first one stays.
+    pub(super) fn would_deny(&mut self, denial: Option<&Denial>) {
+        let Some(denial) = denial else { return };
+        self.note(|event| {
+            event.would_deny.get_or_insert_with(|| WouldDeny {
+                reason: denial.reason(),
+                policy: denial.cause().map(|cause| Arc::clone(cause.policy())),
+                rule: denial.cause().and_then(Cause::rule).map(Arc::from),
+            });
+        });
+    }
+
+    /// Writes the `open` record of a tunnel.
+    pub(super) fn open(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.open();
+        }
+    }
+
+    /// Ends the record of something that was refused; `status` is what the client was told, if anything.
+    ///
+    /// The record says what was found and what to change, so that one line is enough at 3 a.m.
+    pub(super) fn refuse(mut self, refusal: &Refusal, target: Option<&Target>, status: Option<u16>) {
+        let denial = refusal.denial();
+        let hint = denial.hint(target);
+        let words: Vec<&str> = [denial.detail(), hint.as_deref().unwrap_or_default()]
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .collect();
+        self.note(|event| {
+            deny(event, denial);
+            event.status = status;
+            if !words.is_empty() {
+                event.error = Some(Text::new(&words.join(": ")));
+            }
+        });
+        self.finish(refusal.outcome());
+    }
+
+    /// Ends the record.
+    ///
+    /// Where the session is being ended from this side, the reason of that comes first: what looks like a
+    /// client or origin going away is then only the consequence.
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        self.end(Some(outcome));
+    }
+
+    /// Ends the record once; without an outcome of its own it was dropped.
+    fn end(&mut self, outcome: Option<Outcome>) {
+        let Some(mut record) = self.record.take() else { return };
+        if !self.deciding.is_zero() {
+            self.session.gateway.metrics.decided_in(self.deciding);
+        }
+        if let Some((up, down)) = self.counted {
+            record.event().bytes_up = Some(self.session.meter.up() - up);
+            record.event().bytes_down = Some(self.session.meter.down() - down);
+        }
+        let left = || self.session.has_left().then_some(Outcome::ClientClosed);
+        let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
+        match self.session.ending() {
+            Some((outcome, denial)) => {
+                if let Some(denial) = denial {
+                    deny(record.event(), &denial);
+                    // What ends here was allowed by an older policy and is denied by the one in force.
+                    record.event().generation = Some(self.session.gateway.live.current().generation);
+                }
+                record.finish(outcome);
+            }
+            None => match outcome.or_else(draining).or_else(left) {
+                Some(outcome) => record.finish(outcome),
+                None => drop(record),
+            },
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.end(None);
+    }
+}
+
+/// Writes a denial into an event.
+fn deny(event: &mut Event, denial: &Denial) {
+    event.decision = Some(Decision::Deny);
+    event.reason = Some(denial.reason());
+    event.policy = None;
+    event.scope = None;
+    event.rule = None;
+    if let Some(cause) = denial.cause() {
+        describe(event, cause);
+    }
+}
+
+/// Writes the deciding document and rule into an event.
+fn describe(event: &mut Event, cause: &Cause) {
+    event.policy = Some(Arc::clone(cause.policy()));
+    event.scope = Some(cause.scope().clone());
+    event.rule = cause.rule().map(Arc::from);
+}

@@ -1,0 +1,160 @@
+//! The client's socket under the HTTP engine, which notices a reset also while nothing is read from it.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use socket2::SockRef;
+use tokio::io::{Interest, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+/// How much is read from the socket at once while a head or a chunk is expected.
+const READ: usize = 8 * 1024;
+/// How long a closing connection listens on, so that a reset does not overtake the refusal.
+const LINGER: Duration = Duration::from_secs(1);
+/// How much a closing connection reads and throws away.
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A connection to a client.
+pub(super) struct Socket {
+    /// Shared with `failure` alone.
+    stream: Arc<TcpStream>,
+    /// Resolves when the connection fails; hyper reads nothing while a response is under way, and would not see it.
+    failure: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Something was written since the last look at `failure`.
+    wrote: bool,
+    /// A read has failed already, and taken the error with it.
+    failed: bool,
+    /// The write side is shut; until when to listen on, and for how many bytes.
+    linger: Option<(Pin<Box<Sleep>>, usize)>,
+}
+
+impl Socket {
+    /// The socket of an accepted connection.
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self { stream: Arc::new(stream), failure: None, wrote: false, failed: false, linger: None }
+    }
+
+    /// The connection itself; always something, as nobody else holds it.
+    pub(super) fn into_inner(self) -> Option<TcpStream> {
+        drop(self.failure);
+        Arc::into_inner(self.stream)
+    }
+
+    /// Appends some bytes to `buffer`; 0 at the end of the stream.
+    pub(super) fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::uninit(); READ];
+        let mut read = ReadBuf::uninit(&mut space);
+        let received = ready!(poll_receive(&self.stream, cx, &mut read));
+        self.failed = received.is_err();
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(received.map(|()| read.filled().len()))
+    }
+
+    /// Writes what is taken.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, |stream| stream.try_write(bytes))
+    }
+
+    /// Writes what is taken of these, in their order.
+    pub(super) fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, |stream| stream.try_write_vectored(parts))
+    }
+
+    /// Writes by one of the `try_write` calls.
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        send: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.wrote = true;
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match send(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
+    /// Fails once the connection has, also while nothing is read from it; wakes `cx` then.
+    ///
+    /// # Errors
+    /// `ConnectionReset`.
+    pub(super) fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let wrote = std::mem::take(&mut self.wrote);
+        if self.failed {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        if self.linger.is_some() {
+            return Ok(());
+        }
+        let failure = self.failure.get_or_insert_with(|| {
+            let stream = Arc::clone(&self.stream);
+            Box::pin(async move {
+                let _failed = stream.ready(Interest::ERROR).await;
+            })
+        });
+        match failure.as_mut().poll(cx) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(()) => {
+                self.failure = None;
+                if wrote {
+                    // RACE: the client may have answered what was just written, such as the 200 to its CONNECT. hyper
+                    // goes first; the error stays in the socket for whoever holds it then.
+                    cx.waker().wake_by_ref();
+                    return Ok(());
+                }
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+    }
+
+    /// Shuts the write side and reads on for a moment, so that unread bytes do not turn the close into a reset that
+    /// destroys the answer on its way.
+    pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.linger.is_none() {
+            // A client that is gone already has nothing to be told.
+            let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
+        }
+        let (timer, left) = self.linger.get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_BYTES));
+        if timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut space = [MaybeUninit::uninit(); READ];
+        loop {
+            let mut read = ReadBuf::uninit(&mut space);
+            match ready!(poll_receive(&self.stream, cx, &mut read)) {
+                Ok(()) if !read.filled().is_empty() && *left > read.filled().len() => {
+                    *left -= read.filled().len();
+                }
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+/// Reads what is there, at the end of the stream nothing.
+fn poll_receive(stream: &TcpStream, cx: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    loop {
+        ready!(stream.poll_read_ready(cx))?;
+        match stream.try_read_buf(read) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return Poll::Ready(done.map(drop)),
+        }
+    }
+}
