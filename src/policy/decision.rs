@@ -92,6 +92,8 @@ pub struct Denial {
     pub(super) detail: Cow<'static, str>,
     /// What was denied, when that is the second name of a call.
     pub(super) alias: Option<Target>,
+    /// The guard that would hold the address if every document allowed it.
+    pub(super) guard: Option<Reason>,
 }
 
 impl Denial {
@@ -100,12 +102,12 @@ impl Denial {
     /// `detail` is a full sentence for the person who reads the refusal; it must not carry a secret.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, cause: None, detail: detail.into(), alias: None }
+        Self { reason, cause: None, detail: detail.into(), alias: None, guard: None }
     }
 
     /// A denial by `cause`.
     pub(super) fn by(reason: Reason, cause: Cause) -> Self {
-        Self { reason, cause: Some(cause), detail: Cow::Borrowed(""), alias: None }
+        Self { reason, cause: Some(cause), detail: Cow::Borrowed(""), alias: None, guard: None }
     }
 
     /// The same denial for another reason, as when an open connection is closed.

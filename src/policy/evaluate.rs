@@ -178,13 +178,7 @@ impl Policy {
         self.check()?;
         let port = permit.target.port();
         let guards = self.guards();
-        if let Some(reason) =
-            guards.views(address).filter_map(|view| guards.hard(view, port)).min_by_key(|reason| {
-                [Reason::GuardSelf, Reason::GuardMetadata, Reason::GuardLocal]
-                    .iter()
-                    .position(|known| known == reason)
-            })
-        {
+        if let Some(reason) = guards.hardest(address, port) {
             return Err(Denial::new(reason, format!("{address} is never reached through this gateway")));
         }
         let mut would_deny = None;
@@ -193,24 +187,42 @@ impl Policy {
                 hold(document, reason, rule, &mut would_deny)?;
             }
         }
-        for view in guards.views(address) {
+        match self.soft_guard(address, port) {
+            Some(denial) => Err(denial),
+            None => Ok(AddressPermit { address: SocketAddr::new(address, port.get()), would_deny }),
+        }
+    }
+
+    /// The denial by the soft guard that holds an address, unless every document lifts it.
+    fn soft_guard(&self, address: IpAddr, port: Port) -> Option<Denial> {
+        let guards = self.guards();
+        guards.views(address).find_map(|view| {
             let lifts = |listed: bool| {
                 self.documents().all(|document| {
                     document.cidrs.allows(view, port).is_some_and(|found| found.lists_port || !listed)
                 })
             };
-            if let Some(reason) = guards.soft(view).filter(|_| !lifts(false)) {
-                return Err(Denial::new(reason, format!("{view} is a private or special-purpose address")));
-            }
-            if guards.guards_port(view, port) && !lifts(true) {
-                return Err(Denial::new(Reason::GuardPort, "port 25 is closed"));
-            }
-        }
-        Ok(AddressPermit { address: SocketAddr::new(address, port.get()), would_deny })
+            let private = guards.soft(view).filter(|_| !lifts(false));
+            let private = private
+                .map(|reason| Denial::new(reason, format!("{view} is a private or special-purpose address")));
+            let smtp = guards.guards_port(view, port) && !lifts(true);
+            private.or_else(|| smtp.then(|| Denial::new(Reason::GuardPort, "port 25 is closed")))
+        })
     }
 
     /// Asks every document in order; all must allow.
     fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
+        self.ask_documents(target, facts).map_err(|denial| {
+            // The line that would allow a literal is of no use to whoever a guard stops then.
+            let (ip, port) = (target.host().ip(), target.port());
+            let soft = |ip| self.soft_guard(ip, port).map(|denial| denial.reason);
+            let guard = ip.and_then(|ip| self.guards().hardest(ip, port).or_else(|| soft(ip)));
+            Denial { guard, ..denial }
+        })
+    }
+
+    /// Asks every document in order, of which there must be one.
+    fn ask_documents(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
         let asked = Asked::of(target);
         let (mut last, mut open, mut would_deny) = ((self.check()?, None), None, None);
         for document in self.documents() {

@@ -101,6 +101,9 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
     let rule = cause.rule().unwrap_or_default();
     let at = format!("policy `{}` ({})", cause.policy(), cause.place());
     let hint = match denial.reason {
+        Reason::DefaultDeny | Reason::PortDenied if denial.guard.is_some() => {
+            guarded(denial.guard, &host, &port)
+        }
         Reason::DefaultDeny => format!("add \"{}\" to hostRules of {at}", if bare { full } else { host }),
         Reason::PortDenied => format!("add {port} to ports of {at}, or write the pattern as \"{full}\""),
         Reason::HostDenied | Reason::CidrDenied => {
@@ -137,4 +140,20 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         | Reason::UpstreamFailed => return None,
     };
     Some(hint)
+}
+
+/// What helps against a denial of an address that a guard would hold as well.
+fn guarded(guard: Option<Reason>, host: &str, port: &str) -> String {
+    match guard {
+        Some(Reason::GuardPrivate) => {
+            format!("if {host} is meant, add a cidrRules Allow for it to every policy that applies")
+        }
+        Some(Reason::GuardPort) => format!(
+            "if mail is meant, add a cidrRules Allow for {host} with ports: [{port}] to every policy that applies"
+        ),
+        Some(Reason::GuardSelf) => format!("no policy can allow {host}:{port}: it is the gateway itself"),
+        Some(_) | None => format!(
+            "no policy can allow {host}; the operator may set guards.exempt in the process configuration"
+        ),
+    }
 }

@@ -49,8 +49,18 @@ impl Guards {
         views(address, &self.nat64)
     }
 
+    /// The hard guard that an address runs into on `port` by any of its forms; the least liftable of them.
+    pub(super) fn hardest(&self, address: IpAddr, port: Port) -> Option<Reason> {
+        let rank = |reason: &Reason| {
+            [Reason::GuardSelf, Reason::GuardMetadata, Reason::GuardLocal]
+                .iter()
+                .position(|known| known == reason)
+        };
+        self.views(address).filter_map(|view| self.hard(view, port)).min_by_key(rank)
+    }
+
     /// The hard guard that `view` on `port` runs into.
-    pub(super) fn hard(&self, view: IpAddr, port: Port) -> Option<Reason> {
+    fn hard(&self, view: IpAddr, port: Port) -> Option<Reason> {
         if self.is_own(view, port) {
             return Some(Reason::GuardSelf);
         }

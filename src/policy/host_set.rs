@@ -19,6 +19,7 @@
 //! ```
 
 use std::collections::{BTreeSet, HashSet};
+use std::hash::Hasher;
 use std::net::IpAddr;
 
 use super::flat_table::{Filed, FlatTable};
@@ -31,10 +32,11 @@ use crate::addr::{Host, Port};
 const BELOW: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Mixed into the hash of the last [`DEPTH`] labels, for patterns that have more.
 const DEEP: u64 = 0xc2b2_ae3d_27d4_eb4f;
-/// Stands for the hash of a label with a star.
-const STAR: u64 = 0x1656_67b1_9e37_79f9;
-/// Stands for the hash of one label or more.
-const STARS: u64 = 0x27d4_eb2f_1656_67c5;
+/// Hashed in the place of a label with a star; no label looks like it.
+const STAR: &[u8] = b"*";
+/// Mixed into the hash of labels that nothing stands before, and of those that one label or more do.
+const CLOSED: u64 = 0x1656_67b1_9e37_79f9;
+const OPEN: u64 = 0x27d4_eb2f_1656_67c5;
 
 /// What a pattern does in its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,10 +101,6 @@ pub struct Found {
 
 /// A host, prepared for any number of sets.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it lives on the stack of one decision, which allocates nothing"
-)]
 pub enum HostKey<'h> {
     /// A name.
     Name(NameKey<'h>),
@@ -138,35 +136,33 @@ impl Shape {
         let open = matches!(pattern.first(), Some(LabelPattern::Many)) && pattern.len() <= DEPTH + 1;
         let counted = pattern.get(usize::from(open)..).unwrap_or_default().iter().rev().take(DEPTH);
         let mut shape = Self { labels: 0, stars: 0, open };
-        let hashes: Vec<u64> = counted
-            .map(|label| {
-                let place = shape.labels;
-                shape.labels += 1;
-                match label {
-                    LabelPattern::Literal(text) => name_key::label(text.as_bytes()),
-                    LabelPattern::One | LabelPattern::Many | LabelPattern::Part(_) => {
-                        shape.stars |= 1 << place;
-                        STAR
-                    }
+        let texts = counted.map(|label| {
+            let place = shape.labels;
+            shape.labels += 1;
+            match label {
+                LabelPattern::Literal(text) => text.as_bytes(),
+                LabelPattern::One | LabelPattern::Many | LabelPattern::Part(_) => {
+                    shape.stars |= 1 << place;
+                    STAR
                 }
-            })
-            .collect();
-        (shape, shape.hash(&hashes))
+            }
+        });
+        let texts: Vec<&[u8]> = texts.collect();
+        (shape, shape.hash(texts.into_iter()))
     }
 
     /// The hash of a name's labels in these places; none when it has too few.
     fn find(self, key: &NameKey<'_>) -> Option<u64> {
-        let labels = key.labels().get(..usize::from(self.labels))?;
-        Some(self.hash(labels))
+        (key.seen() >= usize::from(self.labels)).then(|| self.hash(key.labels().take(self.labels.into())))
     }
 
     /// The hash of labels, the rightmost first.
-    fn hash(self, labels: &[u64]) -> u64 {
-        let hash = labels.iter().zip(0..).fold(ROOT, |suffix, (label, place)| {
-            let label = if self.stars >> place & 1 == 0 { *label } else { STAR };
-            name_key::pair(label, suffix)
-        });
-        if self.open { name_key::pair(STARS, hash) } else { hash ^ STAR }
+    fn hash<'l>(self, labels: impl Iterator<Item = &'l [u8]>) -> u64 {
+        let mut hasher = name_key::hasher();
+        for (label, place) in labels.zip(0..) {
+            hasher.write(if self.stars >> place & 1 == 0 { label } else { STAR });
+        }
+        hasher.finish() ^ if self.open { OPEN } else { CLOSED }
     }
 }
 

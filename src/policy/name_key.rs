@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! www . example . com
-//!                 └── suffixes[0] = pair(hash(com), ROOT)
-//!       └──────────── suffixes[1] = pair(hash(example), suffixes[0])
-//! └────────────────── suffixes[2] = pair(hash(www), suffixes[1])
+//!                 └── suffixes[0] = hash(com)
+//!       └──────────── suffixes[1] = hash(com, example)
+//! └────────────────── suffixes[2] = hash(com, example, www)
 //! ```
-//! The hash is keyed anew in each process, since clients choose the names. It finds candidates and decides nothing.
+//! The hash goes on from label to label, one multiplication for each of up to 16 bytes. It is keyed anew in each process,
+//! since clients choose the names. It finds candidates and decides nothing.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::{FoldHasher, RandomState};
 
 /// The labels from the right that are hashed; what has more is filed under its last so many.
 pub(super) const DEPTH: usize = 16;
@@ -22,16 +23,21 @@ pub(super) const ROOT: u64 = 0;
 /// The key of this process.
 static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
-/// The hash of one label.
-pub(super) fn label(text: &[u8]) -> u64 {
-    let mut hasher = STATE.build_hasher();
+/// A hash that labels are written into, the rightmost first.
+pub(super) fn hasher() -> FoldHasher<'static> {
+    STATE.build_hasher()
+}
+
+/// The hash of one text.
+pub(super) fn text(text: &[u8]) -> u64 {
+    let mut hasher = hasher();
     hasher.write(text);
     hasher.finish()
 }
 
 /// The hash of two numbers, in this order.
 pub(super) fn pair(first: u64, second: u64) -> u64 {
-    let mut hasher = STATE.build_hasher();
+    let mut hasher = hasher();
     hasher.write_u64(first);
     hasher.write_u64(second);
     hasher.finish()
@@ -46,8 +52,8 @@ pub struct NameKey<'n> {
     seen: usize,
     /// Whether these are all labels of the name.
     whole: bool,
-    /// The hash of each label, the rightmost first.
-    labels: [u64; DEPTH],
+    /// Where each label begins, the rightmost first.
+    starts: [u8; DEPTH],
     /// The hash of each suffix, the shortest first.
     suffixes: [u64; DEPTH],
 }
@@ -56,24 +62,22 @@ impl<'n> NameKey<'n> {
     /// Hashes the last [`DEPTH`] labels of a canonical name.
     #[must_use]
     pub fn new(name: &'n str) -> Self {
-        let mut key = Self { name, seen: 0, whole: false, labels: [0; DEPTH], suffixes: [0; DEPTH] };
+        let mut key = Self { name, seen: 0, whole: false, starts: [0; DEPTH], suffixes: [0; DEPTH] };
+        let mut hasher = hasher();
         let mut rest = name.as_bytes();
-        let mut suffix = ROOT;
-        for (label_slot, suffix_slot) in key.labels.iter_mut().zip(&mut key.suffixes) {
+        for (start, suffix) in key.starts.iter_mut().zip(&mut key.suffixes) {
             let dot = rest.iter().rposition(|byte| *byte == b'.');
-            let (before, text) = match dot.and_then(|dot| rest.split_at_checked(dot)) {
-                Some((before, after)) => (Some(before), after.get(1..).unwrap_or_default()),
-                None => (None, rest),
-            };
-            *label_slot = label(text);
-            suffix = pair(*label_slot, suffix);
-            *suffix_slot = suffix;
+            let from = dot.map_or(0, |dot| dot + 1);
+            hasher.write(rest.get(from..).unwrap_or_default());
+            // INVARIANT: a name has at most 253 bytes.
+            *start = u8::try_from(from).unwrap_or(u8::MAX);
+            *suffix = hasher.finish();
             key.seen += 1;
-            let Some(before) = before else {
+            let Some(dot) = dot else {
                 key.whole = true;
                 break;
             };
-            rest = before;
+            rest = rest.get(..dot).unwrap_or_default();
         }
         key
     }
@@ -103,9 +107,14 @@ impl<'n> NameKey<'n> {
         self.suffixes.get(..self.seen - usize::from(self.whole)).unwrap_or_default()
     }
 
-    /// The hashes of the labels, the rightmost first.
-    pub(super) fn labels(&self) -> &[u64] {
-        self.labels.get(..self.seen).unwrap_or_default()
+    /// The labels that are hashed, the rightmost first.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &'n [u8]> + '_ {
+        let starts = self.starts.iter().take(self.seen).map(|start| usize::from(*start));
+        starts.scan(self.name.len(), |end, start| {
+            let label = self.name.as_bytes().get(start..*end);
+            *end = start.saturating_sub(1);
+            label
+        })
     }
 }
 
@@ -122,6 +131,14 @@ mod tests {
         assert_ne!(NameKey::new("example.org").whole(), short.whole());
         assert_ne!(NameKey::new("com.example").whole(), short.whole());
         assert_ne!(NameKey::new("examplecom").whole(), short.whole());
+        assert_ne!(NameKey::new("a.bc").whole(), NameKey::new("ab.c").whole());
+    }
+
+    #[test]
+    fn the_labels_come_from_the_right() {
+        let key = NameKey::new("www.example.com");
+        assert!(key.labels().eq(["com", "example", "www"].map(str::as_bytes)));
+        assert_eq!(NameKey::new(&format!("{}com", "a.".repeat(30))).labels().count(), DEPTH);
     }
 
     #[test]

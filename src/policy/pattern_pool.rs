@@ -277,7 +277,7 @@ impl Interner {
         self.draft.extend([u8::try_from(stored.text.len()).ok()?, form, low, high]);
         self.draft.extend_from_slice(stored.text);
         self.draft.resize(stored.bytes(), 0);
-        let hash = name_key::label(&self.draft);
+        let hash = name_key::text(&self.draft);
         let (chunks, last) = (&self.chunks, &self.last);
         if let Some(known) = self.known.find(hash, |at| record(chunks, last, *at).starts_with(&self.draft)) {
             return Some(*known);
@@ -292,7 +292,7 @@ impl Interner {
         self.known.insert_unique(hash, at, |at| {
             let record = record(chunks, last, *at);
             let bytes = Stored::read(record).map_or(0, |stored| stored.bytes());
-            name_key::label(record.get(..bytes).unwrap_or_default())
+            name_key::text(record.get(..bytes).unwrap_or_default())
         });
         Some(at)
     }

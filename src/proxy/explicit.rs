@@ -169,7 +169,12 @@ impl Silence {
             self.told = true;
             let opened = Exchange::admitted(&self.session, Kind::Connection).await;
             if let Ok(exchange) = opened {
-                exchange.refuse(&Refusal::malformed("no complete request came in time"), None, None);
+                let what = if self.control.is_partial() {
+                    "the connection ended inside a request head"
+                } else {
+                    "the connection ended before any request"
+                };
+                exchange.refuse(&Refusal::malformed(what), None, None);
             }
         }
     }

@@ -35,7 +35,7 @@ use crate::audit::{Ingress, Outcome, Scheme, Text};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Reason};
 use crate::wire::client_hello::{self, ClientHello, Hello};
-use crate::wire::protocol::{Sniff, sniff};
+use crate::wire::protocol::{Sniff, Sniffer, sniff};
 
 /// How long a client may take from its first byte to a complete `ClientHello` or request line.
 const FIRST_BYTES: Duration = Duration::from_secs(5);
@@ -202,9 +202,9 @@ impl Peek<'_> {
         origin: &TcpStream,
     ) -> Result<Inside, End> {
         let (mut spoke, mut done) = (false, false);
-        let mut deadline = None;
+        let (mut deadline, mut sniffer) = (None, Sniffer::default());
         loop {
-            if let Some(inside) = self.judge(first, spoke || done).map_err(End::Refused)? {
+            if let Some(inside) = self.judge(first, &mut sniffer, spoke || done).map_err(End::Refused)? {
                 return Ok(inside);
             }
             if !first.is_empty() {
@@ -254,8 +254,13 @@ impl Peek<'_> {
     }
 
     /// What the first bytes are, once they tell.
-    fn judge(&mut self, first: &[u8], origin_spoke: bool) -> Result<Option<Inside>, Refusal> {
-        match sniff(first) {
+    fn judge(
+        &mut self,
+        first: &[u8],
+        sniffer: &mut Sniffer,
+        origin_spoke: bool,
+    ) -> Result<Option<Inside>, Refusal> {
+        match sniffer.sniff(first) {
             _ if first.is_empty() => Ok(None),
             Sniff::Tls => match client_hello::parse(first) {
                 Hello::NeedMore if first.len() < MOST => Ok(None),

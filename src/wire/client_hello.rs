@@ -12,6 +12,9 @@ use crate::addr::{HostError, Name};
 /// The most bytes of a hello with its record headers.
 pub const MAX_HELLO: usize = 64 * 1024;
 
+/// The most records that a hello may be spread over: what comes bit by bit is read from the start each time.
+const MAX_RECORDS: usize = 2048;
+
 /// The most payload of one record (RFC 8446 §5.1).
 const MAX_RECORD: usize = 1 << 14;
 
@@ -56,7 +59,7 @@ pub struct Alpn {
 /// | a hello without a server name | `Complete`, no name |
 /// | a server name that is an address, not ASCII, not canonical as a name, empty; two names; the extension twice | `Invalid` |
 /// | a message other than a hello, an empty record, bytes left over in an extension or after the hello in its record | `Invalid` |
-/// | more than 64 KiB, record headers included | `Invalid` |
+/// | more than 64 KiB, record headers included, or more than 2048 records | `Invalid` |
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Hello {
     // INVARIANT: what lies behind the limit is never looked at, so how much of it has come changes nothing.
@@ -88,7 +91,7 @@ fn handshake(bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, HelloError> {
     }
     let mut whole = Cow::Borrowed(first.payload);
     let mut last = first;
-    loop {
+    for _ in 0..MAX_RECORDS {
         if whole.len() + last.missing > needed {
             return Err(HelloError::Trailing);
         }
@@ -99,6 +102,7 @@ fn handshake(bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, HelloError> {
         whole.to_mut().extend_from_slice(record.payload);
         last = record;
     }
+    Err(HelloError::TooManyRecords)
 }
 
 /// A handshake message without its type and length.
@@ -301,6 +305,9 @@ pub enum HelloError {
     /// More than 64 KiB.
     #[error("the ClientHello is longer than 64 KiB")]
     TooLong,
+    /// More than 2048 records.
+    #[error("the ClientHello is spread over more than 2048 TLS records")]
+    TooManyRecords,
     /// Lengths that do not fit together.
     #[error("the ClientHello is malformed")]
     Malformed,

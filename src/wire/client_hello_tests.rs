@@ -204,9 +204,9 @@ fn t3_large_hellos_are_read_up_to_64_kib() {
     let largest = hello(&[(21, &filler), (0, &names(&[b"a.example"]))]);
     assert!(largest.len() <= MAX_HELLO && matches!(parse(&largest), Hello::Complete(_)));
     assert_eq!(parse(b"\x16\x03\x01\x40\x00\x01\x01\x00\x00"), Hello::Invalid(HelloError::TooLong));
-    let bytewise = records(&message(&large), &[1]);
-    assert_eq!(parse(&bytewise[..MAX_HELLO - 1]), Hello::NeedMore);
-    assert_eq!(parse(&bytewise[..MAX_HELLO]), Hello::Invalid(HelloError::TooLong));
+    let small = records(&message(&largest), &[40]);
+    assert_eq!(parse(&small[..MAX_HELLO - 1]), Hello::NeedMore);
+    assert_eq!(parse(&small[..MAX_HELLO]), Hello::Invalid(HelloError::TooLong));
 }
 
 #[test]
@@ -305,9 +305,12 @@ proptest! {
 fn t3_many_small_records_beyond_the_limit_are_refused_whether_or_not_they_have_all_come() {
     let long = hello(&[(21, &[0; 12_000]), (0, &names(&[b"good.test"]))]);
     let spread = records(&message(&long), &[1]);
+    let most = 6 * MAX_RECORDS;
     assert!(message(&long).len() < MAX_HELLO && spread.len() > MAX_HELLO);
-    for end in [MAX_HELLO, MAX_HELLO + 1, spread.len() - 1, spread.len()] {
-        assert_eq!(parse(&spread[..end]), Hello::Invalid(HelloError::TooLong), "{end}");
+    for end in [most + 6, MAX_HELLO, MAX_HELLO + 1, spread.len() - 1, spread.len()] {
+        assert_eq!(parse(&spread[..end]), Hello::Invalid(HelloError::TooManyRecords), "{end}");
     }
-    assert_eq!(parse(&spread[..MAX_HELLO - 1]), Hello::NeedMore);
+    assert_eq!(parse(&spread[..most]), Hello::NeedMore);
+    let fits = hello(&[(21, &[0; 1_900]), (0, &names(&[b"good.test"]))]);
+    assert!(matches!(parse(&records(&message(&fits), &[1])), Hello::Complete(_)));
 }

@@ -1,12 +1,19 @@
 //! What a client starts to speak, from its first bytes.
 //!
 //! SECURITY: an origin may be in league with its client and lenient in what it takes for HTTP: leading white space,
-//! tabs between the words, a bare line feed or carriage return, an unknown version or, before a URL, none. Whatever
-//! such an origin could read as a request must be found to be HTTP here, so that it is then read strictly and refused,
-//! rather than be passed on unjudged as something else. Therefore the first line is needed as a whole, unless a byte
+//! tabs between the words, a bare line feed or carriage return, an unknown version or none. HTTP/0.9 is not harmless: there
+//! are servers that read its header fields, and go on with HTTP/1.1 on the same connection. Whatever an origin could
+//! read as a request must be found to be HTTP here, so that it is then read strictly and refused, rather than be passed on
+//! unjudged as something else. Therefore the first line is needed as a whole, unless a byte
 //! shows that no method can be its first word. What is TLS to a lenient server is TLS here for the same reason.
 
 use super::field::is_tchar;
+
+/// Methods that some server takes without a version (HTTP/0.9), or whose target may be any word.
+const METHODS: [&[u8]; 9] =
+    [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
+/// What a version begins with, in any case. Parsers that speak RTSP and ICE as well read all three alike.
+const VERSIONS: [&[u8]; 3] = [b"HTTP/", b"RTSP/", b"ICE/"];
 
 /// What the first bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,8 +41,9 @@ pub enum Sniff {
 /// | after leading white space: a byte in the first word that no method has | `Other` |
 /// | no line feed after that | `NeedMore` |
 /// | the line is `PRI * HTTP/2.0` | `Http2Preface` |
-/// | the last word before a CR or the end of the line starts with `HTTP/`, in any case | `Http1` |
-/// | the line is `GET` and a word with `://` | `Http1` |
+/// | the second word starts with `/` or `*`, or has `://` in it, whatever follows | `Http1` |
+/// | the last word before a CR or the end of the line starts with `HTTP/`, `RTSP/` or `ICE/`, in any case | `Http1` |
+/// | the first word is a usual method of HTTP, and a second one follows | `Http1` |
 /// | any other line | `Other` |
 ///
 /// White space is what Latin-1 has of it, as Python splits request lines there.
@@ -52,6 +60,54 @@ pub fn sniff(first_bytes: &[u8]) -> Sniff {
     }
     let Some(end) = rest.iter().position(|b| *b == b'\n') else { return Sniff::NeedMore };
     first_line(rest.get(..end).unwrap_or_default())
+}
+
+/// [`sniff`] for bytes that come bit by bit: what was looked at and did not tell is not looked at again.
+#[derive(Debug, Default)]
+pub struct Sniffer {
+    /// How many of the bytes were looked at.
+    seen: usize,
+    /// What of the first line they hold.
+    part: Part,
+}
+
+/// What of a first line has come.
+#[derive(Debug, Default, Clone, Copy)]
+enum Part {
+    /// Too little to tell.
+    #[default]
+    Start,
+    /// A part of the first word, after any white space.
+    Word,
+    /// The first word and more.
+    Line,
+}
+
+impl Sniffer {
+    /// Tells what the first bytes of a client are; they are those of the call before, and perhaps more.
+    pub fn sniff(&mut self, first_bytes: &[u8]) -> Sniff {
+        let fresh = first_bytes.get(self.seen..).unwrap_or_default();
+        let tells_nothing = match self.part {
+            Part::Start => false,
+            Part::Word => fresh.iter().copied().all(is_tchar),
+            Part::Line => !fresh.contains(&b'\n'),
+        };
+        if tells_nothing {
+            self.seen = first_bytes.len();
+            return Sniff::NeedMore;
+        }
+        let answer = sniff(first_bytes);
+        if answer == Sniff::NeedMore && tls(first_bytes).is_none() {
+            self.seen = first_bytes.len();
+            let mut line = first_bytes.iter().skip_while(|b| is_space(**b) || **b == b'\n');
+            self.part = match (line.next(), line.any(|b| is_space(*b))) {
+                (None, _) => Part::Start,
+                (Some(_), true) => Part::Line,
+                (Some(_), false) => Part::Word,
+            };
+        }
+        answer
+    }
 }
 
 /// Tells whether some server takes these bytes for TLS; `None` when none does.
@@ -81,17 +137,19 @@ fn first_line(line: &[u8]) -> Sniff {
     if line.strip_suffix(b"\r").unwrap_or(line) == b"PRI * HTTP/2.0" {
         return Sniff::Http2Preface;
     }
-    let versioned = |line: &[u8]| {
-        let last = words(line).last().unwrap_or_default();
-        last.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"HTTP/"))
-    };
-    // HTTP/0.9 knows no other method. Without a host of its own it can mislead nobody.
-    let mut simple = words(line);
-    let is_simple = simple.next() == Some(b"GET")
-        && simple.next().is_some_and(|word| word.windows(3).any(|part| part == b"://"))
-        && simple.next().is_none();
     // Some servers take a carriage return for the end of the line.
-    if is_simple || line.split(|b| *b == b'\r').any(versioned) { Sniff::Http1 } else { Sniff::Other }
+    if line.split(|b| *b == b'\r').any(is_request) { Sniff::Http1 } else { Sniff::Other }
+}
+
+/// Whether some server takes a line for a request.
+fn is_request(line: &[u8]) -> bool {
+    let mut words = words(line);
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let version = words.last().unwrap_or(target);
+    METHODS.contains(&method) && !target.is_empty()
+        || matches!(target, [b'/' | b'*', ..])
+        || target.windows(3).any(|part| part == b"://")
+        || VERSIONS.iter().any(|name| version.get(..name.len()).is_some_and(|v| v.eq_ignore_ascii_case(name)))
 }
 
 /// The words of a line.
@@ -149,10 +207,10 @@ mod tests {
             (b"PRI  * HTTP/2.0\r\n", Sniff::Http1),
             (b"PRI * HTTP/2.0", Sniff::NeedMore),
             (b"SSH-2.0-OpenSSH_9.6\r\n", Sniff::Other),
-            (b"GET /\r\n", Sniff::Other),
+            (b"GET /\r\n", Sniff::Http1),
             (b"EHLO a.example\r\n", Sniff::Other),
-            (b"GET / XHTTP/1.1\r\n", Sniff::Other),
-            (b"GET / HTTP/1.1 x\r\n", Sniff::Other),
+            (b"GET / XHTTP/1.1\r\n", Sniff::Http1),
+            (b"GET / HTTP/1.1 x\r\n", Sniff::Http1),
             (b"HTTP/1.1\r\n", Sniff::Other),
             (b"G(T", Sniff::Other),
             (b"{\"id\":1}\n", Sniff::Other),
@@ -160,8 +218,23 @@ mod tests {
             (b"GET\xa0/\x85HTTP/1.1\x1c\r\n", Sniff::Http1),
             (b"GET / HTTP/1.1\rHost: a.example\r\r\n", Sniff::Http1),
             (b"GET http://a.example/\r\n", Sniff::Http1),
-            (b"GET http://a.example/ x\r\n", Sniff::Other),
-            (b"DESCRIBE rtsp://a.example/ RTSP/1.0\r\n", Sniff::Other),
+            (b"GET http://a.example/ x\r\n", Sniff::Http1),
+            (b"DESCRIBE rtsp://a.example/ RTSP/1.0\r\n", Sniff::Http1),
+            (b"GET /x RTSP/1.1\r\n", Sniff::Http1),
+            (b"SOURCE /x ICE/1.1\r\n", Sniff::Http1),
+            (b"X-ANY x rtsp/\r\n", Sniff::Http1),
+            (b"POST nine\r\n", Sniff::Http1),
+            (b"CONNECT a.example:1\r\n", Sniff::Http1),
+            (b"OPTIONS *\r\n", Sniff::Http1),
+            (b"ANY * x y\r\n", Sniff::Http1),
+            (b"x a://b\r\n", Sniff::Http1),
+            (b"ANY /x\rHost: a.example\r\n", Sniff::Http1),
+            (b"get key\r\n", Sniff::Other),
+            (b"GET\r\n", Sniff::Other),
+            (b"USER anonymous\r\n", Sniff::Other),
+            (b"NICK a\r\n", Sniff::Other),
+            (b"a1 LOGIN a b/c\r\n", Sniff::Other),
+            (b"/path\r\n", Sniff::Other),
             (b"\xffGET / HTTP/1.1\r\n", Sniff::Other),
             (b"\0GET / HTTP/1.1\r\n", Sniff::Other),
         ] {
@@ -180,6 +253,23 @@ mod tests {
             for end in 0..bytes.len() {
                 let part = sniff(&bytes[..end]);
                 prop_assert!(part == Sniff::NeedMore || part == whole, "{} {part:?} {whole:?}", end);
+            }
+        }
+
+        #[test]
+        fn a_sniffer_gives_the_same_answers(
+            bytes in "[GET]{1,3}[ /\n\r\t(*:]{0,6}[GET /\nHP]{0,12}|[ \r\n\t]{0,3}[GPRI*HTP/0-2. \t\r\n\x0b(]{0,24}",
+            cuts in prop::collection::vec(0_usize..40, 0..6),
+        ) {
+            let mut sniffer = Sniffer::default();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(bytes.len())).collect();
+            cuts.sort_unstable();
+            for end in cuts.into_iter().chain([bytes.len()]) {
+                let answer = sniff(&bytes.as_bytes()[..end]);
+                prop_assert_eq!(sniffer.sniff(&bytes.as_bytes()[..end]), answer);
+                if answer != Sniff::NeedMore {
+                    break;
+                }
             }
         }
     }

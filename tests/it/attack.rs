@@ -84,6 +84,17 @@ async fn i5_request_lines_that_lenient_servers_take_never_pass_unjudged() {
         b"GET http://denied.test/\r\n",
         b"GET  HTTP://denied.test/ \n",
         b"GET http://denied.test/",
+        // llhttp, the parser of Node, reads header fields in HTTP/0.9 as well.
+        b"GET /\r\nHost: denied.test\r\n\r\n",
+        b"POST /x\r\nHost: denied.test\r\nContent-Length: 0\r\n\r\n",
+        b"GET nine\r\nHost: denied.test\r\n\r\n",
+        b"GET /x",
+        // It speaks RTSP and ICE as well, and HTTP/1.1 behind them.
+        b"GET /x RTSP/1.1\r\nHost: denied.test\r\n\r\nGET /y HTTP/1.1\r\nHost: denied.test\r\n\r\n",
+        b"SOURCE /x ICE/1.1\r\nHost: denied.test\r\n\r\n",
+        b"CONNECT denied.test:80 rtsp/1.0\r\n\r\n",
+        b"GET / XHTTP/1.1\r\nHost: denied.test\r\n\r\n",
+        b"GET / HTTP/1.1 x\r\nHost: denied.test\r\n\r\n",
     ] {
         nothing_comes_out(&gateway, &origin, line).await;
     }

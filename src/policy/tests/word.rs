@@ -87,6 +87,32 @@ fn every_denial_says_what_happened_and_what_to_change() {
 }
 
 #[test]
+fn a_literal_that_a_guard_would_hold_is_not_told_to_add_a_host_rule() {
+    let own = Guards { sockets: vec!["127.0.0.1:9901".parse().unwrap()], ..Guards::default() };
+    let exempt = Guards { exempt: vec!["127.0.0.8/29".parse().unwrap()], ..own.clone() };
+    for (guards, asked, hint) in [
+        (&own, "10.0.0.9:443", "if 10.0.0.9 is meant, add a cidrRules Allow"),
+        (&own, "8.8.8.8:25", "add a cidrRules Allow for 8.8.8.8 with ports: [25]"),
+        (&own, "127.0.0.1:9901", "no policy can allow 127.0.0.1:9901: it is the gateway itself"),
+        (&own, "[::ffff:127.0.0.1]:9901", "it is the gateway itself"),
+        (
+            &own,
+            "169.254.169.254:80",
+            "no policy can allow 169.254.169.254; the operator may set guards.exempt",
+        ),
+        (&exempt, "127.0.0.9:8000", "add \"127.0.0.9:8000\" to hostRules"),
+        (&own, "8.8.8.8:443", "add \"8.8.8.8\" to hostRules"),
+    ] {
+        let text = layers(&[("Global", "{mode: Limited, hostRules: [a.example]}")]);
+        let policy = policy_over(&text, guards.clone());
+        let denial = admit(&policy, asked).unwrap_err();
+        assert_eq!(denial.reason(), Reason::DefaultDeny, "{asked}");
+        let advised = denial.hint(Some(&target(asked))).unwrap();
+        assert!(advised.contains(hint), "{asked}: {advised}");
+    }
+}
+
+#[test]
 fn a_guard_says_which_address_and_who_could_lift_it() {
     let open = policy(OPEN);
     for (port, at, message, hint) in [
