@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use idna::AsciiDenyList;
 
-use super::HostError;
+use super::{Dots, HostError};
 
 /// The longest name in bytes, without the trailing dot (RFC 1035 §2.3.4).
 pub(crate) const MAX_NAME: usize = 253;
@@ -41,39 +41,40 @@ impl Name {
     }
 
     /// The name of a text that is plainly one: ASCII without A-labels, and a last label that no number starts like. One
-    /// pass and one allocation; `None` says nothing about the text.
+    /// allocation; `None` says nothing about the text.
     pub(super) fn plain(text: &str) -> Option<Self> {
         let text = text.strip_suffix('.').unwrap_or(text);
-        if text.len() > MAX_NAME {
+        let bytes = text.as_bytes();
+        // No way out in between and no choice: so several bytes are looked at in one step.
+        let (odd, capitals) = bytes.iter().fold((0, 0), |(odd, capitals), byte| {
+            let letter = u8::from(byte.is_ascii_lowercase());
+            let capital = u8::from(byte.is_ascii_uppercase());
+            let digit = u8::from(byte.is_ascii_digit());
+            let mark = u8::from(*byte == b'-') | u8::from(*byte == b'_') | u8::from(*byte == b'.');
+            (odd | (1 ^ (letter | capital | digit | mark)), capitals | capital)
+        });
+        if odd != 0 || bytes.len() > MAX_NAME {
             return None;
         }
-        let (mut length, mut first, mut capitals) = (0, 0, false);
-        for (at, byte) in text.bytes().enumerate() {
-            match byte {
-                b'.' if length == 0 => return None,
-                b'.' => length = 0,
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => {
-                    if length == 0 {
-                        first = byte;
-                        // What an `xn--` label stands for is for UTS-46 to see.
-                        let a_label = matches!(byte, b'x' | b'X') && is_a_label(text.get(at..)?);
-                        if byte == b'-' || a_label {
-                            return None;
-                        }
-                    }
-                    if length == MAX_LABEL {
-                        return None;
-                    }
-                    length += 1;
-                    capitals |= byte.is_ascii_uppercase();
-                }
-                _ => return None,
+        let (mut dots, mut end, mut last) = (Dots::of(bytes), bytes.len(), true);
+        loop {
+            let dot = dots.next();
+            let label = bytes.get(dot.map_or(0, |dot| dot + 1)..end)?;
+            match label.first()? {
+                // A number, perhaps.
+                b'0'..=b'9' if last => return None,
+                // What it stands for is for UTS-46 to see.
+                b'x' | b'X' if is_a_label(label) => return None,
+                b'-' => return None,
+                _ if label.len() > MAX_LABEL => return None,
+                _ => {}
+            }
+            match dot {
+                Some(dot) => (end, last) = (dot, false),
+                None => break,
             }
         }
-        if length == 0 || first.is_ascii_digit() {
-            return None;
-        }
-        Some(Self(if capitals { text.to_ascii_lowercase().into() } else { text.into() }))
+        Some(Self(if capitals != 0 { text.to_ascii_lowercase().into() } else { text.into() }))
     }
 
     /// The name of any text.
@@ -100,9 +101,9 @@ impl Name {
     }
 }
 
-/// Whether a text starts as an A-label does (RFC 5890 §2.3.2.1).
-fn is_a_label(text: &str) -> bool {
-    text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--"))
+/// Whether a label starts as an A-label does (RFC 5890 §2.3.2.1).
+fn is_a_label(label: &[u8]) -> bool {
+    label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"xn--"))
 }
 
 /// Maps a text to lower-case ASCII by UTS-46, after refusing every ASCII byte that no name has.

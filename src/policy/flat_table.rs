@@ -1,7 +1,7 @@
 //! A table from 64-bit hashes to what is filed under them, in two flat arrays.
 //!
 //! ```text
-//! tags   | 8 × u16 | 8 × u16 | 8 × u16 | …     a look-up compares eight tags at once
+//! tags   | 8 bytes | 8 bytes | 8 bytes | …     a look-up compares the eight tags of a group at once
 //! filed  | 8 slots | 8 slots | 8 slots | …     and reads a slot only where a tag agrees
 //! ```
 //! A large table starts at the group that the hash says and goes on to the next one while groups are full. A small one
@@ -15,19 +15,54 @@ const SMALL: usize = 64;
 /// A large table has a group for so many entries, of eight that have room.
 const FILL: usize = 6;
 
-/// The tags of eight slots; 0 is an empty one.
+/// The lowest bit of each byte.
+const LOW: u64 = u64::MAX / 0xff;
+/// All bits of each byte but the highest.
+const REST: u64 = LOW * 0x7f;
+
+/// The tags of eight slots, a byte each; 0 is an empty slot.
 #[derive(Debug, Clone, Copy, Default)]
-#[repr(align(16))]
-pub(super) struct Group([u16; 8]);
+pub(super) struct Group(u64);
 
 impl Group {
-    /// The slots that have this tag, as bits.
-    fn slots(&self, tag: u16) -> u32 {
-        let mut bits = 0;
-        for (slot, own) in self.0.iter().enumerate() {
-            bits |= u32::from(*own == tag) << slot;
-        }
-        bits
+    /// The slots that have this tag.
+    #[inline]
+    fn slots(self, tag: u8) -> Slots {
+        let differs = self.0 ^ (LOW * u64::from(tag));
+        Slots(!(((differs & REST) + REST) | differs | REST))
+    }
+
+    /// Whether a slot is empty.
+    #[inline]
+    fn has_room(self) -> bool {
+        self.slots(0).0 != 0
+    }
+
+    /// The tags.
+    const fn tags(self) -> [u8; 8] {
+        self.0.to_le_bytes()
+    }
+
+    /// The same with a tag in the first empty slot, and that slot.
+    fn with(self, tag: u8) -> Option<(Self, usize)> {
+        let mut tags = self.tags();
+        let (slot, own) = tags.iter_mut().enumerate().find(|(_, own)| **own == 0)?;
+        *own = tag;
+        Some((Self(u64::from_le_bytes(tags)), slot))
+    }
+}
+
+/// Slots of a group, as the highest bits of their bytes.
+struct Slots(u64);
+
+impl Iterator for Slots {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let slot = (self.0 != 0).then(|| self.0.trailing_zeros() / 8)?;
+        self.0 &= self.0 - 1;
+        usize::try_from(slot).ok()
     }
 }
 
@@ -72,37 +107,39 @@ impl FlatTable {
     pub(super) fn new(entries: &[Option<(u64, u32)>]) -> Self {
         if entries.len() <= SMALL {
             let mut filter = 0;
-            let mut tags = vec![Group::default(); entries.len().div_ceil(8)].into_boxed_slice();
-            let slots = tags.iter_mut().flat_map(|group| &mut group.0);
-            for ((hash, _), slot) in
-                entries.iter().zip(slots).filter_map(|(entry, slot)| entry.zip(Some(slot)))
-            {
-                filter |= bit(hash);
-                *slot = tag(hash);
+            let mut tags = vec![[0; 8]; entries.len().div_ceil(8)];
+            for (entry, own) in entries.iter().zip(tags.as_flattened_mut()) {
+                if let Some((hash, _)) = entry {
+                    filter |= bit(*hash);
+                    *own = tag(*hash);
+                }
             }
+            let tags = tags.into_iter().map(|tags| Group(u64::from_le_bytes(tags))).collect();
             let patterns = entries.iter().map(|entry| entry.map_or(0, |(_, pattern)| pattern)).collect();
             return Self::Small { filter, tags, patterns };
         }
-        let groups = entries.len().div_ceil(FILL);
+        let groups = entries.iter().flatten().count().div_ceil(FILL);
         let mut tags = vec![Group::default(); groups].into_boxed_slice();
         let mut filed = vec![[Filed::default(); 8]; groups].into_boxed_slice();
         for (entry, place) in entries.iter().zip(0_u32..) {
             let Some((hash, pattern)) = *entry else { continue };
-            // INVARIANT: there are more slots than entries, so this ends.
-            for group in from(hash, groups) {
+            // INVARIANT: there are more slots than entries, so one of the groups has room.
+            let first = first_group(hash, groups);
+            for group in (first..groups).chain(0..first) {
                 let (Some(tags), Some(filed)) = (tags.get_mut(group), filed.get_mut(group)) else { break };
-                let mut slots = tags.0.iter_mut().zip(filed);
-                if let Some((own, slot)) = slots.find(|(own, _)| **own == 0) {
-                    *own = tag(hash);
+                let Some((with, slot)) = tags.with(tag(hash)) else { continue };
+                *tags = with;
+                if let Some(slot) = filed.get_mut(slot) {
                     *slot = Filed { pattern, place };
-                    break;
                 }
+                break;
             }
         }
         Self::Large { tags, filed }
     }
 
     /// Shows all that is filed under `hash`, and perhaps more.
+    #[inline]
     pub(super) fn each(&self, hash: u64, mut see: impl FnMut(Filed)) {
         match self {
             Self::Small { filter, tags, patterns } => {
@@ -110,11 +147,11 @@ impl FlatTable {
                     return;
                 }
                 let tag = tag(hash);
-                for (group, base) in tags.iter().zip((0_u32..).step_by(8)) {
-                    for slot in ones(group.slots(tag)) {
+                for (group, base) in tags.iter().zip((0_usize..).step_by(8)) {
+                    for slot in group.slots(tag) {
                         let place = base + slot;
-                        let pattern = usize::try_from(place).ok().and_then(|place| patterns.get(place));
-                        if let Some(&pattern) = pattern {
+                        let (pattern, place) = (patterns.get(place), u32::try_from(place));
+                        if let (Some(&pattern), Ok(place)) = (pattern, place) {
                             see(Filed { pattern, place });
                         }
                     }
@@ -122,17 +159,18 @@ impl FlatTable {
             }
             Self::Large { tags, filed } => {
                 let tag = tag(hash);
-                for group in from(hash, tags.len()) {
-                    let Some(found) = tags.get(group) else { return };
-                    for slot in ones(found.slots(tag)) {
-                        let slots = filed.get(group);
-                        if let Some(filed) = slots.and_then(|slots| slots.get(usize::try_from(slot).ok()?)) {
+                let mut group = first_group(hash, tags.len());
+                for _ in 0..tags.len() {
+                    let Some(own) = tags.get(group) else { return };
+                    for slot in own.slots(tag) {
+                        if let Some(filed) = filed.get(group).and_then(|slots| slots.get(slot)) {
                             see(*filed);
                         }
                     }
-                    if found.slots(0) != 0 {
+                    if own.has_room() {
                         return;
                     }
+                    group = if group + 1 == tags.len() { 0 } else { group + 1 };
                 }
             }
         }
@@ -142,14 +180,14 @@ impl FlatTable {
     pub(super) fn map(&self, mut change: impl FnMut(u32) -> u32) -> Self {
         match self {
             Self::Small { filter, tags, patterns } => {
-                let patterns = patterns.iter().zip(tags.iter().flat_map(|group| group.0));
+                let patterns = patterns.iter().zip(tags.iter().flat_map(|group| group.tags()));
                 let patterns = patterns.map(|(pattern, tag)| if tag == 0 { 0 } else { change(*pattern) });
                 Self::Small { filter: *filter, patterns: patterns.collect(), tags: tags.clone() }
             }
             Self::Large { tags, filed } => {
                 let mut filed = filed.clone();
                 for (group, slots) in tags.iter().zip(&mut filed) {
-                    for (_, slot) in group.0.iter().zip(slots).filter(|(tag, _)| **tag != 0) {
+                    for (_, slot) in group.tags().iter().zip(slots).filter(|(tag, _)| **tag != 0) {
                         slot.pattern = change(slot.pattern);
                     }
                 }
@@ -170,30 +208,23 @@ impl FlatTable {
 }
 
 /// The tag of a hash, never 0.
-fn tag(hash: u64) -> u16 {
-    let [low, high, ..] = hash.to_le_bytes();
-    u16::from_le_bytes([low, high]).max(1)
+#[inline]
+fn tag(hash: u64) -> u8 {
+    let [low, ..] = hash.to_le_bytes();
+    low.max(1)
 }
 
 /// The place of a hash in a filter.
+#[inline]
 const fn bit(hash: u64) -> u128 {
     1 << (hash >> 57)
 }
 
-/// The groups in the order in which a hash tries them.
-fn from(hash: u64, groups: usize) -> impl Iterator<Item = usize> {
+/// The group that a hash tries first.
+#[inline]
+fn first_group(hash: u64, groups: usize) -> usize {
     let first = (u128::from(hash) * groups as u128) >> 64;
-    let first = usize::try_from(first).unwrap_or_default();
-    (first..groups).chain(0..first)
-}
-
-/// The positions of the bits that are set.
-fn ones(mut bits: u32) -> impl Iterator<Item = u32> {
-    std::iter::from_fn(move || {
-        let next = (bits != 0).then(|| bits.trailing_zeros());
-        bits &= bits.wrapping_sub(1);
-        next
-    })
+    usize::try_from(first).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -236,7 +267,7 @@ mod tests {
             let table = FlatTable::new(&entries);
             prop_assert_eq!(matches!(table, FlatTable::Small { .. }), entries.len() <= SMALL);
             let mut model: HashMap<u64, Vec<Filed>> = HashMap::new();
-            let mut tags: HashMap<u16, Vec<Filed>> = HashMap::new();
+            let mut tags: HashMap<u8, Vec<Filed>> = HashMap::new();
             for (entry, place) in entries.iter().zip(0..) {
                 let Some((hash, pattern)) = *entry else { continue };
                 model.entry(hash).or_default().push(Filed { pattern, place });
@@ -315,8 +346,9 @@ mod tests {
         let entries: Vec<_> = hashes.iter().map(|hash| Some((*hash, 0))).collect();
         let (FlatTable::Large { tags, .. } | FlatTable::Small { tags, .. }) = FlatTable::new(&entries);
         let steps = |hash: u64| {
-            let full = |group: &usize| tags.get(*group).unwrap().slots(0) == 0;
-            1 + from(hash, tags.len()).take_while(full).count()
+            let full = |group: &usize| !tags.get(*group).unwrap().has_room();
+            let first = first_group(hash, tags.len());
+            1 + (first..tags.len()).chain(0..first).take_while(full).count()
         };
         let misses: Vec<u64> = (1_000_000..1_100_000).map(mixed).collect();
         for hashes in [hashes, misses] {

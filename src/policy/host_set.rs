@@ -23,14 +23,14 @@ use std::hash::Hasher;
 use std::net::IpAddr;
 
 use super::flat_table::{Filed, FlatTable};
-use super::name_key::{self, DEPTH, NameKey, ROOT};
+use super::name_key::{self, DEPTH, NameKey};
 use super::pattern::{LabelPattern, Pattern, PatternKind};
 use super::pattern_pool::{Interner, PatternPool, PatternRef, REF_BITS};
 use crate::addr::{Host, Port};
 
 /// Mixed into the hash of a suffix, for the patterns below it.
 const BELOW: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Mixed into the hash of the last [`DEPTH`] labels, for patterns that have more.
+/// Mixed into the hash of the last [`DEPTH`] labels, for patterns that have a leading star and more labels.
 const DEEP: u64 = 0xc2b2_ae3d_27d4_eb4f;
 /// Hashed in the place of a label with a star; no label looks like it.
 const STAR: &[u8] = b"*";
@@ -111,6 +111,7 @@ pub enum HostKey<'h> {
 impl<'h> HostKey<'h> {
     /// Prepares a host.
     #[must_use]
+    #[inline]
     pub fn new(host: &'h Host) -> Self {
         match host {
             Host::Name(name) => Self::Name(NameKey::new(name.as_str())),
@@ -148,18 +149,24 @@ impl Shape {
             }
         });
         let texts: Vec<&[u8]> = texts.collect();
-        (shape, shape.hash(texts.into_iter()))
+        (shape, shape.hash(name_key::root(), texts.into_iter().zip(0..)))
     }
 
     /// The hash of a name's labels in these places; none when it has too few.
     fn find(self, key: &NameKey<'_>) -> Option<u64> {
-        (key.seen() >= usize::from(self.labels)).then(|| self.hash(key.labels().take(self.labels.into())))
+        if key.seen() < usize::from(self.labels) {
+            return None;
+        }
+        // What is right of every star is hashed already.
+        let known = usize::try_from(self.stars.trailing_zeros()).ok()?.min(usize::from(self.labels));
+        let labels = key.labels().zip(0..).take(self.labels.into()).skip(known);
+        Some(self.hash(key.suffix(known)?, labels))
     }
 
-    /// The hash of labels, the rightmost first.
-    fn hash<'l>(self, labels: impl Iterator<Item = &'l [u8]>) -> u64 {
-        let mut hasher = name_key::hasher();
-        for (label, place) in labels.zip(0..) {
+    /// The hash of labels with their places, behind one of those right of them.
+    fn hash<'l>(self, right: u64, labels: impl Iterator<Item = (&'l [u8], u32)>) -> u64 {
+        let mut hasher = name_key::behind(right);
+        for (label, place) in labels {
             hasher.write(if self.stars >> place & 1 == 0 { label } else { STAR });
         }
         hasher.finish() ^ if self.open { OPEN } else { CLOSED }
@@ -173,10 +180,10 @@ struct Rare {
     shapes: Box<[Shape]>,
     /// Literals in order, each with its port, 0 for any.
     literals: Box<[(IpAddr, u16, Filed)]>,
-    /// Some patterns have more labels than are hashed.
+    /// Some patterns with a leading star have more than [`DEPTH`] other labels.
     deep: bool,
-    /// Some patterns have a port of their own.
-    ports: bool,
+    /// The ports that patterns have of their own, in order.
+    ports: Box<[u16]>,
 }
 
 /// Host patterns compiled for look-up; immutable once built.
@@ -184,8 +191,10 @@ struct Rare {
 pub struct HostSet {
     table: FlatTable,
     rare: Option<Box<Rare>>,
-    /// The most labels of a pattern without stars.
-    longest: u8,
+    /// The numbers of labels that exact names have: a bit for each.
+    exact: u16,
+    /// The numbers of labels behind a leading star; the lowest bit is for `*` alone.
+    below: u16,
     /// Some Deny is about names.
     denies_names: bool,
 }
@@ -198,14 +207,11 @@ impl HostSet {
     ) -> Option<Self> {
         let mut set = Self::default();
         let mut rare = Rare::default();
-        let (mut shapes, mut literals) = (BTreeSet::new(), Vec::new());
+        let (mut shapes, mut ports, mut literals) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         let mut seen = HashSet::<u32, foldhash::fast::FixedState>::default();
         let mut entries = Vec::new();
         for ((class, pattern), place) in patterns.into_iter().zip(0_u32..) {
             let port = pattern.port().map_or(0, Port::get);
-            let mut longest = |key: &NameKey<'_>| {
-                set.longest = set.longest.max(u8::try_from(key.seen()).unwrap_or(u8::MAX));
-            };
             let hash = match pattern.kind() {
                 PatternKind::Ip(ip) => {
                     let pattern = class.tag(PatternRef::from_bits(0));
@@ -213,18 +219,22 @@ impl HostSet {
                     entries.push(None);
                     continue;
                 }
-                PatternKind::Any => ROOT ^ BELOW,
+                PatternKind::Any => {
+                    set.below |= 1;
+                    name_key::root() ^ BELOW
+                }
                 PatternKind::Exact(name) | PatternKind::Suffix(name) => {
                     let key = NameKey::new(name.as_str());
-                    longest(&key);
-                    let salt = if matches!(pattern.kind(), PatternKind::Exact(_)) { 0 } else { BELOW };
-                    key.whole().map_or_else(
-                        || {
-                            rare.deep = true;
-                            key.last() ^ DEEP
-                        },
-                        |hash| hash ^ salt,
-                    )
+                    if matches!(pattern.kind(), PatternKind::Exact(_)) {
+                        set.exact |= depth(&key);
+                        key.all()
+                    } else if key.is_whole() {
+                        set.below |= depth(&key);
+                        key.all() ^ BELOW
+                    } else {
+                        rare.deep = true;
+                        key.suffix(DEPTH)? ^ DEEP
+                    }
                 }
                 PatternKind::Inner(labels) => {
                     let (shape, hash) = Shape::of(labels);
@@ -232,16 +242,20 @@ impl HostSet {
                     hash
                 }
             };
-            let hash = if port == 0 { hash } else { name_key::pair(hash, u64::from(port)) };
-            rare.ports |= port != 0;
+            let hash = if port == 0 { hash } else { name_key::on_port(hash, port) };
+            if port != 0 {
+                ports.insert(port);
+            }
             set.denies_names |= class == Class::Deny;
             let pattern = class.tag(interner.intern(pattern)?);
             entries.push(seen.insert(pattern).then_some((hash, pattern)));
         }
         literals.sort_by_key(|(ip, _, filed)| (*ip, filed.place));
         rare.shapes = shapes.into_iter().collect();
+        rare.ports = ports.into_iter().collect();
         rare.literals = literals.into();
-        let is_rare = rare.deep || rare.ports || !rare.shapes.is_empty() || !rare.literals.is_empty();
+        let is_rare =
+            rare.deep || !rare.ports.is_empty() || !rare.shapes.is_empty() || !rare.literals.is_empty();
         set.rare = is_rare.then(|| Box::new(rare));
         while entries.pop_if(|entry| entry.is_none()).is_some() {}
         set.table = FlatTable::new(&entries);
@@ -311,22 +325,26 @@ impl HostSet {
                 }
             });
         };
-        let longest = usize::from(self.longest);
-        let ports = rare.is_some_and(|rare| rare.ports);
+        let own_port = rare.is_some_and(|rare| rare.ports.binary_search(&port.get()).is_ok());
         let mut ask = |hash: u64| {
             probe(hash);
-            if ports {
-                probe(name_key::pair(hash, u64::from(port.get())));
+            if own_port {
+                probe(name_key::on_port(hash, port.get()));
             }
         };
-        ask(ROOT ^ BELOW);
-        key.below().iter().take(longest).for_each(|hash| ask(hash ^ BELOW));
-        if let Some(hash) = key.whole().filter(|_| key.seen() <= longest) {
-            ask(hash);
+        // A star stands for one label or more, so not before all of them.
+        let most = key.seen() - usize::from(key.is_whole());
+        let mut below = self.below & ((2 << most) - 1);
+        while let Some(hash) = lowest(below).and_then(|labels| key.suffix(labels)) {
+            ask(hash ^ BELOW);
+            below &= below - 1;
+        }
+        if self.exact & depth(key) != 0 {
+            ask(key.all());
         }
         let Some(rare) = rare else { return };
-        if rare.deep && key.whole().is_none() {
-            ask(key.last() ^ DEEP);
+        if let Some(hash) = key.suffix(DEPTH).filter(|_| rare.deep && !key.is_whole()) {
+            ask(hash ^ DEEP);
         }
         rare.shapes.iter().filter_map(|shape| shape.find(key)).for_each(ask);
     }
@@ -345,7 +363,23 @@ impl HostSet {
             whole &= moved.is_some();
             Class::of(pattern).tag(moved.unwrap_or(PatternRef::from_bits(0)))
         });
-        let Self { rare, longest, denies_names, .. } = self;
-        whole.then(|| Self { table, rare: rare.clone(), longest: *longest, denies_names: *denies_names })
+        let Self { rare, exact, below, denies_names, .. } = self;
+        whole.then(|| Self {
+            table,
+            rare: rare.clone(),
+            exact: *exact,
+            below: *below,
+            denies_names: *denies_names,
+        })
     }
+}
+
+/// The bit for the number of labels that a name has; what is deeper shares one.
+const fn depth(key: &NameKey<'_>) -> u16 {
+    1 << if key.is_whole() { key.seen() } else { DEPTH + 1 }
+}
+
+/// The number of the lowest bit that is set.
+fn lowest(bits: u16) -> Option<usize> {
+    (bits != 0).then_some(bits.trailing_zeros()).and_then(|bit| usize::try_from(bit).ok())
 }

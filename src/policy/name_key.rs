@@ -12,34 +12,39 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 
+use foldhash::SharedSeed;
 use foldhash::fast::{FoldHasher, RandomState};
 
-/// The labels from the right that are hashed; what has more is filed under its last so many.
-pub(super) const DEPTH: usize = 16;
+use crate::addr::Dots;
+
+/// The labels from the right that are hashed one by one; the rest of a deeper name is hashed as one more.
+pub(super) const DEPTH: usize = 8;
+
+/// The hash of no label; the key of this process, with what the library keeps.
+static ROOT: LazyLock<u64> = LazyLock::new(|| RandomState::default().build_hasher().finish());
 
 /// The hash of no label.
-pub(super) const ROOT: u64 = 0;
+pub(super) fn root() -> u64 {
+    *ROOT
+}
 
-/// The key of this process.
-static STATE: LazyLock<RandomState> = LazyLock::new(RandomState::default);
-
-/// A hash that labels are written into, the rightmost first.
-pub(super) fn hasher() -> FoldHasher<'static> {
-    STATE.build_hasher()
+/// A hash that goes on behind the labels of another; labels are written the rightmost first.
+#[inline]
+pub(super) fn behind(hash: u64) -> FoldHasher<'static> {
+    FoldHasher::with_seed(hash, SharedSeed::global_random())
 }
 
 /// The hash of one text.
 pub(super) fn text(text: &[u8]) -> u64 {
-    let mut hasher = hasher();
+    let mut hasher = behind(root());
     hasher.write(text);
     hasher.finish()
 }
 
-/// The hash of two numbers, in this order.
-pub(super) fn pair(first: u64, second: u64) -> u64 {
-    let mut hasher = hasher();
-    hasher.write_u64(first);
-    hasher.write_u64(second);
+/// The hash of a host's on one port.
+pub(super) fn on_port(hash: u64, port: u16) -> u64 {
+    let mut hasher = behind(hash);
+    hasher.write_u16(port);
     hasher.finish()
 }
 
@@ -48,7 +53,11 @@ pub(super) fn pair(first: u64, second: u64) -> u64 {
 pub struct NameKey<'n> {
     /// The canonical name.
     name: &'n str,
-    /// How many labels are hashed.
+    /// The hash of no label.
+    root: u64,
+    /// The hash of the whole name.
+    all: u64,
+    /// How many labels are hashed one by one.
     seen: usize,
     /// Whether these are all labels of the name.
     whole: bool,
@@ -61,14 +70,17 @@ pub struct NameKey<'n> {
 impl<'n> NameKey<'n> {
     /// Hashes the last [`DEPTH`] labels of a canonical name.
     #[must_use]
+    #[inline]
     pub fn new(name: &'n str) -> Self {
-        let mut key = Self { name, seen: 0, whole: false, starts: [0; DEPTH], suffixes: [0; DEPTH] };
-        let mut hasher = hasher();
-        let mut rest = name.as_bytes();
+        let (root, text) = (root(), name.as_bytes());
+        let mut key =
+            Self { name, root, all: root, seen: 0, whole: false, starts: [0; DEPTH], suffixes: [0; DEPTH] };
+        let mut hasher = behind(root);
+        let (mut dots, mut end) = (Dots::of(text), text.len());
         for (start, suffix) in key.starts.iter_mut().zip(&mut key.suffixes) {
-            let dot = rest.iter().rposition(|byte| *byte == b'.');
+            let dot = dots.next();
             let from = dot.map_or(0, |dot| dot + 1);
-            hasher.write(rest.get(from..).unwrap_or_default());
+            hasher.write(text.get(from..end).unwrap_or_default());
             // INVARIANT: a name has at most 253 bytes.
             *start = u8::try_from(from).unwrap_or(u8::MAX);
             *suffix = hasher.finish();
@@ -77,8 +89,12 @@ impl<'n> NameKey<'n> {
                 key.whole = true;
                 break;
             };
-            rest = rest.get(..dot).unwrap_or_default();
+            end = dot;
         }
+        if !key.whole {
+            hasher.write(text.get(..end).unwrap_or_default());
+        }
+        key.all = hasher.finish();
         key
     }
 
@@ -87,27 +103,32 @@ impl<'n> NameKey<'n> {
         self.name
     }
 
-    /// How many labels are hashed.
+    /// How many labels are hashed one by one.
     pub(super) const fn seen(&self) -> usize {
         self.seen
     }
 
-    /// The hash of the whole name, if it has no more labels than are hashed.
-    pub(super) fn whole(&self) -> Option<u64> {
-        self.whole.then(|| self.last())
+    /// Whether these are all labels of the name.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.whole
     }
 
-    /// The hash of all labels that are hashed.
-    pub(super) fn last(&self) -> u64 {
-        self.seen.checked_sub(1).and_then(|last| self.suffixes.get(last)).copied().unwrap_or(ROOT)
+    /// The hash of the last so many labels, none for 0; none beyond what is hashed.
+    #[inline]
+    pub(super) fn suffix(&self, labels: usize) -> Option<u64> {
+        match labels.checked_sub(1) {
+            None => Some(self.root),
+            Some(_) if labels > self.seen => None,
+            Some(place) => self.suffixes.get(place).copied(),
+        }
     }
 
-    /// The hashes of the suffixes of 1, 2, 3… labels, as far as they are not the whole name.
-    pub(super) fn below(&self) -> &[u64] {
-        self.suffixes.get(..self.seen - usize::from(self.whole)).unwrap_or_default()
+    /// The hash of all labels.
+    pub(super) const fn all(&self) -> u64 {
+        self.all
     }
 
-    /// The labels that are hashed, the rightmost first.
+    /// The labels that are hashed one by one, the rightmost first.
     pub(super) fn labels(&self) -> impl Iterator<Item = &'n [u8]> + '_ {
         let starts = self.starts.iter().take(self.seen).map(|start| usize::from(*start));
         starts.scan(self.name.len(), |end, start| {
@@ -121,33 +142,39 @@ impl<'n> NameKey<'n> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
     fn a_suffix_has_the_same_hash_in_every_name() {
         let (long, short) = (NameKey::new("www.example.com"), NameKey::new("example.com"));
-        assert_eq!(long.below().get(1).copied(), short.whole());
-        assert_eq!((long.below().len(), short.below().len()), (2, 1));
-        assert_ne!(NameKey::new("example.org").whole(), short.whole());
-        assert_ne!(NameKey::new("com.example").whole(), short.whole());
-        assert_ne!(NameKey::new("examplecom").whole(), short.whole());
-        assert_ne!(NameKey::new("a.bc").whole(), NameKey::new("ab.c").whole());
-    }
-
-    #[test]
-    fn the_labels_come_from_the_right() {
-        let key = NameKey::new("www.example.com");
-        assert!(key.labels().eq(["com", "example", "www"].map(str::as_bytes)));
-        assert_eq!(NameKey::new(&format!("{}com", "a.".repeat(30))).labels().count(), DEPTH);
+        assert_eq!((long.suffix(2), long.suffix(3)), (Some(short.all()), Some(long.all())));
+        assert_eq!((long.suffix(0), short.suffix(3)), (Some(root()), None));
+        for other in ["example.org", "com.example", "examplecom", "exampl.ecom", "com"] {
+            assert_ne!(NameKey::new(other).all(), short.all(), "{other}");
+        }
     }
 
     #[test]
     fn a_deep_name_is_hashed_as_far_as_any_index_asks() {
         let deep = format!("{}com", "a.".repeat(126));
         let key = NameKey::new(&deep);
-        assert_eq!((key.seen(), key.whole(), key.below().len()), (DEPTH, None, DEPTH));
-        assert_eq!(key.below().first().copied(), NameKey::new("com").whole());
+        assert_eq!((key.seen(), key.is_whole(), key.suffix(DEPTH + 1)), (DEPTH, false, None));
+        assert_eq!(key.suffix(1), Some(NameKey::new("com").all()));
         let exactly = format!("{}com", "a.".repeat(DEPTH - 1));
-        assert_eq!(NameKey::new(&exactly).whole(), key.below().last().copied());
+        let exactly = NameKey::new(&exactly);
+        assert_eq!((exactly.is_whole(), Some(exactly.all())), (true, key.suffix(DEPTH)));
+        assert_ne!(key.all(), exactly.all());
+    }
+
+    proptest! {
+        #[test]
+        fn the_labels_come_from_the_right(name in "[a-z_-]{0,9}(\\.[a-z0-9]{0,9}){0,20}") {
+            let key = NameKey::new(&name);
+            let labels: Vec<&[u8]> = name.rsplit('.').map(str::as_bytes).take(DEPTH).collect();
+            prop_assert_eq!(key.labels().collect::<Vec<_>>(), labels);
+            prop_assert_eq!(key.is_whole(), name.split('.').count() <= DEPTH);
+        }
     }
 }
