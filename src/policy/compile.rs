@@ -52,8 +52,27 @@ impl Compiled {
     /// Compiles `document`, spelling its categories out from `lists` and storing its patterns by `interner`.
     ///
     /// # Errors
-    /// Every problem of its `categories`, or a limit that it exceeds.
+    /// Every problem of its `categories`, or a limit that it exceeds; with them what should be looked at besides.
     pub fn new(
+        document: &Arc<Document>,
+        lists: &CategoryLists,
+        interner: &mut Interner,
+    ) -> Result<Self, Vec<Problem>> {
+        let wide = Vec::from_iter(wide_patterns(document));
+        match Self::sound(document, lists, interner) {
+            Ok(mut compiled) => {
+                compiled.warnings.extend(wide);
+                Ok(compiled)
+            }
+            Err(mut problems) => {
+                problems.extend(wide);
+                Err(problems)
+            }
+        }
+    }
+
+    /// Compiles a document that nothing is wrong with.
+    fn sound(
         document: &Arc<Document>,
         lists: &CategoryLists,
         interner: &mut Interner,
@@ -251,4 +270,16 @@ impl Categories {
         }
         if problems.is_empty() { Ok(found) } else { Err(problems) }
     }
+}
+
+/// A warning for each Allow that reaches every tenant of a shared domain while the default is Deny.
+fn wide_patterns(document: &Document) -> impl Iterator<Item = Problem> {
+    let spec = &document.spec;
+    let wide =
+        spec.host_rules.iter().filter(|rule| rule.action == Action::Allow && rule.pattern.is_tenant_wide());
+    wide.filter(|_| spec.default_action == Action::Deny).map(|rule| {
+        Problem::warning(format!("tenant-wide: `{}` allows every tenant of a shared domain", rule.pattern))
+            .at(rule.place.clone())
+            .cure("name the hosts you need: any tenant there could receive the data")
+    })
 }

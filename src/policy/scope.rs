@@ -8,7 +8,7 @@ use super::compile::Compiled;
 use super::decision::{Cause, Denial};
 use super::document::Document;
 use super::guard::Guards;
-use super::mode::{Action, Inspection, Scope};
+use super::mode::{Inspection, Scope};
 use super::pattern_pool::{Interner, PatternPool};
 use super::reason::Reason;
 use crate::source::Problem;
@@ -115,7 +115,6 @@ impl PolicySet {
                     Err(found) => problems.extend(found),
                 },
             }
-            problems.extend(wide_patterns(document));
         }
         set.ground = Arc::new(Ground { guards, pool: interner.pool() });
         (set, problems)
@@ -245,7 +244,10 @@ impl PolicySet {
             let group = group.and_then(|group| self.groups.get(group));
             self.global.iter().chain(group).find_map(|higher| not_permitted(higher, lower))
         };
-        self.documents().into_iter().filter_map(conflict).collect()
+        let mut found: Vec<_> =
+            self.units().filter_map(|lower| Some((&lower.scope, conflict(lower)?))).collect();
+        found.sort_by_key(|(scope, _)| *scope);
+        found.into_iter().map(|(_, problem)| problem).collect()
     }
 
     /// Puts a document in force.
@@ -327,16 +329,4 @@ fn second(document: &Document, first: &Compiled) -> Problem {
     Problem::error(format!("a second policy for {}", document.scope))
         .at(document.place.clone())
         .cure(format!("keep one: `{}` at {} is the first", first.name, first.source().place))
-}
-
-/// A warning for each Allow that reaches every tenant of a shared domain while the default is Deny.
-fn wide_patterns(document: &Document) -> impl Iterator<Item = Problem> {
-    let spec = &document.spec;
-    let wide =
-        spec.host_rules.iter().filter(|rule| rule.action == Action::Allow && rule.pattern.is_tenant_wide());
-    wide.filter(|_| spec.default_action == Action::Deny).map(|rule| {
-        Problem::warning(format!("tenant-wide: `{}` allows every tenant of a shared domain", rule.pattern))
-            .at(rule.place.clone())
-            .cure("name the hosts you need: any tenant there could receive the data")
-    })
 }
