@@ -10,7 +10,7 @@
 //! | hold it twice | keeps its last good version; a problem |
 //! | say `metadata: {removed: true}` | is removed |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::hash::BuildHasher;
 use std::io::{self, Read as _};
@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::policy::category::{CategoryList, CategoryLists};
-use crate::policy::document::{self, Document, Secret};
-use crate::policy::{Guards, PolicySet, Roster, Scope};
+use crate::policy::document::{self, Document, Parsed, Secret};
+use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope};
 use crate::source::Problem;
 use crate::source::yaml::MOST_BYTES;
 
@@ -31,10 +31,79 @@ const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 struct Held {
     /// A hash of its text, keyed for this process.
     digest: u64,
-    documents: Vec<Arc<Document>>,
+    entries: Box<[Entry]>,
+    /// What few files hold.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few files hold.
+#[derive(Debug)]
+struct Rare {
     secrets: Vec<Secret>,
     lists: Vec<CategoryList>,
     problems: Vec<Problem>,
+}
+
+/// A document of a file.
+#[derive(Debug)]
+struct Entry {
+    /// As it was parsed, where it is not compiled, or is to be compiled again.
+    parsed: Option<Box<Document>>,
+    /// What it was compiled to.
+    compiled: Option<Arc<Compiled>>,
+}
+
+impl Held {
+    /// Parses a file.
+    fn parse(path: &Path, text: &str, digest: u64) -> Self {
+        let parsed = document::parse(&Arc::from(path.display().to_string()), text);
+        let Parsed { documents, secrets, lists, problems, failed: _ } = parsed;
+        let entry = |document| Entry { parsed: Some(Box::new(document)), compiled: None };
+        let is_plain = secrets.is_empty() && lists.is_empty() && problems.is_empty();
+        Self {
+            digest,
+            entries: documents.into_iter().map(entry).collect(),
+            rare: (!is_plain).then(|| Box::new(Rare { secrets, lists, problems })),
+        }
+    }
+
+    /// Parses the documents again that `is_current` does not say of that what they were compiled to can stay.
+    fn refresh(&mut self, path: &Path, text: &str, is_current: impl Fn(&Arc<Compiled>) -> bool) {
+        let is_stale = |entry: &Entry| entry.compiled.as_ref().is_some_and(|compiled| !is_current(compiled));
+        if !self.entries.iter().any(|entry| entry.parsed.is_none() && is_stale(entry)) {
+            return;
+        }
+        let again = Self::parse(path, text, self.digest);
+        for (entry, again) in self.entries.iter_mut().zip(again.entries) {
+            if is_stale(entry) {
+                entry.parsed = again.parsed;
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Whom it applies to.
+    fn scope(&self) -> Option<&Scope> {
+        let parsed = self.parsed.as_ref().map(|document| &document.scope);
+        parsed.or_else(|| self.compiled.as_ref().map(|compiled| compiled.scope()))
+    }
+
+    /// Whether it takes the policy of its scope away.
+    fn is_removal(&self) -> bool {
+        self.parsed.as_ref().is_some_and(|document| document.removed)
+    }
+
+    /// Puts it in a set; what it is compiled to takes its place.
+    fn put(&mut self, draft: &mut Draft<'_>) {
+        if let Some(document) = &self.parsed {
+            if let Some(compiled) = draft.compile(document) {
+                *self = Self { parsed: None, compiled: Some(Arc::clone(compiled)) };
+            }
+        } else if let Some(compiled) = &self.compiled {
+            draft.reuse(compiled);
+        }
+    }
 }
 
 /// The policy files of this process.
@@ -94,8 +163,8 @@ impl Store {
         &self.path
     }
 
-    /// Reads what is on disk, and keeps of `previous` what is not well on disk. Nothing is read twice that did
-    /// not change. `None`: nothing changed since the last load.
+    /// Reads what is on disk, and keeps of `previous` what is not well on disk. Nothing is parsed twice that did
+    /// not change, unless the list of its categories did. `None`: nothing changed since the last load.
     pub fn load(&mut self, guards: &Arc<Guards>, previous: Option<&PolicySet>) -> Option<Loaded> {
         let (texts, mut problems) = read(&self.path);
         let changed = self.take(&texts) || problems != self.unread || previous.is_none();
@@ -104,60 +173,111 @@ impl Store {
         if !changed && same_guards {
             return None;
         }
-        problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
-        let lists: Vec<&CategoryList> = self.files.values().flat_map(|file| &file.lists).collect();
-        let (lists, problem) = self.categories.followed_by(&lists);
+        problems.extend(self.rare().flat_map(|file| file.problems.iter().cloned()));
+        let (lists, problem) =
+            self.categories.followed_by(&self.rare().flat_map(|file| &file.lists).collect::<Vec<_>>());
         problems.extend(problem);
-        self.categories = lists.clone();
-        let (current, removed) = self.units(previous);
-        let (mut policies, found) =
-            PolicySet::compile(&current, &lists, Arc::clone(guards), self.roster.as_ref(), previous);
+        self.categories = lists;
+        let (mut policies, found) = self.compile(&texts, guards, previous);
         problems.extend(found);
-        for kept in previous.into_iter().flat_map(PolicySet::documents) {
-            if policies.unit(kept.scope()).is_none() && !removed.contains(&Unit::of(kept.scope())) {
-                problems.push(orphan(kept.source(), kept.scope()));
-                policies.keep(Arc::clone(kept));
-            }
-        }
+        problems.extend(self.keep_orphans(&mut policies, previous));
         problems.extend(policies.conflicts(self.roster.as_ref()));
-        let policies = policies.compacted().unwrap_or(policies);
-        if previous.is_none() && policies.documents().is_empty() && !problems.iter().any(Problem::is_error) {
+        if let Some(moved) = policies.compacted() {
+            self.follow(&policies, &moved);
+            policies = moved;
+        }
+        if previous.is_none() && policies.units().next().is_none() && !problems.iter().any(Problem::is_error)
+        {
             let message = format!("{} holds no policy", self.path.display());
             problems.push(Problem::error(message).cure("write one; the smallest is `mode: Limited`"));
         }
-        let shown = |path: &str| {
-            problems.iter().filter_map(|problem| problem.place.as_ref()).any(|place| *place.file == *path)
-        };
+        let shown: HashSet<&str> =
+            problems.iter().filter_map(|problem| problem.place.as_ref()).map(|place| &*place.file).collect();
         let texts = texts.into_iter().map(|(path, text)| (path.display().to_string(), text));
-        let texts = texts.filter(|(path, _)| shown(path)).collect();
+        let texts = texts.filter(|(path, _)| shown.contains(path.as_str())).collect();
         Some(Loaded { policies, problems, texts })
     }
 
-    /// The documents to put in force, in name order of their files, and the units to take away.
+    /// The set of the documents of all files, in name order, each compiled unless `previous` has it.
     ///
     /// Where a unit is on disk more than once and has a version in force, that one comes first, so that none
     /// of the others takes its place.
-    fn units<'a>(&'a self, previous: Option<&'a PolicySet>) -> (Vec<Arc<Document>>, BTreeSet<Unit<'a>>) {
-        let all = || self.files.values().flat_map(|file| &file.documents);
-        let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
-        for document in all().filter(|document| !document.removed) {
-            let unit = Unit::of(&document.scope);
-            if !seen.insert(unit) {
-                twice.insert(unit);
+    fn compile(
+        &mut self,
+        texts: &BTreeMap<PathBuf, String>,
+        guards: &Arc<Guards>,
+        previous: Option<&PolicySet>,
+    ) -> (PolicySet, Vec<Problem>) {
+        let Self { files, categories, roster, .. } = self;
+        let in_force = self::in_force(files, previous);
+        for (path, file) in &mut *files {
+            let text = texts.get(path).map(String::as_str).unwrap_or_default();
+            file.refresh(path, text, |own| previous.is_some_and(|set| set.holds(own, categories)));
+        }
+        let mut draft = Draft::new(categories, roster.as_ref(), previous);
+        let mut entries: Vec<&mut Entry> = files.values_mut().flat_map(|file| &mut file.entries).collect();
+        entries.retain(|entry| !entry.is_removal());
+        let is =
+            |entry: &Entry, compiled| entry.compiled.as_ref().is_some_and(|own| Arc::ptr_eq(own, compiled));
+        for compiled in &in_force {
+            if let Some(entry) = entries.iter_mut().find(|entry| is(entry, compiled)) {
+                entry.put(&mut draft);
+            }
+            if draft.set().unit(compiled.scope()).is_none() {
+                draft.reuse(compiled);
             }
         }
-        let kept = previous.into_iter().flat_map(PolicySet::documents).map(|kept| kept.source());
-        let kept: Vec<_> = kept.filter(|kept| twice.contains(&Unit::of(&kept.scope))).collect();
-        let others = all().filter(|document| !document.removed);
-        let others = others.filter(|document| !kept.iter().any(|kept| Arc::ptr_eq(kept, document)));
-        let current = kept.iter().copied().chain(others).map(Arc::clone).collect();
-        let removed = all().filter(|document| document.removed);
-        (current, removed.map(|document| Unit::of(&document.scope)).collect())
+        // INVARIANT: what was put in first is there as it is.
+        let done = |entry: &Entry, draft: &Draft<'_>| {
+            let own = entry.compiled.as_ref().filter(|_| !in_force.is_empty());
+            own.is_some_and(|own| draft.set().unit(own.scope()).is_some_and(|there| Arc::ptr_eq(there, own)))
+        };
+        for entry in entries {
+            if !done(entry, &draft) {
+                entry.put(&mut draft);
+            }
+        }
+        draft.finish(Arc::clone(guards))
+    }
+
+    /// Keeps each document of `previous` in force whose unit has no good version and is not taken away; problems.
+    fn keep_orphans(&self, policies: &mut PolicySet, previous: Option<&PolicySet>) -> Vec<Problem> {
+        let removals = self.files.values().flat_map(|file| &file.entries).filter(|entry| entry.is_removal());
+        let removed: BTreeSet<Unit<'_>> = removals.filter_map(Entry::scope).map(Unit::of).collect();
+        let mut orphans: Vec<&Arc<Compiled>> = previous.into_iter().flat_map(PolicySet::units).collect();
+        orphans.retain(|kept| {
+            policies.unit(kept.scope()).is_none() && !removed.contains(&Unit::of(kept.scope()))
+        });
+        orphans.sort_by_key(|kept| kept.scope());
+        for kept in &orphans {
+            policies.keep(Arc::clone(kept));
+        }
+        orphans.into_iter().map(|kept| orphan(kept)).collect()
+    }
+
+    /// Takes over that the documents of one set moved to another.
+    fn follow(&mut self, from: &PolicySet, to: &PolicySet) {
+        for own in self
+            .files
+            .values_mut()
+            .flat_map(|file| &mut file.entries)
+            .filter_map(|entry| entry.compiled.as_mut())
+        {
+            let is_there = from.unit(own.scope()).is_some_and(|there| Arc::ptr_eq(there, own));
+            if let Some(moved) = to.unit(own.scope()).filter(|_| is_there) {
+                *own = Arc::clone(moved);
+            }
+        }
+    }
+
+    /// What few files hold.
+    fn rare(&self) -> impl Iterator<Item = &Rare> {
+        self.files.values().filter_map(|file| file.rare.as_deref())
     }
 
     /// Every secret document of the files.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.files.values().flat_map(|file| &file.secrets)
+        self.rare().flat_map(|file| &file.secrets)
     }
 
     /// Parses the files whose text changed; answers whether anything did.
@@ -171,23 +291,27 @@ impl Store {
                 continue;
             }
             changed = true;
-            let parsed = document::parse(&Arc::from(path.display().to_string()), text);
-            let documents = parsed.documents.into_iter().map(Arc::new).collect();
-            let held = Held {
-                digest,
-                documents,
-                secrets: parsed.secrets,
-                lists: parsed.lists,
-                problems: parsed.problems,
-            };
-            self.files.insert(path.clone(), held);
+            self.files.insert(path.clone(), Held::parse(path, text, digest));
         }
         changed
     }
 }
 
+/// What `previous` has in force of the units that are on disk more than once.
+fn in_force(files: &BTreeMap<PathBuf, Held>, previous: Option<&PolicySet>) -> Vec<Arc<Compiled>> {
+    let Some(previous) = previous else { return Vec::new() };
+    let entries = files.values().flat_map(|file| &file.entries).filter(|entry| !entry.is_removal());
+    let mut seen = HashSet::new();
+    let twice: BTreeMap<Unit<'_>, &Scope> = entries
+        .filter_map(Entry::scope)
+        .map(|scope| (Unit::of(scope), scope))
+        .filter(|(unit, _)| !seen.insert(*unit))
+        .collect();
+    twice.into_values().filter_map(|scope| previous.unit(scope).cloned()).collect()
+}
+
 /// What a document is known by. A sandbox is one unit, whatever group is named beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Unit<'a> {
     Global,
     Group(&'a str),
@@ -206,12 +330,13 @@ impl<'a> Unit<'a> {
 }
 
 /// The problem of a unit that is in force and no longer (well) on disk.
-fn orphan(document: &Document, scope: &Scope) -> Problem {
+fn orphan(kept: &Compiled) -> Problem {
     Problem::error(format!(
-        "the policy for {scope} has no good version any more: `{}` stays in force as it was",
-        document.name
+        "the policy for {} has no good version any more: `{}` stays in force as it was",
+        kept.scope(),
+        kept.name()
     ))
-    .at(document.place.clone())
+    .at(kept.place())
     .cure("mend or restore it; to take it away, write `metadata: {removed: true}` in it")
 }
 

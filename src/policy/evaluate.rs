@@ -124,7 +124,7 @@ impl Policy {
         for document in self.documents() {
             let judges_names = document.hosts.denies_names() || document.has_rules();
             let has_ip_rule = document.hosts.find(self.pool(), &host, port).allowed.is_some()
-                || views(*ip, &self.guards().nat64).all(|view| document.cidrs.allows(view, port).is_some());
+                || views(*ip, &self.guards().nat64).all(|view| document.allows(view, port).is_some());
             if judges_names && !has_ip_rule && document.enforcement == Enforcement::Enforce {
                 return Err(Denial::by(
                     Reason::SniMissing,
@@ -199,7 +199,7 @@ impl Policy {
         guards.views(address).find_map(|view| {
             let lifts = |listed: bool| {
                 self.documents().all(|document| {
-                    document.cidrs.allows(view, port).is_some_and(|found| found.lists_port || !listed)
+                    document.allows(view, port).is_some_and(|found| found.lists_port || !listed)
                 })
             };
             let private = guards.soft(view).filter(|_| !lifts(false));
@@ -317,7 +317,7 @@ fn ask_cidrs(document: &Compiled, views: impl Iterator<Item = IpAddr>, port: Por
     let mut first = None;
     let mut all = true;
     for view in views {
-        match document.cidrs.longest(view, port) {
+        match document.longest(view, port) {
             Some(found) if found.action == Action::Deny => {
                 return Verdict::Deny(Reason::CidrDenied, Some(RuleId::Cidr(found.id)));
             }
@@ -351,7 +351,7 @@ fn ask_rules(
         RuleAction::Deny => Verdict::Deny(Reason::RuleDenied, Some(RuleId::Rule(id))),
         RuleAction::Allow => allow(RuleId::Rule(id), own_port),
     };
-    let facts = facts.map(|facts| (facts.path, document.methods.bit(facts.method)));
+    let facts = facts.map(|facts| (facts.path, document.method(facts.method)));
     let mut first: Option<(u32, bool)> = None;
     lists(&mut |list, own_port| {
         let fits = facts.map_or_else(|| list.unconditional(), |(path, method)| list.first(path, method));

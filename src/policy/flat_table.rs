@@ -196,14 +196,27 @@ impl FlatTable {
         }
     }
 
-    /// Every pattern that is filed.
-    pub(super) fn patterns(&self) -> Vec<u32> {
-        let mut all = Vec::new();
-        self.map(|pattern| {
-            all.push(pattern);
-            pattern
-        });
-        all
+    /// Everything that is filed.
+    pub(super) fn filed(&self) -> Vec<Filed> {
+        match self {
+            Self::Small { tags, patterns, .. } => {
+                let tags = tags.iter().flat_map(|group| group.tags());
+                let all = patterns.iter().zip(0..).map(|(pattern, place)| Filed { pattern: *pattern, place });
+                all.zip(tags).filter(|(_, tag)| *tag != 0).map(|(filed, _)| filed).collect()
+            }
+            Self::Large { tags, filed } => {
+                let tags = tags.iter().flat_map(|group| group.tags());
+                let all = filed.as_flattened().iter().zip(tags);
+                all.filter(|(_, tag)| *tag != 0).map(|(filed, _)| *filed).collect()
+            }
+        }
+    }
+
+    /// The pattern that is filed for a place; a large table does not know.
+    pub(super) fn at(&self, place: usize) -> Option<u32> {
+        let Self::Small { tags, patterns, .. } = self else { return None };
+        let tag = *tags.get(place / 8)?.tags().get(place % 8)?;
+        patterns.get(place).copied().filter(|_| tag != 0)
     }
 }
 
@@ -290,7 +303,7 @@ mod tests {
         ) {
             let table = FlatTable::new(&entries);
             let changed = table.map(|pattern| pattern.wrapping_mul(3));
-            let mut all = table.patterns();
+            let mut all: Vec<u32> = table.filed().iter().map(|filed| filed.pattern).collect();
             let mut filed: Vec<u32> = entries.iter().flatten().map(|(_, pattern)| *pattern).collect();
             all.sort_unstable();
             filed.sort_unstable();
@@ -312,7 +325,7 @@ mod tests {
             FlatTable::new(&[None; 100]),
         ] {
             assert_eq!([0, 1, u64::MAX].map(|hash| shown(&table, hash).len()), [0; 3]);
-            assert!(table.patterns().is_empty());
+            assert!(table.filed().is_empty());
         }
     }
 
@@ -325,7 +338,13 @@ mod tests {
                 let found: Vec<u32> = shown(&table, hash).iter().map(|filed| filed.pattern).collect();
                 assert_eq!(
                     found,
-                    table.patterns().into_iter().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+                    table
+                        .filed()
+                        .into_iter()
+                        .map(|filed| filed.pattern)
+                        .collect::<BTreeSet<_>>()
+                        .into_iter()
+                        .collect::<Vec<_>>()
                 );
                 assert_eq!(found.len(), count);
                 assert_eq!(shown(&table, !hash), []);

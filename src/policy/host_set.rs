@@ -51,7 +51,7 @@ pub enum Class {
 
 impl Class {
     /// The class in the bits above a reference.
-    const fn of(pattern: u32) -> Self {
+    pub(super) const fn of(pattern: u32) -> Self {
         match pattern >> REF_BITS {
             0 => Self::Deny,
             1 => Self::Allow,
@@ -60,7 +60,7 @@ impl Class {
     }
 
     /// A reference with the class in the bits above it.
-    const fn tag(self, at: PatternRef) -> u32 {
+    pub(super) const fn tag(self, at: PatternRef) -> u32 {
         let class = match self {
             Self::Deny => 0,
             Self::Allow => 1,
@@ -351,7 +351,17 @@ impl HostSet {
 
     /// The patterns of names that are filed.
     pub(super) fn patterns(&self) -> impl Iterator<Item = PatternRef> {
-        self.table.patterns().into_iter().map(PatternRef::from_bits)
+        self.table.filed().into_iter().map(|filed| PatternRef::from_bits(filed.pattern))
+    }
+
+    /// The patterns of names that are filed, each with its class and its place; not those that are there twice.
+    pub(super) fn filed(&self) -> Vec<Filed> {
+        self.table.filed()
+    }
+
+    /// The one of them for a place, with its class, where that is known without looking for it.
+    pub(super) fn pattern(&self, place: u32) -> Option<u32> {
+        self.table.at(usize::try_from(place).ok()?)
     }
 
     /// The same set over another pool, which gets what this one needs. `None`: that pool is full.

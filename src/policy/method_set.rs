@@ -6,7 +6,7 @@ use thiserror::Error;
 pub const MOST_METHODS: usize = 63;
 
 /// The bit of every method that no rule names.
-const UNNAMED: u32 = 63;
+const UNNAMED: u8 = 63;
 
 /// The methods that the rules of one document name, sorted; each stands for the bit of its place.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -55,9 +55,14 @@ impl Methods {
     }
 
     /// Where a method stands.
-    fn place(&self, name: &str) -> Option<u32> {
+    pub(super) fn place(&self, name: &str) -> Option<u8> {
         let place = self.0.binary_search_by(|known| (**known).cmp(name)).ok()?;
-        u32::try_from(place).ok()
+        u8::try_from(place).ok()
+    }
+
+    /// The method at a place.
+    pub(super) fn name(&self, place: u8) -> Option<&str> {
+        self.0.get(usize::from(place)).map(|name| &**name)
     }
 }
 

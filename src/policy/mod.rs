@@ -1,9 +1,9 @@
 //! Whether a destination may be reached: pure functions over compiled documents.
 //!
 //! ```text
-//! text ─document─► Document ─compile─► Compiled ─┐
-//!                                               PolicySet ─policy_for─► Policy ─► permit | denial
-//! guards, roster ───────────────────────────────┘
+//! text ─document─► Document ─compile─► Compiled ─Draft─┐
+//!                                                     PolicySet ─policy_for─► Policy ─► permit | denial
+//! guards, roster ─────────────────────────────────────┘
 //! ```
 //! [`evaluate`] is the decision, whole, on one page.
 
@@ -12,6 +12,7 @@ pub mod cidr_set;
 pub mod compile;
 pub mod decision;
 pub mod document;
+pub mod draft;
 pub mod evaluate;
 mod explain;
 mod flat_table;
@@ -30,11 +31,13 @@ pub mod reason;
 pub mod rule_list;
 pub mod scope;
 mod tenant;
+mod units;
 mod verdict;
 pub mod wildcard;
 
 pub use compile::Compiled;
 pub use decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit, settle};
+pub use draft::Draft;
 pub use guard::Guards;
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
 pub use reason::Reason;

@@ -1,4 +1,4 @@
-//! Every distinct name pattern of the process, once: ten thousand sandboxes that name the same hosts share their text.
+//! Every distinct host pattern of the process, once: ten thousand sandboxes that name the same hosts share their text.
 //!
 //! ```text
 //! chunk 0  │len kind port text…│len kind port text…│…    records in units of four bytes, written once
@@ -9,8 +9,8 @@
 //! chunks. What nobody names any more is left behind when the documents move to a new pool,
 //! [`PolicySet::compacted`](super::PolicySet::compacted).
 
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use hashbrown::HashTable;
 
@@ -114,6 +114,20 @@ impl<'p> Stored<'p> {
     }
 }
 
+impl fmt::Display for Stored<'_> {
+    /// As the [`Pattern`] that was stored.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let below = match self.form {
+            Form::Below if self.text.is_empty() => "*",
+            Form::Below => "*.",
+            Form::Whole | Form::Inner => "",
+        };
+        f.write_str(below)?;
+        f.write_str(&String::from_utf8_lossy(self.text))?;
+        if self.port == 0 { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
 /// Whether a name fits a text with stars, label by label from the right.
 fn labels_match(text: &[u8], name: &[u8]) -> bool {
     let mut patterns = text.rsplit(|byte| *byte == b'.').peekable();
@@ -187,6 +201,28 @@ impl PatternPool {
     }
 }
 
+/// The text of every pattern that a lineage has, for documents, which outlive the pool of their time.
+///
+/// A document that kept a pool would keep the chunks that were copied since, too.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    lineage: u64,
+    newest: RwLock<PatternPool>,
+}
+
+impl Texts {
+    /// The text of a pattern, once its pool was taken.
+    pub(super) fn get(&self, at: PatternRef) -> Option<String> {
+        let newest = self.newest.read().unwrap_or_else(PoisonError::into_inner);
+        newest.get(at).map(|stored| stored.to_string())
+    }
+
+    /// Equal to that of the pools it follows.
+    pub(super) const fn lineage(&self) -> u64 {
+        self.lineage
+    }
+}
+
 /// Writes patterns into a pool, each once.
 #[derive(Debug)]
 pub struct Interner {
@@ -198,7 +234,8 @@ pub struct Interner {
     last: Vec<u8>,
     /// The record on its way.
     draft: Vec<u8>,
-    lineage: u64,
+    /// Follows the pools that are taken.
+    texts: Arc<Texts>,
     /// How many bytes there were when waste was last looked for.
     looked: usize,
 }
@@ -214,7 +251,7 @@ impl Default for Interner {
             chunks: Vec::new(),
             last: Vec::new(),
             draft: Vec::new(),
-            lineage,
+            texts: Arc::new(Texts { lineage, newest: RwLock::default() }),
             looked: 0,
         }
     }
@@ -224,12 +261,14 @@ impl Interner {
     /// What is written by now.
     pub fn pool(&mut self) -> PatternPool {
         self.end_chunk();
-        PatternPool { chunks: self.chunks.as_slice().into(), lineage: self.lineage }
+        let pool = PatternPool { chunks: self.chunks.as_slice().into(), lineage: self.texts.lineage };
+        self.texts.newest.write().unwrap_or_else(PoisonError::into_inner).clone_from(&pool);
+        pool
     }
 
-    /// Equal to that of the pools it writes.
-    pub(super) const fn lineage(&self) -> u64 {
-        self.lineage
+    /// The texts of what it writes.
+    pub(super) const fn texts(&self) -> &Arc<Texts> {
+        &self.texts
     }
 
     /// Whether so much came since waste was last looked for, or in so many pieces, that it is time to look again.
@@ -242,11 +281,16 @@ impl Interner {
         due
     }
 
-    /// The place of a pattern of names. `None`: it is about an IP literal, or the pool is full.
+    /// The place of a pattern. `None`: the pool is full.
+    ///
+    /// A literal has a text that no name has.
     pub(super) fn intern(&mut self, pattern: &Pattern) -> Option<PatternRef> {
         let mut text = String::new();
         let form = match pattern.kind() {
-            PatternKind::Ip(_) => return None,
+            kind @ PatternKind::Ip(_) => {
+                write!(text, "{kind}").ok()?;
+                Form::Whole
+            }
             PatternKind::Any => Form::Below,
             PatternKind::Exact(name) => {
                 text.push_str(name.as_str());

@@ -23,7 +23,7 @@ fn name() -> impl Strategy<Value = String> {
     vec(label, 1..5).prop_map(|labels| labels.join("."))
 }
 
-/// A pattern of names.
+/// A pattern.
 fn pattern() -> impl Strategy<Value = Pattern> {
     let label = select(vec!["a", "b", "ab", "*", "a*", "*b", "a*b", "*a*", "*-*"]);
     let text = prop_oneof![
@@ -32,6 +32,7 @@ fn pattern() -> impl Strategy<Value = Pattern> {
         name().prop_map(|name| format!("*.{name}")),
         vec(label, 1..5).prop_map(|labels| labels.join(".")),
     ];
+    let text = prop_oneof![9 => text, 1 => select(vec!["8.8.8.8", "[2001:db8::1]"]).prop_map(str::to_owned)];
     let port = select(vec!["", ":443", ":80"]);
     (text, port).prop_filter_map("a pattern", |(text, port)| format!("{text}{port}").parse().ok())
 }
@@ -62,10 +63,11 @@ proptest! {
         pools.push((interner.pool(), model.len()));
         // What was taken earlier holds what there was, and goes on to.
         for (pool, count) in &pools {
-            prop_assert_eq!(pool.lineage(), interner.lineage());
+            prop_assert_eq!(pool.lineage(), interner.texts().lineage());
             for (pattern, at) in &model[..*count] {
                 let stored = pool.get(*at).unwrap();
                 prop_assert_eq!(stored.has_port(), pattern.port().is_some());
+                prop_assert_eq!(stored.to_string(), pattern.to_string());
                 for name in &names {
                     let host = Host::parse(name);
                     let Ok(host) = host else { continue };
@@ -83,7 +85,7 @@ proptest! {
     #[test]
     fn what_is_stored_moves_to_another_pool_as_it_is(patterns in vec(pattern(), 1..40)) {
         let (mut one, mut other) = (Interner::default(), Interner::default());
-        prop_assert_ne!(one.lineage(), other.lineage());
+        prop_assert_ne!(one.texts().lineage(), other.texts().lineage());
         let places: Vec<PatternRef> = patterns.iter().map(|pattern| one.intern(pattern).unwrap()).collect();
         let pool = one.pool();
         for (pattern, at) in patterns.iter().zip(&places).rev() {
@@ -95,12 +97,18 @@ proptest! {
 }
 
 #[test]
-fn a_literal_is_no_pattern_of_names() {
+fn documents_read_texts_that_came_after_them_and_before_only_of_their_own_lineage() {
     let mut interner = Interner::default();
-    for text in ["8.8.8.8", "[2001:db8::1]:443"] {
-        assert_eq!(interner.intern(&text.parse().unwrap()), None);
-    }
-    assert_eq!(interner.pool().bytes(), 0);
+    let texts = Arc::clone(interner.texts());
+    let first = interner.add(whole("a.example", 0)).unwrap();
+    assert_eq!(texts.get(first), None, "its pool was not taken");
+    drop(interner.pool());
+    let second = interner.add(whole("b.example", 443)).unwrap();
+    assert_eq!((texts.get(first).as_deref(), texts.get(second)), (Some("a.example"), None));
+    drop(interner.pool());
+    assert_eq!(texts.get(second).as_deref(), Some("b.example:443"));
+    assert_eq!(texts.lineage(), interner.pool().lineage());
+    assert_eq!(Interner::default().texts().get(first), None);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::category::CategoryLists;
 use super::document::{self, Document};
 use super::{
-    AddressPermit, Denial, Guards, Policy, PolicySet, Reason, RequestFacts, RequestPermit, TargetPermit,
-    settle,
+    AddressPermit, Denial, Draft, Guards, Policy, PolicySet, Reason, RequestFacts, RequestPermit,
+    TargetPermit, settle,
 };
 use crate::addr::{Host, Target};
 
@@ -16,6 +16,7 @@ mod hole;
 mod name;
 mod pool;
 mod table;
+mod told;
 mod word;
 
 /// Everything allowed by name.
