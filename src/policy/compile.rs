@@ -139,7 +139,7 @@ impl Compiled {
         Ok(Self {
             hosts,
             texts: Arc::clone(interner.texts()),
-            name: document.name.clone(),
+            name: name(document),
             scope: document.scope.clone(),
             file: Arc::clone(&document.place.file),
             places: Places::new(
@@ -171,8 +171,9 @@ impl Compiled {
 
     /// The patterns that it refers to, perhaps some more than once.
     pub(super) fn patterns(&self) -> impl Iterator<Item = PatternRef> {
-        let more = self.rare.iter().flat_map(|rare| &rare.patterns);
-        self.hosts.patterns().chain(more.map(|pattern| PatternRef::from_bits(*pattern)))
+        let more = self.rare.iter().flat_map(|rare| &rare.patterns).copied();
+        let all = self.hosts.patterns().into_iter().map(|filed| filed.pattern).chain(more);
+        all.map(PatternRef::from_bits)
     }
 
     /// Whether an Allow may use `port`.
@@ -250,6 +251,16 @@ fn at<T>(list: &[T], index: u32) -> Option<&T> {
     list.get(usize::try_from(index).ok()?)
 }
 
+/// The name of a document; one text with that of its sandbox or group, where these are equal.
+fn name(document: &Document) -> Arc<str> {
+    let own = match &document.scope {
+        Scope::Global => None,
+        Scope::Group(group) => Some(group),
+        Scope::Sandbox { sandbox, .. } => Some(sandbox),
+    };
+    Arc::clone(own.filter(|own| **own == document.name).unwrap_or(&document.name))
+}
+
 /// Where a document begins, and where each of its rules stands.
 fn places(document: &Document) -> impl Iterator<Item = &Place> {
     let spec = &document.spec;
@@ -267,11 +278,14 @@ fn patterns<'a>(
     interner: &mut Interner,
 ) -> Option<Box<[u32]>> {
     let count = all.clone().count();
-    if (0_u32..).take(count).all(|place| hosts.pattern(place).is_some()) {
+    if count
+        .checked_sub(1)
+        .is_none_or(|last| u32::try_from(last).is_ok_and(|last| hosts.pattern(last).is_some()))
+    {
         return Some(Box::default());
     }
     let mut patterns = vec![None; count];
-    for filed in hosts.filed() {
+    for filed in hosts.patterns() {
         if let Some(own) = usize::try_from(filed.place).ok().and_then(|place| patterns.get_mut(place)) {
             *own = Some(filed.pattern);
         }

@@ -17,6 +17,9 @@ use crate::source::{Place, Problem};
 #[derive(Debug)]
 pub struct Draft<'r> {
     set: PolicySet,
+    previous: Option<&'r PolicySet>,
+    /// The groups that sandboxes of the set are in.
+    named: HashSet<Arc<str>>,
     roster: Option<&'r Roster>,
     /// The groups of the roster, once one was asked for.
     groups: Option<HashSet<&'r str>>,
@@ -28,8 +31,9 @@ impl<'r> Draft<'r> {
     /// Begins a set that follows `previous` and spells categories out from `lists`. `roster` is the process
     /// configuration's list of sandboxes, if any.
     #[must_use]
-    pub fn new(lists: &CategoryLists, roster: Option<&'r Roster>, previous: Option<&PolicySet>) -> Self {
-        Self { set: PolicySet::after(previous, lists), roster, groups: None, problems: Vec::new() }
+    pub fn new(lists: &CategoryLists, roster: Option<&'r Roster>, previous: Option<&'r PolicySet>) -> Self {
+        let set = PolicySet::after(previous, lists);
+        Self { set, previous, named: HashSet::new(), roster, groups: None, problems: Vec::new() }
     }
 
     /// Puts a document in, unless something is wrong with it.
@@ -41,7 +45,8 @@ impl<'r> Draft<'r> {
         let compiled = Compiled::new(document, &self.set.lists, &mut interner);
         drop(interner);
         match compiled {
-            Ok(compiled) => {
+            Ok(mut compiled) => {
+                self.share(&mut compiled.scope);
                 self.problems.extend_from_slice(compiled.warnings());
                 self.set.keep(Arc::new(compiled));
                 self.set.unit(&document.scope)
@@ -71,6 +76,20 @@ impl<'r> Draft<'r> {
     #[must_use]
     pub fn finish(self, guards: Arc<Guards>) -> (PolicySet, Vec<Problem>) {
         (self.set.over(guards), self.problems)
+    }
+
+    /// Lets the sandboxes of a group share its name, of which each document has one of its own.
+    fn share(&mut self, scope: &mut Scope) {
+        let before = self.previous.and_then(|set| set.unit(scope)).map(|before| before.scope());
+        let Scope::Sandbox { group: Some(own), .. } = scope else { return };
+        let before = match before {
+            Some(Scope::Sandbox { group: Some(group), .. }) => Some(group).filter(|group| *group == own),
+            Some(Scope::Sandbox { group: None, .. } | Scope::Global | Scope::Group(_)) | None => None,
+        };
+        if let Some(known) = self.named.get(own).or(before) {
+            *own = Arc::clone(known);
+        }
+        self.named.insert(Arc::clone(own));
     }
 
     /// Whether a document can be put in; tells when it is the second, or in a place that nobody knows.

@@ -11,9 +11,12 @@
 //! A look-up may show what is filed under another hash: whoever asks compares.
 
 /// Up to so many entries a table is small.
-const SMALL: usize = 64;
+pub(super) const SMALL: usize = 64;
 /// A large table has a group for so many entries, of eight that have room.
 const FILL: usize = 6;
+
+/// The pattern of a place that nothing is known of; no pattern looks like it.
+const FREE: u32 = u32::MAX;
 
 /// The lowest bit of each byte.
 const LOW: u64 = u64::MAX / 0xff;
@@ -115,7 +118,7 @@ impl FlatTable {
                 }
             }
             let tags = tags.into_iter().map(|tags| Group(u64::from_le_bytes(tags))).collect();
-            let patterns = entries.iter().map(|entry| entry.map_or(0, |(_, pattern)| pattern)).collect();
+            let patterns = entries.iter().map(|entry| entry.map_or(FREE, |(_, pattern)| pattern)).collect();
             return Self::Small { filter, tags, patterns };
         }
         let groups = entries.iter().flatten().count().div_ceil(FILL);
@@ -180,8 +183,8 @@ impl FlatTable {
     pub(super) fn map(&self, mut change: impl FnMut(u32) -> u32) -> Self {
         match self {
             Self::Small { filter, tags, patterns } => {
-                let patterns = patterns.iter().zip(tags.iter().flat_map(|group| group.tags()));
-                let patterns = patterns.map(|(pattern, tag)| if tag == 0 { 0 } else { change(*pattern) });
+                let patterns =
+                    patterns.iter().map(|pattern| if *pattern == FREE { FREE } else { change(*pattern) });
                 Self::Small { filter: *filter, patterns: patterns.collect(), tags: tags.clone() }
             }
             Self::Large { tags, filed } => {
@@ -196,13 +199,26 @@ impl FlatTable {
         }
     }
 
-    /// Everything that is filed.
-    pub(super) fn filed(&self) -> Vec<Filed> {
+    /// Says what stands at a place that is free, for [`Self::at`]: no look-up shows it. Only a small table notes it.
+    pub(super) fn note(&mut self, noted: Filed) {
+        let Self::Small { patterns, .. } = self else { return };
+        if let Some(own) = usize::try_from(noted.place).ok().and_then(|place| patterns.get_mut(place)) {
+            *own = noted.pattern;
+        }
+    }
+
+    /// The pattern at a place; a large table does not know.
+    pub(super) fn at(&self, place: u32) -> Option<u32> {
+        let Self::Small { patterns, .. } = self else { return None };
+        patterns.get(usize::try_from(place).ok()?).copied().filter(|pattern| *pattern != FREE)
+    }
+
+    /// Everything that is filed or noted.
+    pub(super) fn all(&self) -> Vec<Filed> {
         match self {
-            Self::Small { tags, patterns, .. } => {
-                let tags = tags.iter().flat_map(|group| group.tags());
+            Self::Small { patterns, .. } => {
                 let all = patterns.iter().zip(0..).map(|(pattern, place)| Filed { pattern: *pattern, place });
-                all.zip(tags).filter(|(_, tag)| *tag != 0).map(|(filed, _)| filed).collect()
+                all.filter(|filed| filed.pattern != FREE).collect()
             }
             Self::Large { tags, filed } => {
                 let tags = tags.iter().flat_map(|group| group.tags());
@@ -210,13 +226,6 @@ impl FlatTable {
                 all.filter(|(_, tag)| *tag != 0).map(|(filed, _)| *filed).collect()
             }
         }
-    }
-
-    /// The pattern that is filed for a place; a large table does not know.
-    pub(super) fn at(&self, place: usize) -> Option<u32> {
-        let Self::Small { tags, patterns, .. } = self else { return None };
-        let tag = *tags.get(place / 8)?.tags().get(place % 8)?;
-        patterns.get(place).copied().filter(|_| tag != 0)
     }
 }
 
@@ -303,7 +312,7 @@ mod tests {
         ) {
             let table = FlatTable::new(&entries);
             let changed = table.map(|pattern| pattern.wrapping_mul(3));
-            let mut all: Vec<u32> = table.filed().iter().map(|filed| filed.pattern).collect();
+            let mut all: Vec<u32> = table.all().iter().map(|filed| filed.pattern).collect();
             let mut filed: Vec<u32> = entries.iter().flatten().map(|(_, pattern)| *pattern).collect();
             all.sort_unstable();
             filed.sort_unstable();
@@ -325,8 +334,28 @@ mod tests {
             FlatTable::new(&[None; 100]),
         ] {
             assert_eq!([0, 1, u64::MAX].map(|hash| shown(&table, hash).len()), [0; 3]);
-            assert!(table.filed().is_empty());
+            assert!(table.all().is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_noted_at_a_free_place_is_told_and_never_shown() {
+        let mut table = FlatTable::new(&[Some((7, 70)), None, None]);
+        table.note(Filed { pattern: 71, place: 1 });
+        table.note(Filed { pattern: 73, place: 3 });
+        let changed = table.map(|pattern| pattern + 1);
+        for (table, more) in [(&table, 0), (&changed, 1)] {
+            assert_eq!(
+                [0, 1, 2, 3].map(|place| table.at(place)),
+                [Some(70 + more), Some(71 + more), None, None]
+            );
+            assert_eq!(shown(table, 7), [Filed { pattern: 70 + more, place: 0 }]);
+            assert!([0, 1, 71].iter().all(|hash| shown(table, *hash).is_empty()));
+            assert_eq!(table.all().len(), 2);
+        }
+        let mut large = FlatTable::new(&[Some((7, 70)); SMALL + 1]);
+        large.note(Filed { pattern: 71, place: 1 });
+        assert!(large.at(1).is_none() && large.all().iter().all(|filed| filed.pattern == 70));
     }
 
     #[test]
@@ -339,7 +368,7 @@ mod tests {
                 assert_eq!(
                     found,
                     table
-                        .filed()
+                        .all()
                         .into_iter()
                         .map(|filed| filed.pattern)
                         .collect::<BTreeSet<_>>()

@@ -22,7 +22,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::hash::Hasher;
 use std::net::IpAddr;
 
-use super::flat_table::{Filed, FlatTable};
+use super::flat_table::{Filed, FlatTable, SMALL};
 use super::name_key::{self, DEPTH, NameKey};
 use super::pattern::{LabelPattern, Pattern, PatternKind};
 use super::pattern_pool::{Interner, PatternPool, PatternRef, REF_BITS};
@@ -209,11 +209,12 @@ impl HostSet {
         let mut rare = Rare::default();
         let (mut shapes, mut ports, mut literals) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         let mut seen = HashSet::<u32, foldhash::fast::FixedState>::default();
-        let mut entries = Vec::new();
+        let (mut entries, mut noted) = (Vec::new(), Vec::new());
         for ((class, pattern), place) in patterns.into_iter().zip(0_u32..) {
             let port = pattern.port().map_or(0, Port::get);
             let hash = match pattern.kind() {
                 PatternKind::Ip(ip) => {
+                    noted.push(Filed { pattern: class.tag(interner.intern(pattern)?), place });
                     let pattern = class.tag(PatternRef::from_bits(0));
                     literals.push((*ip, port, Filed { pattern, place }));
                     entries.push(None);
@@ -248,7 +249,12 @@ impl HostSet {
             }
             set.denies_names |= class == Class::Deny;
             let pattern = class.tag(interner.intern(pattern)?);
-            entries.push(seen.insert(pattern).then_some((hash, pattern)));
+            if seen.insert(pattern) {
+                entries.push(Some((hash, pattern)));
+            } else {
+                noted.push(Filed { pattern, place });
+                entries.push(None);
+            }
         }
         literals.sort_by_key(|(ip, _, filed)| (*ip, filed.place));
         rare.shapes = shapes.into_iter().collect();
@@ -257,8 +263,9 @@ impl HostSet {
         let is_rare =
             rare.deep || !rare.ports.is_empty() || !rare.shapes.is_empty() || !rare.literals.is_empty();
         set.rare = is_rare.then(|| Box::new(rare));
-        while entries.pop_if(|entry| entry.is_none()).is_some() {}
+        while entries.len() > SMALL && entries.pop_if(|entry| entry.is_none()).is_some() {}
         set.table = FlatTable::new(&entries);
+        noted.into_iter().for_each(|noted| set.table.note(noted));
         Some(set)
     }
 
@@ -349,19 +356,14 @@ impl HostSet {
         rare.shapes.iter().filter_map(|shape| shape.find(key)).for_each(ask);
     }
 
-    /// The patterns of names that are filed.
-    pub(super) fn patterns(&self) -> impl Iterator<Item = PatternRef> {
-        self.table.filed().into_iter().map(|filed| PatternRef::from_bits(filed.pattern))
+    /// The patterns as far as the set knows them, each with its class and its place.
+    pub(super) fn patterns(&self) -> Vec<Filed> {
+        self.table.all()
     }
 
-    /// The patterns of names that are filed, each with its class and its place; not those that are there twice.
-    pub(super) fn filed(&self) -> Vec<Filed> {
-        self.table.filed()
-    }
-
-    /// The one of them for a place, with its class, where that is known without looking for it.
+    /// The pattern at a place, with its class; a large set does not know.
     pub(super) fn pattern(&self, place: u32) -> Option<u32> {
-        self.table.at(usize::try_from(place).ok()?)
+        self.table.at(place)
     }
 
     /// The same set over another pool, which gets what this one needs. `None`: that pool is full.
