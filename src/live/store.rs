@@ -17,94 +17,18 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::policy::category::{CategoryList, CategoryLists};
-use crate::policy::document::{self, Document, Parsed, Secret};
+use crate::policy::category::CategoryLists;
+use crate::policy::document::Secret;
 use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope};
 use crate::source::Problem;
 use crate::source::yaml::MOST_BYTES;
 
+mod held;
+
+use held::{Entry, Held, Rare};
+
 /// The endings of policy files in a directory.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
-
-/// What one file held when it was last read.
-#[derive(Debug)]
-struct Held {
-    /// A hash of its text, keyed for this process.
-    digest: u64,
-    entries: Box<[Entry]>,
-    /// What few files hold.
-    rare: Option<Box<Rare>>,
-}
-
-/// What few files hold.
-#[derive(Debug)]
-struct Rare {
-    secrets: Vec<Secret>,
-    lists: Vec<CategoryList>,
-    problems: Vec<Problem>,
-}
-
-/// A document of a file.
-#[derive(Debug)]
-struct Entry {
-    /// As it was parsed, where it is not compiled, or is to be compiled again.
-    parsed: Option<Box<Document>>,
-    /// What it was compiled to.
-    compiled: Option<Arc<Compiled>>,
-}
-
-impl Held {
-    /// Parses a file.
-    fn parse(path: &Path, text: &str, digest: u64) -> Self {
-        let parsed = document::parse(&Arc::from(path.display().to_string()), text);
-        let Parsed { documents, secrets, lists, problems, failed: _ } = parsed;
-        let entry = |document| Entry { parsed: Some(Box::new(document)), compiled: None };
-        let is_plain = secrets.is_empty() && lists.is_empty() && problems.is_empty();
-        Self {
-            digest,
-            entries: documents.into_iter().map(entry).collect(),
-            rare: (!is_plain).then(|| Box::new(Rare { secrets, lists, problems })),
-        }
-    }
-
-    /// Parses the documents again that `is_current` does not say of that what they were compiled to can stay.
-    fn refresh(&mut self, path: &Path, text: &str, is_current: impl Fn(&Arc<Compiled>) -> bool) {
-        let is_stale = |entry: &Entry| entry.compiled.as_ref().is_some_and(|compiled| !is_current(compiled));
-        if !self.entries.iter().any(|entry| entry.parsed.is_none() && is_stale(entry)) {
-            return;
-        }
-        let again = Self::parse(path, text, self.digest);
-        for (entry, again) in self.entries.iter_mut().zip(again.entries) {
-            if is_stale(entry) {
-                entry.parsed = again.parsed;
-            }
-        }
-    }
-}
-
-impl Entry {
-    /// Whom it applies to.
-    fn scope(&self) -> Option<&Scope> {
-        let parsed = self.parsed.as_ref().map(|document| &document.scope);
-        parsed.or_else(|| self.compiled.as_ref().map(|compiled| compiled.scope()))
-    }
-
-    /// Whether it takes the policy of its scope away.
-    fn is_removal(&self) -> bool {
-        self.parsed.as_ref().is_some_and(|document| document.removed)
-    }
-
-    /// Puts it in a set; what it is compiled to takes its place.
-    fn put(&mut self, draft: &mut Draft<'_>) {
-        if let Some(document) = &self.parsed {
-            if let Some(compiled) = draft.compile(document) {
-                *self = Self { parsed: None, compiled: Some(Arc::clone(compiled)) };
-            }
-        } else if let Some(compiled) = &self.compiled {
-            draft.reuse(compiled);
-        }
-    }
-}
 
 /// The policy files of this process.
 #[derive(Debug)]
@@ -193,8 +117,9 @@ impl Store {
         }
         let shown: HashSet<&str> =
             problems.iter().filter_map(|problem| problem.place.as_ref()).map(|place| &*place.file).collect();
-        let texts = texts.into_iter().map(|(path, text)| (path.display().to_string(), text));
-        let texts = texts.filter(|(path, _)| shown.contains(path.as_str())).collect();
+        let texts =
+            texts.into_iter().filter(|(path, _)| path.to_str().is_none_or(|path| shown.contains(path)));
+        let texts = texts.map(|(path, text)| (path.display().to_string(), text)).collect();
         Some(Loaded { policies, problems, texts })
     }
 
@@ -211,8 +136,9 @@ impl Store {
         let Self { files, categories, roster, .. } = self;
         let in_force = self::in_force(files, previous);
         for (path, file) in &mut *files {
-            let text = texts.get(path).map(String::as_str).unwrap_or_default();
-            file.refresh(path, text, |own| previous.is_some_and(|set| set.holds(own, categories)));
+            let digest = file.digest;
+            let read = || Held::parse(path, texts.get(path).map(String::as_str).unwrap_or_default(), digest);
+            file.refresh(read, |own| previous.is_some_and(|set| set.holds(own, categories)));
         }
         let mut draft = Draft::new(categories, roster.as_ref(), previous);
         let mut entries: Vec<&mut Entry> = files.values_mut().flat_map(|file| &mut file.entries).collect();
@@ -282,16 +208,21 @@ impl Store {
 
     /// Parses the files whose text changed; answers whether anything did.
     fn take(&mut self, texts: &BTreeMap<PathBuf, String>) -> bool {
-        let before = self.files.len();
-        self.files.retain(|path, _| texts.contains_key(path));
-        let mut changed = self.files.len() != before;
-        for (path, text) in texts {
-            let digest = self.hasher.hash_one(text);
-            if self.files.get(path).is_some_and(|held| held.digest == digest) {
-                continue;
+        // Paths are slow to compare: where the files are the same ones, none is looked up.
+        let mut changed = !self.files.keys().eq(texts.keys());
+        if changed {
+            self.files.retain(|path, _| texts.contains_key(path));
+            for (path, text) in texts {
+                let parse = || Held::parse(path, text, self.hasher.hash_one(text));
+                self.files.entry(path.clone()).or_insert_with(parse);
             }
-            changed = true;
-            self.files.insert(path.clone(), Held::parse(path, text, digest));
+        }
+        for (held, (path, text)) in self.files.values_mut().zip(texts) {
+            let digest = self.hasher.hash_one(text);
+            if held.digest != digest {
+                *held = Held::parse(path, text, digest);
+                changed = true;
+            }
         }
         changed
     }
@@ -301,7 +232,7 @@ impl Store {
 fn in_force(files: &BTreeMap<PathBuf, Held>, previous: Option<&PolicySet>) -> Vec<Arc<Compiled>> {
     let Some(previous) = previous else { return Vec::new() };
     let entries = files.values().flat_map(|file| &file.entries).filter(|entry| !entry.is_removal());
-    let mut seen = HashSet::new();
+    let mut seen = HashSet::with_capacity(files.len());
     let twice: BTreeMap<Unit<'_>, &Scope> = entries
         .filter_map(Entry::scope)
         .map(|scope| (Unit::of(scope), scope))

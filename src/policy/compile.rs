@@ -176,6 +176,12 @@ impl Compiled {
         all.map(PatternRef::from_bits)
     }
 
+    /// Whether it has nothing of what few documents have.
+    #[cfg(test)]
+    pub(super) const fn is_plain(&self) -> bool {
+        self.rare.is_none()
+    }
+
     /// Whether an Allow may use `port`.
     pub(super) fn bounds(&self, port: Port) -> bool {
         match self.ports() {

@@ -265,7 +265,9 @@ impl HostSet {
         set.rare = is_rare.then(|| Box::new(rare));
         while entries.len() > SMALL && entries.pop_if(|entry| entry.is_none()).is_some() {}
         set.table = FlatTable::new(&entries);
-        noted.into_iter().for_each(|noted| set.table.note(noted));
+        for noted in noted {
+            set.table.note(noted);
+        }
         Some(set)
     }
 

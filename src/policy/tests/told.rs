@@ -109,3 +109,23 @@ proptest! {
         prop_assert_eq!(all(set.documents()[0]), written(&documents[0]));
     }
 }
+
+#[test]
+fn a_plain_document_has_nothing_that_few_documents_have() {
+    assert!(size_of::<Compiled>() <= 176, "{} bytes", size_of::<Compiled>());
+    let plain =
+        "{mode: Limited, hostRules: [a.example, \"*.b.example\", 9.9.9.9, a.example, \"c.example:80\"]}";
+    let rare = [
+        "{mode: Limited, ports: [443]}",
+        "{mode: Unrestricted, constraints: {maxMode: Limited}}",
+        "{mode: Limited, categories: [package-registries/npm]}",
+        "{mode: Limited, hostRules: [\"*.azurecr.io\"]}",
+    ];
+    let is_plain = |spec: &str| {
+        let documents = documents(&layers(&[("Global", spec)]));
+        let (set, _) = PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::default(), None, None);
+        set.documents()[0].is_plain()
+    };
+    assert!(is_plain(plain) && is_plain(OPEN));
+    assert!(rare.into_iter().all(|spec| !is_plain(spec)));
+}
