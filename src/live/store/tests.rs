@@ -488,15 +488,13 @@ fn documents_that_moved_to_another_pool_are_not_compiled_again() {
         let scope = Scope::Sandbox { group: None, sandbox: "one".into() };
         Arc::clone(bench.policies.unit(&scope).unwrap())
     };
-    let first = unit(&bench);
-    for text in ["y", "z", "u", "v"].map(many) {
+    let (mut units, last) = (vec![unit(&bench)], allowing("name: b, sandbox: two", "b.test"));
+    for text in ["y", "z", "u", "v"].map(many).into_iter().chain([last]) {
         bench.write("b.yaml", text);
         bench.load_well();
+        units.push(unit(&bench));
     }
-    let moved = unit(&bench);
-    assert!(!Arc::ptr_eq(&first, &moved), "most of the pool is of no use");
-    bench.write("b.yaml", allowing("name: b, sandbox: two", "b.test"));
-    bench.load_well();
-    assert!(Arc::ptr_eq(&moved, &unit(&bench)));
+    units.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    assert_eq!(units.len(), 2, "it moves once, when most of the pool is of no use");
     assert!(bench.allows_for("one", None, "a.test:443") && bench.allows_for("two", None, "b.test:443"));
 }

@@ -129,3 +129,20 @@ fn a_plain_document_has_nothing_that_few_documents_have() {
     assert!(is_plain(plain) && is_plain(OPEN));
     assert!(rare.into_iter().all(|spec| !is_plain(spec)));
 }
+
+#[test]
+fn the_sandboxes_of_a_group_share_its_name_also_when_one_of_them_changes() {
+    let text = |sandbox: &str| {
+        format!(
+            "kind: EgressPolicy\nmetadata: {{name: {sandbox}, group: grp, sandbox: {sandbox}}}\nspec: {OPEN}\n"
+        )
+    };
+    let documents = [documents(&text("one")), documents(&text("two"))].concat();
+    let lists = CategoryLists::shipped();
+    let (set, _) = PolicySet::compile(&documents, &lists, Arc::default(), None, None);
+    let mut draft = Draft::new(&lists, None, Some(&set));
+    draft.compile(&documents[1]);
+    let (next, _) = draft.finish(Arc::default());
+    let (one, two) = (set.group_of("one").unwrap(), set.group_of("two").unwrap());
+    assert!(Arc::ptr_eq(&one, &two) && Arc::ptr_eq(&one, &next.group_of("two").unwrap()));
+}
