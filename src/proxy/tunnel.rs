@@ -134,11 +134,8 @@ impl Tunnel {
             End::Done => return exchange.finish(Outcome::Ok),
             End::Idle => exchange.finish(Outcome::Idle),
             End::Failed(error) => {
-                let (outcome, error) = match error {
-                    RelayError::Client(error) => (Outcome::ClientFailed, error),
-                    RelayError::Origin(error) => (Outcome::UpstreamFailed, error),
-                };
-                exchange.note(|event| event.error = Some(Text::new(&error.to_string())));
+                let (outcome, error) = error.told();
+                exchange.note(|event| event.error = Some(error));
                 exchange.finish(outcome);
             }
             End::Overruled(denial) => {

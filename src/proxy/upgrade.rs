@@ -48,7 +48,14 @@ impl Upgraded {
                 Outcome::PolicyChange
             }
             () = self.session.meter.idle(limit) => Outcome::Idle,
-            outcome = carry(&self.session, &mut client, &mut origin, &sent, &received) => outcome,
+            carried = carry(&self.session, &mut client, &mut origin, &sent, &received) => match carried {
+                Ok(()) => Outcome::Ok,
+                Err(error) => {
+                    let (outcome, error) = error.told();
+                    self.exchange.note(|event| event.error = Some(error));
+                    outcome
+                }
+            }
         };
         self.exchange.finish(outcome);
         if outcome != Outcome::Ok {
@@ -60,26 +67,21 @@ impl Upgraded {
 }
 
 /// Sends what was read ahead on either side, then relays.
+///
+/// # Errors
+/// The side whose connection failed first.
 async fn carry(
     session: &Session,
     client: &mut TcpStream,
     origin: &mut TcpStream,
     sent: &[u8],
     received: &[u8],
-) -> Outcome {
-    if origin.write_all(sent).await.is_err() {
-        return Outcome::UpstreamFailed;
-    }
-    if client.write_all(received).await.is_err() {
-        return Outcome::ClientFailed;
-    }
+) -> Result<(), RelayError> {
+    origin.write_all(sent).await.map_err(RelayError::Origin)?;
     session.meter.add_up(sent.len());
+    client.write_all(received).await.map_err(RelayError::Client)?;
     session.meter.add_down(received.len());
-    match relay(client, origin, Vec::new(), &session.meter).await {
-        Ok(()) => Outcome::Ok,
-        Err(RelayError::Client(_)) => Outcome::ClientFailed,
-        Err(RelayError::Origin(_)) => Outcome::UpstreamFailed,
-    }
+    relay(client, origin, Vec::new(), &session.meter).await
 }
 
 /// The client's socket and what it sent after the request.

@@ -319,7 +319,9 @@ async fn a_reset_of_a_websocket_stays_a_reset() {
     client.expect("ping").await;
     client.reset();
     assert_eq!(origin.wait_for_end(0).await, End::Reset);
-    assert_eq!(gateway.calls(1).await[0]["outcome"], "client_failed");
+    let call = &gateway.calls(1).await[0];
+    assert_eq!(call["outcome"], "client_failed");
+    assert!(call["error"].as_str().is_some_and(|error| error.contains("reset")), "{call}");
 }
 
 #[tokio::test]
