@@ -1,7 +1,7 @@
 //! HTTP requests, each judged, forwarded and recorded by itself: absolute-form ones on the explicit proxy, and
 //! those found in plain text inside a tunnel.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use http::header::{HOST, UPGRADE};
@@ -16,7 +16,7 @@ use super::exchange::{Call, Exchange};
 use super::origin::Origin;
 use super::refusal::Refusal;
 use super::session::{Session, Standing};
-use super::upgrade::Upgraded;
+use super::upgrade::{Handover, Upgraded};
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
 use crate::live::Snapshot;
@@ -40,6 +40,8 @@ pub(super) struct Forward<'a> {
     /// Subscribed before `call` was made.
     pub(super) changes: Receiver<Arc<Snapshot>>,
     pub(super) slot: &'a Slot,
+    /// Where it goes on if both sides agree on something else than HTTP.
+    pub(super) handover: &'a Handover,
 }
 
 impl Forward<'_> {
@@ -82,6 +84,12 @@ impl Forward<'_> {
         });
         match (response.status(), client) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if agrees_to_websocket(&response) => {
+                // It sends nothing before its record is certain: one that would only wait for that is refused while it
+                // can still be told why.
+                if let Err(full) = self.session.gateway.audit.expect_certainty() {
+                    *pending = Some(exchange);
+                    return Err(full.into());
+                }
                 Ok(self.switch(client, response, exchange))
             }
             (StatusCode::SWITCHING_PROTOCOLS, _) => {
@@ -249,19 +257,21 @@ impl Forward<'_> {
             .map_err(|error| failed(&format!("the origin failed: {error}")))
     }
 
-    /// Hands both sides over to a relay once the origin has agreed to WebSocket.
+    /// Hands both sides over, to be carried as a tunnel, once the origin has agreed to WebSocket.
     fn switch(
         &self,
         client: hyper::upgrade::OnUpgrade,
         mut response: Response<Incoming>,
-        exchange: Exchange,
+        mut exchange: Exchange,
     ) -> Response<Body> {
         let origin = hyper::upgrade::on(&mut response);
         let (parts, _) = response.into_parts();
         let mut answer = Response::from_parts(parts, Body::empty());
         headers::strip_response(answer.headers_mut(), KeepUpgrade::WebSocket);
-        let upgraded = Upgraded::new(Arc::clone(self.session), exchange, self.changes.clone());
-        self.session.gateway.tasks.spawn("websocket", upgraded.run(client, origin));
+        exchange.open();
+        let (session, changes) = (Arc::clone(self.session), self.changes.clone());
+        let upgraded = Upgraded { session, exchange, changes, client, origin };
+        *self.handover.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgraded);
         answer
     }
 }

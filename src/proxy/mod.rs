@@ -6,6 +6,7 @@ mod connect;
 mod exchange;
 mod explicit;
 mod forward;
+mod handshake;
 mod origin;
 mod reach;
 mod refusal;

@@ -23,6 +23,7 @@ mod first;
 mod forward;
 mod framing;
 mod half_close;
+mod handshake;
 mod kit;
 mod kit_itself;
 mod layers;
