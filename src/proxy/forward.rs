@@ -64,8 +64,9 @@ impl Forward<'_> {
         let uri = origin_form(self.resource)?;
         let client = websocket.then(|| hyper::upgrade::on(&mut request));
         let upload = Arc::new(Upload::default());
+        exchange.carry(Arc::clone(&upload));
         let (parts, body) = request.into_parts();
-        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), Arc::clone(&upload)));
+        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), upload));
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = uri;
@@ -85,7 +86,6 @@ impl Forward<'_> {
                 Ok(self.switch(client, response, exchange))
             }
             (StatusCode::SWITCHING_PROTOCOLS, _) => {
-                exchange.note(|event| event.bytes_up = Some(upload.bytes()));
                 *pending = Some(exchange);
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
@@ -93,7 +93,7 @@ impl Forward<'_> {
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
-                let body = Body::origin(body, Arc::clone(self.session), exchange, upload);
+                let body = Body::origin(body, Arc::clone(self.session), exchange);
                 Ok(Response::from_parts(parts, body))
             }
         }

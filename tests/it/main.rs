@@ -13,6 +13,7 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
+mod accounts;
 mod admin;
 mod agreement;
 mod attack;
