@@ -171,6 +171,10 @@ impl Exchange {
     /// The record says what was found and what to change, so that one line is enough at 3 a.m.
     pub(super) fn refuse(mut self, refusal: &Refusal, target: Option<&Target>, status: Option<u16>) {
         let denial = refusal.denial();
+        // RACE: when all tasks are dropped, that of the origin's connection may go before the one that waits for it.
+        if denial.reason() == Reason::UpstreamFailed && self.session.gateway.tasks.watcher().is_forced() {
+            return self.finish(Outcome::Drained);
+        }
         let hint = denial.hint(target);
         let words: Vec<&str> = [denial.detail(), hint.as_deref().unwrap_or_default()]
             .into_iter()
@@ -204,6 +208,9 @@ impl Exchange {
             record.event().bytes_up = Some(up);
             record.event().bytes_down = Some(down);
         }
+        // RACE: an origin whose task was dropped first has not failed.
+        let forced = self.session.gateway.tasks.watcher().is_forced();
+        let outcome = outcome.filter(|outcome| !(forced && *outcome == Outcome::UpstreamClosed));
         let left = || self.session.has_left().then_some(Outcome::ClientClosed);
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
         match self.session.ending() {
