@@ -10,6 +10,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
+use super::outlet::Outlet;
 use super::session::Session;
 use crate::audit::Outcome;
 
@@ -28,6 +29,8 @@ pub(super) struct OriginBody {
     inner: Incoming,
     session: Arc<Session>,
     exchange: Option<Exchange>,
+    /// What is on its way to the client.
+    outlet: Arc<Outlet>,
 }
 
 /// What the client sends with a request while the response may be under way already.
@@ -79,8 +82,13 @@ impl Body {
     }
 
     /// An origin's body, whose end is the end of `exchange`.
-    pub(super) fn origin(inner: Incoming, session: Arc<Session>, exchange: Exchange) -> Self {
-        Self::Origin(Box::new(OriginBody { inner, session, exchange: Some(exchange) }))
+    pub(super) fn origin(
+        inner: Incoming,
+        session: Arc<Session>,
+        exchange: Exchange,
+        outlet: Arc<Outlet>,
+    ) -> Self {
+        Self::Origin(Box::new(OriginBody { inner, session, exchange: Some(exchange), outlet }))
     }
 }
 
@@ -112,11 +120,14 @@ impl http_body::Body for Body {
             Self::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Origin(body) => body,
         };
+        ready!(body.outlet.poll_room(cx));
         let frame = ready!(Pin::new(&mut body.inner).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, Buf::remaining);
+                body.outlet.hand(bytes);
                 if let Some(exchange) = &mut body.exchange {
-                    exchange.add_down(frame.data_ref().map_or(0, Buf::remaining));
+                    exchange.add_down(bytes);
                 }
             }
             Some(Err(_)) => body.end(Outcome::UpstreamClosed),
@@ -147,18 +158,30 @@ pub(super) struct ClientBody {
     inner: Option<Incoming>,
     session: Arc<Session>,
     upload: Arc<Upload>,
+    /// What is on its way to the origin, once it is known which connection that is.
+    outlet: Arc<Outlet>,
 }
 
 impl ClientBody {
     /// A client's body that counts into `upload`.
-    pub(super) const fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
-        Self { inner: Some(inner), session, upload }
+    pub(super) fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
+        Self { inner: Some(inner), session, upload, outlet: Arc::default() }
+    }
+
+    /// Has it sent on the connection that `outlet` is of.
+    pub(super) fn by(&mut self, outlet: &Arc<Outlet>) {
+        self.outlet = Arc::clone(outlet);
     }
 
     /// The same request's body for a second attempt, if this one has none.
     pub(super) fn repeated(&self) -> Option<Self> {
         let (session, upload) = (Arc::clone(&self.session), Arc::clone(&self.upload));
-        http_body::Body::is_end_stream(self).then_some(Self { inner: None, session, upload })
+        http_body::Body::is_end_stream(self).then(|| Self {
+            inner: None,
+            session,
+            upload,
+            outlet: Arc::default(),
+        })
     }
 }
 
@@ -180,11 +203,13 @@ impl http_body::Body for ClientBody {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }
         state.waker = Some(cx.waker().clone());
+        ready!(this.outlet.poll_room(cx));
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
             let bytes = frame.data_ref().map_or(0, Buf::remaining);
             state.bytes += bytes as u64;
+            this.outlet.hand(bytes);
             this.session.meter.add_up(bytes);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))

@@ -269,9 +269,19 @@ impl Connection {
         match resource {
             None => connect(&self.session, request, &head, target, call, changes, exchange).await,
             Some(resource) => {
-                let (session, slot, in_tunnel) = (&self.session, &self.slot, self.tunnel.is_some());
-                let forward =
-                    Forward { session, head: &head, target, in_tunnel, resource, call, changes, slot };
+                let (session, slot, outlet) = (&self.session, &self.slot, self.control.outlet());
+                let in_tunnel = self.tunnel.is_some();
+                let forward = Forward {
+                    session,
+                    head: &head,
+                    target,
+                    in_tunnel,
+                    resource,
+                    call,
+                    changes,
+                    slot,
+                    outlet,
+                };
                 forward.run(request, exchange).await
             }
         }

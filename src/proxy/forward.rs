@@ -14,6 +14,7 @@ use tokio::sync::watch::Receiver;
 use super::body::{Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
 use super::origin::Origin;
+use super::outlet::Outlet;
 use super::refusal::Refusal;
 use super::session::{Session, Standing};
 use super::upgrade::Upgraded;
@@ -40,6 +41,8 @@ pub(super) struct Forward<'a> {
     /// Subscribed before `call` was made.
     pub(super) changes: Receiver<Arc<Snapshot>>,
     pub(super) slot: &'a Slot,
+    /// What is on its way to the client.
+    pub(super) outlet: &'a Arc<Outlet>,
 }
 
 impl Forward<'_> {
@@ -93,7 +96,7 @@ impl Forward<'_> {
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
-                let body = Body::origin(body, Arc::clone(self.session), exchange);
+                let body = Body::origin(body, Arc::clone(self.session), exchange, Arc::clone(self.outlet));
                 Ok(Response::from_parts(parts, body))
             }
         }

@@ -7,6 +7,7 @@ mod exchange;
 mod explicit;
 mod forward;
 mod origin;
+mod outlet;
 mod reach;
 mod refusal;
 mod relay;

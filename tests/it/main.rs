@@ -34,6 +34,7 @@ mod readme;
 mod real_clients;
 mod reload;
 mod resolver;
+mod slow;
 mod stream;
 mod supply;
 mod tenants;
