@@ -74,7 +74,7 @@
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one target, one address | `tests/it/tenants.rs` |
+//! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one sandbox, one target, one address | `tests/it/tenants.rs`, `tests/it/kept.rs` |
 //! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs` |
 //! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole | |
 //! | P4 | a tunnel that outlives the rule that allowed it | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs` |

@@ -89,7 +89,8 @@ pub(super) fn serve_tunnel(
     Box::pin(async move {
         let slot = Slot::default();
         if let Some((stream, address)) = origin {
-            match Origin::new(stream, tunnel.target.clone(), address, &session.gateway.tasks).await {
+            let (sandbox, target) = (Arc::clone(&tunnel.sandbox.id), tunnel.target.clone());
+            match Origin::new(stream, sandbox, target, address, &session.gateway.tasks).await {
                 Ok(origin) => *slot.lock().await = Some(origin),
                 Err(_) => return Outcome::UpstreamFailed,
             }

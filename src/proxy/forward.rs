@@ -194,7 +194,7 @@ impl Forward<'_> {
         exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, Refusal> {
         let mut slot = self.slot.lock().await;
-        let mut kept = slot.take().filter(|origin| origin.target == *self.target);
+        let mut kept = slot.take().filter(|origin| origin.fits(&self.call.sandbox.id, self.target));
         if let Some(origin) = &mut kept {
             let ready = origin.is_ready().await;
             kept = kept.filter(|origin| ready && self.still_permits(permit, origin, exchange));
@@ -247,7 +247,8 @@ impl Forward<'_> {
     async fn dial(&self, permit: &TargetPermit, exchange: &mut Exchange) -> Result<Origin, Refusal> {
         let gateway = &self.session.gateway;
         let dialed = gateway.reach(&self.call.policy, permit, exchange).await?;
-        Origin::new(dialed.stream, self.target.clone(), dialed.address.ip(), &gateway.tasks)
+        let sandbox = Arc::clone(&self.call.sandbox.id);
+        Origin::new(dialed.stream, sandbox, self.target.clone(), dialed.address.ip(), &gateway.tasks)
             .await
             .map_err(|error| failed(&format!("the origin failed: {error}")))
     }

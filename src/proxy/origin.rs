@@ -1,6 +1,6 @@
 //! One HTTP/1.1 connection to an origin, used by one client connection only.
 //!
-//! It is never shared between clients, so no pool key can be wrong. It is used again for the same target as
+//! It is never shared between clients, so no pool key can be wrong. It is used again for the same sandbox and target as
 //! long as both sides keep it open and the address is still permitted.
 
 use std::io;
@@ -36,7 +36,9 @@ pub(super) struct Origin {
     sender: SendRequest<ClientBody>,
     /// What is on its way to it.
     outlet: Arc<Outlet>,
-    pub(super) target: Target,
+    /// Whose requests it carries: one client connection may show the tokens of several.
+    sandbox: Arc<str>,
+    target: Target,
     pub(super) address: IpAddr,
     /// Whether a request went over it already, so that it may have been closed meanwhile.
     pub(super) used: bool,
@@ -49,6 +51,7 @@ impl Origin {
     /// The connection failed at once.
     pub(super) async fn new(
         stream: TcpStream,
+        sandbox: Arc<str>,
         target: Target,
         address: IpAddr,
         tasks: &Tasks,
@@ -60,7 +63,12 @@ impl Origin {
             // Its failure reaches whoever awaits the response or reads the body.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, outlet, target, address, used: false })
+        Ok(Self { sender, outlet, sandbox, target, address, used: false })
+    }
+
+    /// Whether it may carry requests of this sandbox, and leads to this target.
+    pub(super) fn fits(&self, sandbox: &str, target: &Target) -> bool {
+        *self.sandbox == *sandbox && self.target == *target
     }
 
     /// Whether another request can be sent on it: the response before is read to its end, and it is still open.

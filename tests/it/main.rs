@@ -24,6 +24,7 @@ mod first;
 mod forward;
 mod framing;
 mod half_close;
+mod kept;
 mod kit;
 mod kit_itself;
 mod layers;

@@ -1,0 +1,52 @@
+//! A connection to an origin that is used again: for whom, after what, and what the record says of it.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sluicegate::config::{SandboxSettings, TokenSource};
+
+use crate::kit::gateway::Gateway;
+use crate::kit::http::Reply;
+use crate::kit::origin::Origin;
+
+/// A request without a body.
+fn request(method: &str, authority: &str, path: &str, fields: &str) -> String {
+    format!("{method} http://{authority}{path} HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n")
+}
+
+/// `good.test:port`.
+fn good(origin: &Origin) -> String {
+    format!("good.test:{}", origin.port())
+}
+
+#[tokio::test]
+async fn p1_a_kept_connection_is_not_used_for_another_sandbox() {
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret.path(), "0123456789abcdef0123456789abcdef").expect("written");
+    let token = TokenSource::File(secret.path().to_str().expect("UTF-8").into());
+    let origin = Origin::http([Reply::ok("hello")]).await;
+    let good = good(&origin);
+    let gateway = Gateway::with(&format!("mode: Limited\nhostRules: ['{good}']\n"), |config| {
+        let sandbox = |id: &str| SandboxSettings {
+            id: Arc::from(id),
+            group: None,
+            sources: Vec::new(),
+            token: Some(token.clone()),
+            require_policy: false,
+        };
+        config.sandboxes = vec![sandbox("one"), sandbox("two")];
+    })
+    .await;
+    gateway.name("good.test", &origin);
+    let mut client = gateway.client().await;
+    for (id, connections) in [("one", 1), ("one", 1), ("two", 2), ("two", 2), ("one", 3)] {
+        let shown = BASE64_STANDARD.encode(format!("{id}:0123456789abcdef0123456789abcdef"));
+        let fields = format!("Proxy-Authorization: Basic {shown}\r\n");
+        assert_eq!(client.ask(request("GET", &good, "/", &fields)).await.status, 200, "{id}");
+        assert_eq!(origin.connections(), connections, "{id}");
+    }
+    let calls = gateway.calls(5).await;
+    let sandboxes: Vec<_> = calls.iter().filter_map(|call| call["sandbox"].as_str()).collect();
+    assert_eq!(sandboxes, ["one", "one", "two", "two", "one"]);
+}
