@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{HOST, UPGRADE};
+use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -22,7 +22,7 @@ use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Policy, Reason, RequestFacts, TargetPermit};
-use crate::wire::head::{Head, Upgrade, Version, framing};
+use crate::wire::head::{Framing, Head, Upgrade, Version, framing};
 use crate::wire::headers::{self, KeepUpgrade};
 use crate::wire::request_target::Resource;
 
@@ -179,6 +179,10 @@ impl Forward<'_> {
         let host = HeaderValue::from_str(authority)
             .map_err(|_| Refusal::malformed("the target cannot stand in a Host header"))?;
         fields.insert(HOST, host);
+        if self.head.framing() == Framing::Chunked {
+            // Without it hyper takes a GET or HEAD to have no body, and drops the one it has.
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Ok(fields)
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
 use sluicegate::config::{SandboxSettings, TokenSource};
 
 use crate::kit::gateway::Gateway;
@@ -49,4 +50,25 @@ async fn p1_a_kept_connection_is_not_used_for_another_sandbox() {
     let calls = gateway.calls(5).await;
     let sandboxes: Vec<_> = calls.iter().filter_map(|call| call["sandbox"].as_str()).collect();
     assert_eq!(sandboxes, ["one", "one", "two", "two", "one"]);
+}
+
+#[tokio::test]
+async fn f2_a_chunked_body_reaches_the_origin_whatever_the_method() {
+    let origin = Origin::http([Reply::ok("hello")]).await;
+    let gateway = Gateway::allowing([("good.test", &origin)]).await;
+    let good = good(&origin);
+    for (at, method) in ["GET", "HEAD", "DELETE", "OPTIONS", "POST"].into_iter().enumerate() {
+        let asked = request(method, &good, "/", "Transfer-Encoding: chunked\r\n");
+        let mut client = gateway.client().await;
+        assert_eq!(client.ask(format!("{asked}5\r\nfirst\r\n0\r\n\r\n")).await.status, 200, "{method}");
+        let received = origin.received(at);
+        assert!(received.contains("\r\ntransfer-encoding: chunked\r\n"), "{method}: {received}");
+        assert!(received.ends_with("\r\n\r\n5\r\nfirst\r\n0\r\n\r\n"), "{method}: {received}");
+        let call = &gateway.calls(at + 1).await[at];
+        assert_eq!((&call["bytes_up"], &call["outcome"]), (&json!(5), &json!("ok")), "{method}: {call:#}");
+    }
+    // An empty one is still one.
+    let asked = request("GET", &good, "/", "Transfer-Encoding: chunked\r\n");
+    assert_eq!(gateway.client().await.ask(format!("{asked}0\r\n\r\n")).await.status, 200);
+    assert!(origin.received(5).ends_with("\r\n\r\n0\r\n\r\n"), "{}", origin.received(5));
 }
