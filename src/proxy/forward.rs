@@ -13,7 +13,7 @@ use tokio::sync::watch::Receiver;
 
 use super::body::{Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
-use super::origin::Origin;
+use super::origin::{Origin, Unanswered};
 use super::outlet::Outlet;
 use super::refusal::Refusal;
 use super::session::{Session, Standing};
@@ -190,7 +190,7 @@ impl Forward<'_> {
     ///
     /// An origin may close a kept connection at any time, also at the moment in which a request is on its way. What
     /// took no byte is sent again on a new connection, and so is what may be sent twice (RFC 9110 §9.2.2, RFC 9112
-    /// §9.3.1); a POST that may have arrived is a failure that its client must judge.
+    /// §9.3.1) and got no byte of an answer; a POST that may have arrived is a failure that its client must judge.
     async fn send(
         &self,
         permit: &TargetPermit,
@@ -226,9 +226,9 @@ impl Forward<'_> {
                     *slot = Some(origin);
                     return Ok(response);
                 }
-                Err((error, unsent)) => {
+                Err(Unanswered { error, unsent, begun }) => {
                     let next = unsent.map(|unsent| *unsent).filter(|_| !fresh);
-                    let next = next.or_else(|| again.filter(|_| ends_without_answer(&error)));
+                    let next = next.or_else(|| again.filter(|_| !begun && ends_without_answer(&error)));
                     let failed = || failed(&format!("the origin failed: {error}"));
                     request = next.ok_or_else(failed)?;
                     origin = self.dial(permit, exchange).await?;

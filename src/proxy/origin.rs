@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(super) struct Origin {
     sender: SendRequest<ClientBody>,
     /// What is on its way to it.
     outlet: Arc<Outlet>,
+    /// How many bytes have come from it.
+    heard: Arc<AtomicU64>,
     /// Whose requests it carries: one client connection may show the tokens of several.
     sandbox: Arc<str>,
     target: Target,
@@ -57,13 +60,14 @@ impl Origin {
         tasks: &Tasks,
     ) -> hyper::Result<Self> {
         let outlet = Arc::<Outlet>::default();
-        let io = OriginIo { stream, outlet: Arc::clone(&outlet) };
+        let heard = Arc::<AtomicU64>::default();
+        let io = OriginIo { stream, outlet: Arc::clone(&outlet), heard: Arc::clone(&heard) };
         let (sender, connection) = http1::Builder::new().max_buf_size(HEAD).handshake(io).await?;
         tasks.spawn("origin", async move {
             // Its failure reaches whoever awaits the response or reads the body.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Self { sender, outlet, sandbox, target, address, used: false })
+        Ok(Self { sender, outlet, heard, sandbox, target, address, used: false })
     }
 
     /// Whether it may carry requests of this sandbox, and leads to this target.
@@ -79,24 +83,36 @@ impl Origin {
     /// Sends a request and waits for the head of its response.
     ///
     /// # Errors
-    /// The failure, and the request when no byte of it was sent.
+    /// The failure, and what is known of the request then.
     pub(super) async fn send(
         &mut self,
         mut request: Request<ClientBody>,
-    ) -> Result<Response<Incoming>, (hyper::Error, Option<Box<Request<ClientBody>>>)> {
+    ) -> Result<Response<Incoming>, Unanswered> {
         self.used = true;
         request.body_mut().by(&self.outlet);
+        let before = self.heard.load(Ordering::Relaxed);
         self.sender.try_send_request(request).await.map_err(|mut error| {
             let unsent = error.take_message().map(Box::new);
-            (error.into_error(), unsent)
+            let begun = self.heard.load(Ordering::Relaxed) != before;
+            Unanswered { error: error.into_error(), unsent, begun }
         })
     }
+}
+
+/// A request that got no response.
+pub(super) struct Unanswered {
+    pub(super) error: hyper::Error,
+    /// The request itself, when no byte of it was sent.
+    pub(super) unsent: Option<Box<Request<ClientBody>>>,
+    /// Some bytes of a response have come.
+    pub(super) begun: bool,
 }
 
 /// The socket to an origin under the HTTP engine: read in small parts, and it tells when all was written.
 pub(super) struct OriginIo {
     stream: TcpStream,
     outlet: Arc<Outlet>,
+    heard: Arc<AtomicU64>,
 }
 
 impl OriginIo {
@@ -116,6 +132,7 @@ impl Read for OriginIo {
         let most = dst.remaining().min(PART);
         let mut read = ReadBuf::uninit(space.get_mut(..most).unwrap_or_default());
         ready!(poll_receive(&self.stream, cx, &mut read))?;
+        self.heard.fetch_add(read.filled().len() as u64, Ordering::Relaxed);
         dst.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }

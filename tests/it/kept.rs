@@ -72,3 +72,19 @@ async fn f2_a_chunked_body_reaches_the_origin_whatever_the_method() {
     assert_eq!(gateway.client().await.ask(format!("{asked}0\r\n\r\n")).await.status, 200);
     assert!(origin.received(5).ends_with("\r\n\r\n0\r\n\r\n"), "{}", origin.received(5));
 }
+
+#[tokio::test]
+async fn a_request_whose_answer_has_begun_is_not_sent_again() {
+    for begun in ["H", "HTTP/1.1 20", "HTTP/1.1 200 OK\r\ncontent-", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
+        for method in ["GET", "DELETE"] {
+            let origin = Origin::http([Reply::ok("hello"), Reply::raw(begun).then_close()]).await;
+            let gateway = Gateway::allowing([("good.test", &origin)]).await;
+            let good = good(&origin);
+            let mut client = gateway.client().await;
+            assert_eq!(client.ask(request("GET", &good, "/first", "")).await.status, 200);
+            let refused = client.ask(request(method, &good, "/second", "")).await;
+            assert_eq!(refused.header("x-deny-reason"), Some("upstream_failed"), "{method} {begun:?}");
+            assert_eq!(origin.connections(), 1, "{method} {begun:?}");
+        }
+    }
+}
