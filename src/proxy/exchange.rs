@@ -176,13 +176,12 @@ impl Exchange {
             return self.finish(Outcome::Drained);
         }
         let hint = denial.hint(target);
-        let words: Vec<&str> = [denial.detail(), hint.as_deref().unwrap_or_default()]
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .collect();
         self.note(|event| {
             deny(event, denial);
             event.status = status;
+            let noted = event.error.take();
+            let words = [Some(denial.detail()), noted.as_ref().map(Text::as_str), hint.as_deref()];
+            let words: Vec<&str> = words.into_iter().flatten().filter(|text| !text.is_empty()).collect();
             if !words.is_empty() {
                 event.error = Some(Text::new(&words.join(": ")));
             }

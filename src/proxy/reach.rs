@@ -8,7 +8,7 @@ use super::Gateway;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use crate::addr::Host;
-use crate::audit::Route;
+use crate::audit::{Route, Text};
 use crate::metrics::DnsResult;
 use crate::policy::{Policy, TargetPermit, settle};
 use crate::upstream::{Dialed, ResolveError, dial};
@@ -50,7 +50,13 @@ impl Gateway {
         let dialed = dial(permits, &self.dial).await;
         exchange.note(|event| {
             event.connect = Some(started.elapsed());
-            event.address = dialed.as_ref().ok().map(|dialed| dialed.address);
+            match &dialed {
+                Ok(dialed) => event.address = Some(dialed.address),
+                Err(failure) => {
+                    event.address = failure.attempts.last().map(|(address, _)| *address);
+                    event.error = Some(Text::new(&failure.tried()));
+                }
+            }
         });
         Ok(dialed?)
     }

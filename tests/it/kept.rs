@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use sluicegate::config::{SandboxSettings, TokenSource};
 
+use crate::kit::dns::Answer;
 use crate::kit::gateway::Gateway;
 use crate::kit::http::Reply;
 use crate::kit::origin::Origin;
@@ -86,5 +87,37 @@ async fn a_request_whose_answer_has_begun_is_not_sent_again() {
             assert_eq!(refused.header("x-deny-reason"), Some("upstream_failed"), "{method} {begun:?}");
             assert_eq!(origin.connections(), 1, "{method} {begun:?}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_dial_names_each_address_and_the_rule_that_allowed_it() {
+    // Bound on both and listening on neither, so that no other test gets the port.
+    let bind = |address: &str| {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let address: std::net::SocketAddr = address.parse().expect("an address");
+        socket.bind(&address.into()).expect("a free port");
+        socket
+    };
+    let held = bind("127.0.0.8:0");
+    let port = held.local_addr().expect("bound").as_socket().expect("an IP address").port();
+    let _held_too = bind(&format!("127.0.0.9:{port}"));
+    let good = format!("good.test:{port}");
+    let gateway = Gateway::start(&format!("mode: Limited\nhostRules: ['{good}']\n")).await;
+    gateway.dns.says("good.test", Answer::addresses(["127.0.0.8", "127.0.0.9"]));
+    let connect = format!("CONNECT {good} HTTP/1.1\r\nHost: {good}\r\n\r\n");
+    for (at, asked) in [request("GET", &good, "/", ""), connect].into_iter().enumerate() {
+        let refused = gateway.client().await.ask(asked).await;
+        assert_eq!((refused.status, refused.header("x-deny-reason")), (502, Some("upstream_failed")));
+        assert!(!refused.body.contains("127.0.0."), "an address is not for the client: {}", refused.body);
+        let call = &gateway.calls(at + 1).await[at];
+        let error = call["error"].as_str().unwrap_or_default();
+        for address in ["127.0.0.8", "127.0.0.9"] {
+            assert!(error.contains(&format!("{address}:{port} refused")), "{call:#}");
+        }
+        assert_eq!(call["address"], format!("127.0.0.9:{port}"), "the last one: {call:#}");
+        assert!(call["rule"].as_str().is_some_and(|rule| rule.ends_with(&good)), "{call:#}");
+        assert_eq!(call["policy"], "policy", "{call:#}");
     }
 }
