@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::exchange::Exchange;
 use super::outlet::Outlet;
 use super::session::Session;
-use crate::audit::Outcome;
+use crate::audit::{Outcome, Text};
 
 /// The body of a response to the client.
 #[derive(Debug)]
@@ -130,7 +130,12 @@ impl http_body::Body for Body {
                     exchange.add_down(bytes);
                 }
             }
-            Some(Err(_)) => body.end(Outcome::UpstreamClosed),
+            Some(Err(error)) => {
+                if let Some(exchange) = &mut body.exchange {
+                    exchange.note(|event| event.error = Some(told(error)));
+                }
+                body.end(Outcome::UpstreamClosed);
+            }
             None => body.end(Outcome::Ok),
         }
         Poll::Ready(frame)
@@ -148,6 +153,14 @@ impl http_body::Body for Body {
             Self::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
             Self::Origin(body) => body.inner.size_hint(),
         }
+    }
+}
+
+/// What a failure says, and what was behind it.
+fn told(error: &hyper::Error) -> Text {
+    match std::error::Error::source(error) {
+        Some(source) => Text::new(&format!("{error}: {source}")),
+        None => Text::of(error),
     }
 }
 

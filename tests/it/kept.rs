@@ -121,3 +121,20 @@ async fn a_failed_dial_names_each_address_and_the_rule_that_allowed_it() {
         assert_eq!(call["policy"], "policy", "{call:#}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_the_origin_cuts_off_says_in_its_record_what_went_wrong() {
+    for (cut, error) in [
+        ("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc", "end of file before message length reached"),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\nx\r\n", "Invalid chunk size"),
+    ] {
+        let origin = Origin::http([Reply::raw(cut).then_close()]).await;
+        let gateway = Gateway::allowing([("good.test", &origin)]).await;
+        let mut client = gateway.client().await;
+        client.send(request("GET", &good(&origin), "/", "")).await;
+        client.expect_closed().await;
+        let call = &gateway.calls(1).await[0];
+        assert_eq!(call["outcome"], "upstream_closed", "{call:#}");
+        assert!(call["error"].as_str().is_some_and(|said| said.contains(error)), "{call:#}");
+    }
+}
