@@ -15,6 +15,7 @@ use super::body::{Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
 use super::origin::{Origin, Unanswered};
 use super::outlet::Outlet;
+use super::reach::managed;
 use super::refusal::Refusal;
 use super::session::{Session, Standing};
 use super::upgrade::Upgraded;
@@ -242,7 +243,10 @@ impl Forward<'_> {
         let policy: &Policy = &self.call.policy;
         policy.admit_address(permit, origin.address).is_ok_and(|judged| {
             exchange.would_deny(judged.would_deny());
-            exchange.note(|event| event.address = Some(judged.address()));
+            exchange.note(|event| {
+                managed(event);
+                event.address = Some(judged.address());
+            });
             true
         })
     }

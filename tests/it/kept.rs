@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use sluicegate::config::{SandboxSettings, TokenSource};
 
+use crate::kit::client::Client;
 use crate::kit::dns::Answer;
 use crate::kit::gateway::Gateway;
 use crate::kit::http::Reply;
@@ -136,5 +137,24 @@ async fn an_answer_that_the_origin_cuts_off_says_in_its_record_what_went_wrong()
         let call = &gateway.calls(1).await[0];
         assert_eq!(call["outcome"], "upstream_closed", "{call:#}");
         assert!(call["error"].as_str().is_some_and(|said| said.contains(error)), "{call:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_on_a_kept_connection_tells_its_route_like_any_other() {
+    let origin = Origin::http([Reply::ok("hello")]).await;
+    let gateway = Gateway::allowing([("good.test", &origin)]).await;
+    let good = good(&origin);
+    let mut client = gateway.client().await;
+    let mut tunnel = Client::tunnel(gateway.proxy(), &good).await;
+    for _ in 0..2 {
+        assert_eq!(client.ask(request("GET", &good, "/", "")).await.status, 200);
+        let inside = format!("GET / HTTP/1.1\r\nHost: {good}\r\n\r\n");
+        assert_eq!(tunnel.ask(inside).await.status, 200);
+    }
+    assert_eq!(origin.connections(), 2);
+    for call in gateway.calls(4).await {
+        assert_eq!((&call["route"], &call["network"]), (&json!("managed"), &json!("managed")), "{call:#}");
+        assert_eq!(call["address"], format!("127.0.0.8:{}", origin.port()), "{call:#}");
     }
 }
