@@ -93,7 +93,8 @@ pub(super) fn serve_tunnel(
     Box::pin(async move {
         let slot = Slot::default();
         if let Some((stream, address)) = origin {
-            match Origin::new(stream, tunnel.target.clone(), address, &session.gateway.tasks).await {
+            let (sandbox, target) = (Arc::clone(&tunnel.sandbox.id), tunnel.target.clone());
+            match Origin::new(stream, sandbox, target, address, &session.gateway.tasks).await {
                 Ok(origin) => *slot.lock().await = Some(origin),
                 Err(_) => return Outcome::UpstreamFailed,
             }
@@ -282,10 +283,18 @@ impl Connection {
         match resource {
             None => connect(&self.session, request, &head, target, call, changes, exchange).await,
             Some(resource) => {
-                let (session, slot, in_tunnel) = (&self.session, &self.slot, self.tunnel.is_some());
-                let (head, handover) = (&head, &self.handover);
-                let forward =
-                    Forward { session, head, target, in_tunnel, resource, call, changes, slot, handover };
+                let forward = Forward {
+                    session: &self.session,
+                    head: &head,
+                    target,
+                    in_tunnel: self.tunnel.is_some(),
+                    resource,
+                    call,
+                    changes,
+                    slot: &self.slot,
+                    handover: &self.handover,
+                    outlet: self.control.outlet(),
+                };
                 forward.run(request, exchange).await
             }
         }

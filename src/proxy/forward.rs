@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use http::header::{HOST, UPGRADE};
+use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -13,7 +13,9 @@ use tokio::sync::watch::Receiver;
 
 use super::body::{Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
-use super::origin::Origin;
+use super::origin::{Origin, Unanswered};
+use super::outlet::Outlet;
+use super::reach::managed;
 use super::refusal::Refusal;
 use super::session::{Session, Standing};
 use super::upgrade::{Handover, Upgraded};
@@ -21,7 +23,7 @@ use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Policy, Reason, RequestFacts, TargetPermit};
-use crate::wire::head::{Head, Upgrade, Version, framing};
+use crate::wire::head::{Framing, Head, Upgrade, Version, framing};
 use crate::wire::headers::{self, KeepUpgrade};
 use crate::wire::request_target::Resource;
 
@@ -42,6 +44,8 @@ pub(super) struct Forward<'a> {
     pub(super) slot: &'a Slot,
     /// Where it goes on if both sides agree on something else than HTTP.
     pub(super) handover: &'a Handover,
+    /// What is on its way to the client.
+    pub(super) outlet: &'a Arc<Outlet>,
 }
 
 impl Forward<'_> {
@@ -66,8 +70,9 @@ impl Forward<'_> {
         let uri = origin_form(self.resource)?;
         let client = websocket.then(|| hyper::upgrade::on(&mut request));
         let upload = Arc::new(Upload::default());
+        exchange.carry(Arc::clone(&upload));
         let (parts, body) = request.into_parts();
-        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), Arc::clone(&upload)));
+        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), upload));
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = uri;
@@ -93,7 +98,6 @@ impl Forward<'_> {
                 Ok(self.switch(client, response, exchange))
             }
             (StatusCode::SWITCHING_PROTOCOLS, _) => {
-                exchange.note(|event| event.bytes_up = Some(upload.bytes()));
                 *pending = Some(exchange);
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
@@ -101,7 +105,7 @@ impl Forward<'_> {
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
-                let body = Body::origin(body, Arc::clone(self.session), exchange, upload);
+                let body = Body::origin(body, Arc::clone(self.session), exchange, Arc::clone(self.outlet));
                 Ok(Response::from_parts(parts, body))
             }
         }
@@ -184,6 +188,10 @@ impl Forward<'_> {
         let host = HeaderValue::from_str(authority)
             .map_err(|_| Refusal::malformed("the target cannot stand in a Host header"))?;
         fields.insert(HOST, host);
+        if self.head.framing() == Framing::Chunked {
+            // Without it hyper takes a GET or HEAD to have no body, and drops the one it has.
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Ok(fields)
     }
 
@@ -191,7 +199,7 @@ impl Forward<'_> {
     ///
     /// An origin may close a kept connection at any time, also at the moment in which a request is on its way. What
     /// took no byte is sent again on a new connection, and so is what may be sent twice (RFC 9110 §9.2.2, RFC 9112
-    /// §9.3.1); a POST that may have arrived is a failure that its client must judge.
+    /// §9.3.1) and got no byte of an answer; a POST that may have arrived is a failure that its client must judge.
     async fn send(
         &self,
         permit: &TargetPermit,
@@ -199,7 +207,7 @@ impl Forward<'_> {
         exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, Refusal> {
         let mut slot = self.slot.lock().await;
-        let mut kept = slot.take().filter(|origin| origin.target == *self.target);
+        let mut kept = slot.take().filter(|origin| origin.fits(&self.call.sandbox.id, self.target));
         if let Some(origin) = &mut kept {
             let ready = origin.is_ready().await;
             kept = kept.filter(|origin| ready && self.still_permits(permit, origin, exchange));
@@ -227,9 +235,9 @@ impl Forward<'_> {
                     *slot = Some(origin);
                     return Ok(response);
                 }
-                Err((error, unsent)) => {
+                Err(Unanswered { error, unsent, begun }) => {
                     let next = unsent.map(|unsent| *unsent).filter(|_| !fresh);
-                    let next = next.or_else(|| again.filter(|_| ends_without_answer(&error)));
+                    let next = next.or_else(|| again.filter(|_| !begun && ends_without_answer(&error)));
                     let failed = || failed(&format!("the origin failed: {error}"));
                     request = next.ok_or_else(failed)?;
                     origin = self.dial(permit, exchange).await?;
@@ -243,7 +251,10 @@ impl Forward<'_> {
         let policy: &Policy = &self.call.policy;
         policy.admit_address(permit, origin.address).is_ok_and(|judged| {
             exchange.would_deny(judged.would_deny());
-            exchange.note(|event| event.address = Some(judged.address()));
+            exchange.note(|event| {
+                managed(event);
+                event.address = Some(judged.address());
+            });
             true
         })
     }
@@ -252,7 +263,8 @@ impl Forward<'_> {
     async fn dial(&self, permit: &TargetPermit, exchange: &mut Exchange) -> Result<Origin, Refusal> {
         let gateway = &self.session.gateway;
         let dialed = gateway.reach(&self.call.policy, permit, exchange).await?;
-        Origin::new(dialed.stream, self.target.clone(), dialed.address.ip(), &gateway.tasks)
+        let sandbox = Arc::clone(&self.call.sandbox.id);
+        Origin::new(dialed.stream, sandbox, self.target.clone(), dialed.address.ip(), &gateway.tasks)
             .await
             .map_err(|error| failed(&format!("the origin failed: {error}")))
     }

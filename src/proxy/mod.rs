@@ -8,6 +8,7 @@ mod explicit;
 mod forward;
 mod handshake;
 mod origin;
+mod outlet;
 mod reach;
 mod refusal;
 mod relay;

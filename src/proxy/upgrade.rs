@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch::Receiver;
 
 use super::exchange::Exchange;
+use super::origin::OriginIo;
 use super::relay::{RelayError, relay, reset};
 use super::session::Session;
 use super::strict::StrictIo;
@@ -116,6 +116,6 @@ async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
 
 /// The origin's socket and what it sent after the 101.
 async fn origin_side(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
-    let parts = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgrade.await.ok()?.downcast::<OriginIo>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
 }
