@@ -71,8 +71,9 @@ impl Compiled {
             (class, &rule.pattern)
         });
         let listed = categories.patterns.iter().map(|pattern| (Class::Allow, pattern));
-        let hosts = HostSet::new(interner, written.chain(listed).chain(rules)).ok_or_else(|| {
-            limit("all documents together have too many different hosts", "name fewer hosts")
+        let hosts = HostSet::new(interner, written.chain(listed).chain(rules));
+        let hosts = hosts.map_err(|error| {
+            limit(&error.to_string(), "name fewer hosts, or put one wider pattern in the place of many")
         })?;
         let list = |rules: &[(u32, &Rule)]| {
             RuleList::new(rules.iter().map(|(id, rule)| {
