@@ -31,6 +31,8 @@ pub(super) struct OriginBody {
     exchange: Option<Exchange>,
     /// What is on its way to the client.
     outlet: Arc<Outlet>,
+    /// Why there is no more of it.
+    broken: Option<hyper::Error>,
 }
 
 /// What the client sends with a request while the response may be under way already.
@@ -88,7 +90,10 @@ impl Body {
         exchange: Exchange,
         outlet: Arc<Outlet>,
     ) -> Self {
-        Self::Origin(Box::new(OriginBody { inner, session, exchange: Some(exchange), outlet }))
+        // The head before it.
+        outlet.hand(1);
+        let exchange = Some(exchange);
+        Self::Origin(Box::new(OriginBody { inner, session, exchange, outlet, broken: None }))
     }
 }
 
@@ -120,25 +125,35 @@ impl http_body::Body for Body {
             Self::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Origin(body) => body,
         };
-        ready!(body.outlet.poll_room(cx));
-        let frame = ready!(Pin::new(&mut body.inner).poll_frame(cx));
-        match &frame {
+        let frame = if body.broken.is_none() {
+            ready!(body.outlet.poll_room(cx));
+            ready!(Pin::new(&mut body.inner).poll_frame(cx))
+        } else {
+            None
+        };
+        match frame {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Buf::remaining);
                 body.outlet.hand(bytes);
                 if let Some(exchange) = &mut body.exchange {
                     exchange.add_down(bytes);
                 }
+                return Poll::Ready(Some(Ok(frame)));
             }
             Some(Err(error)) => {
                 if let Some(exchange) = &mut body.exchange {
-                    exchange.note(|event| event.error = Some(told(error)));
+                    exchange.note(|event| event.error = Some(told(&error)));
                 }
                 body.end(Outcome::UpstreamClosed);
+                body.broken = Some(error);
             }
             None => body.end(Outcome::Ok),
         }
-        Poll::Ready(frame)
+        if body.broken.is_some() {
+            // hyper closes at once and takes nothing more from its queue: the client gets what there was.
+            ready!(body.outlet.poll_empty(cx));
+        }
+        Poll::Ready(body.broken.take().map(Err))
     }
 
     fn is_end_stream(&self) -> bool {

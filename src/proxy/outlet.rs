@@ -33,8 +33,18 @@ struct State {
 impl Outlet {
     /// Whether there is room for another part of the body.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_below(ENOUGH, cx)
+    }
+
+    /// Whether everything was written.
+    pub(super) fn poll_empty(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_below(1, cx)
+    }
+
+    /// Whether less than this much is in the queue.
+    fn poll_below(&self, most: usize, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        if state.queued < ENOUGH {
+        if state.queued < most {
             return Poll::Ready(());
         }
         state.waker = Some(cx.waker().clone());
