@@ -244,9 +244,13 @@ impl Policy {
 
     /// Whether some rule for `target` asks for a path or a method.
     fn decides_by_request(&self, target: &Target) -> bool {
-        let asked = Asked::of(target);
         let mut decides = false;
-        for document in self.documents().filter(|document| document.has_rules()) {
+        let mut documents = self.documents().filter(|document| document.has_rules()).peekable();
+        if documents.peek().is_none() {
+            return false;
+        }
+        let asked = Asked::of(target);
+        for document in documents {
             let mut see = |asked: &Asked<'_>| {
                 document.hosts.rules(self.pool(), &asked.host, asked.port, |found| {
                     decides |= document.rules_at(found.place).is_some_and(RuleList::is_conditional);

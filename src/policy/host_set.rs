@@ -129,6 +129,8 @@ impl<'h> HostKey<'h> {
 /// The places of a pattern's labels that have no star.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
+    /// How many labels are right of every star.
+    known: u8,
     /// How many labels from the right count.
     labels: u8,
     /// Those of them that have a star, the rightmost in the lowest bit.
@@ -142,7 +144,7 @@ impl Shape {
     fn of(pattern: &[LabelPattern]) -> (Self, u64, u64) {
         let open = matches!(pattern.first(), Some(LabelPattern::Many)) && pattern.len() <= DEPTH + 1;
         let counted = pattern.get(usize::from(open)..).unwrap_or_default().iter().rev().take(DEPTH);
-        let mut shape = Self { labels: 0, stars: 0, open };
+        let mut shape = Self { known: 0, labels: 0, stars: 0, open };
         let texts = counted.map(|label| {
             let place = shape.labels;
             shape.labels += 1;
@@ -155,23 +157,17 @@ impl Shape {
             }
         });
         let texts: Vec<&[u8]> = texts.collect();
+        shape.known =
+            u8::try_from(shape.stars.trailing_zeros()).map_or(shape.labels, |right| right.min(shape.labels));
         let mut right = name_key::behind(name_key::root());
-        texts.iter().take(shape.known()).for_each(|text| right.write(text));
+        texts.iter().take(shape.known.into()).for_each(|text| right.write(text));
         (shape, right.finish(), shape.hash(name_key::root(), texts.into_iter().zip(0..)))
     }
 
-    /// How many labels are right of every star.
-    fn known(self) -> usize {
-        usize::from(self.labels).min(usize::try_from(self.stars.trailing_zeros()).unwrap_or(DEPTH))
-    }
-
-    /// The hash of a name's labels in these places; none when it has too few, or `right` has nothing behind the last ones.
-    fn find(self, key: &NameKey<'_>, right: &Filter) -> Option<u64> {
-        // What is right of every star is hashed already.
-        let known = self.known();
-        let behind = key.suffix(known).filter(|hash| right.has(*hash))?;
-        let labels = || key.labels().zip(0..).take(self.labels.into()).skip(known);
-        (key.seen() >= usize::from(self.labels)).then(|| self.hash(behind, labels()))
+    /// The hash of a name's labels in these places, behind that of those right of every star; none when it has too few.
+    fn find(self, key: &NameKey<'_>, right: u64) -> Option<u64> {
+        let labels = || key.labels().zip(0..).take(self.labels.into()).skip(self.known.into());
+        (key.seen() >= usize::from(self.labels)).then(|| self.hash(right, labels()))
     }
 
     /// The hash of labels with their places, behind one of those right of them.
@@ -218,7 +214,7 @@ impl Filter {
 /// What few documents have.
 #[derive(Debug, Default, Clone)]
 struct Rare {
-    /// Each shape that a pattern of the set has.
+    /// Each shape that a pattern of the set has, in order of the labels right of every star.
     shapes: Box<[Shape]>,
     /// What those patterns have right of every star.
     right: Filter,
@@ -423,7 +419,12 @@ impl HostSet {
         if let Some(hash) = key.suffix(DEPTH).filter(|_| rare.deep && !key.is_whole()) {
             ask(hash ^ DEEP);
         }
-        rare.shapes.iter().filter_map(|shape| shape.find(key, &rare.right)).for_each(ask);
+        for shapes in rare.shapes.chunk_by(|one, next| one.known == next.known) {
+            let known = shapes.first().and_then(|shape| key.suffix(shape.known.into()));
+            if let Some(right) = known.filter(|hash| rare.right.has(*hash)) {
+                shapes.iter().filter_map(|shape| shape.find(key, right)).for_each(&mut ask);
+            }
+        }
     }
 
     /// The patterns of names that are filed.
