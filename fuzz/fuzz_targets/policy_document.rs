@@ -33,7 +33,8 @@ fuzz_target!(|text: &str| {
         assert!(render(problem, Some(&lines)).contains(&*problem.message));
     }
     let documents: Vec<_> = parsed.documents.into_iter().map(Arc::new).collect();
-    let lists = CategoryLists::replaced(&parsed.lists).unwrap_or_else(|_| CategoryLists::shipped());
+    let lists: Vec<_> = parsed.lists.iter().collect();
+    let (lists, _) = CategoryLists::shipped().followed_by(&lists);
     let (set, _) = PolicySet::compile(&documents, &lists, Arc::new(Guards::default()), None, None);
     let addresses: [IpAddr; 3] = [[10, 1, 2, 3].into(), [192, 0, 2, 7].into(), [93, 184, 215, 14].into()];
     for document in set.documents() {
