@@ -129,6 +129,12 @@ impl Watcher {
         self.draining.is_cancelled()
     }
 
+    /// Whether the deadline has passed, so that tasks are being dropped in no order.
+    #[must_use]
+    pub fn is_forced(&self) -> bool {
+        self.force.is_cancelled()
+    }
+
     /// Completes when the deadline has passed. Tasks of [`Tasks::spawn`] are dropped then by themselves.
     pub async fn forced(&self) {
         self.force.cancelled().await;

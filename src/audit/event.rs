@@ -34,7 +34,7 @@ pub struct Event {
     /// Whether it may go into a full queue, see [`super`]; what it may not is counted as lost.
     #[serde(skip)]
     pub(super) admitted: bool,
-    /// Unique for this start of the process; shared by an `open` record and its `connection` record.
+    /// Unique for this start of the process; shared by an `open` record and the record of the end.
     pub id: Arc<str>,
     /// What the record is about.
     pub kind: Kind,

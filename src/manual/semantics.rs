@@ -68,12 +68,13 @@
 //!
 //! | the first bytes | are |
 //! |---|---|
-//! | a TLS `ClientHello` | judged by its server name, which must be the target's; without one only an address passes, see [`Policy::admit_nameless_tls`](crate::policy::Policy::admit_nameless_tls) |
+//! | a TLS `ClientHello` | judged by its server name, which must be the target's; without one only an address passes, see [`Policy::admit_nameless_tls`](crate::policy::Policy::admit_nameless_tls). A server may ask for another hello, which must have the same name |
 //! | HTTP/1 in plain text | served request by request, each asked A and C |
 //! | the HTTP/2 preface | refused |
 //! | anything else, or nothing while the origin speaks first | carried as it is, unless the verdict hangs on a request |
 //!
-//! Nothing from the client leaves before that; bytes of the origin are passed on meanwhile.
+//! Nothing from the client leaves before that; bytes of the origin are passed on meanwhile. Of TLS, no second handshake
+//! record leaves before the server has answered the first; alerts and early data do.
 //!
 //! # Paths
 //!

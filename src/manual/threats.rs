@@ -43,7 +43,7 @@
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | I1 | CONNECT to one name, SNI of another | `src/proxy/tunnel.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves | `tests/it/agreement.rs` |
+//! | I1 | CONNECT to one name, SNI of another: in the first hello, or in the one after a `HelloRetryRequest`, by which the server goes | `src/proxy/tunnel.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves; `src/proxy/handshake.rs`: [`server_hello::Scanner`](crate::wire::server_hello::Scanner), and no later hello leaves unjudged | `src/wire/server_hello.rs`, `tests/it/agreement.rs`, `tests/it/handshake.rs` |
 //! | I3 | an absolute-form URI and another `Host`; two; none | [`Head::scan`](crate::wire::head::Head::scan), [`headers::agrees`](crate::wire::headers::agrees) | `src/wire/head_tests.rs`, `src/wire/headers.rs`, `tests/it/agreement.rs`, `tests/it/forward.rs` |
 //! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs`, and none opens a socket without a permit | `tests/it/agreement.rs`, `tests/it/attack.rs` |
 //! | I6 | another host in the second request of a connection | `src/proxy/forward.rs`: each request is asked | `tests/it/agreement.rs`, `tests/it/forward.rs` |
@@ -74,7 +74,7 @@
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one target, one address | `tests/it/tenants.rs` |
+//! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one sandbox, one target, one address | `tests/it/tenants.rs`, `tests/it/kept.rs` |
 //! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs` |
 //! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole | |
 //! | P4 | a tunnel that outlives the rule that allowed it | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs` |
@@ -87,11 +87,11 @@
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
 //! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/half_close.rs`, `tests/it/process.rs`, `tests/it/attack.rs` |
-//! | R4 | a reader that does not read | `src/proxy/relay.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/tunnel.rs`, `tests/it/half_close.rs` |
+//! | R4 | a reader that does not read | `src/proxy/relay.rs`, `src/proxy/outlet.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/slow.rs`, `tests/it/tunnel.rs`, `tests/it/half_close.rs` |
 //! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests.rs`, `src/audit/text.rs` |
 //! | L2 | so many records that some are lost unseen | [`Audit`](crate::audit::Audit): wait, deny, or a `lost` record | `src/audit/tests.rs`, `src/audit/file.rs` |
-//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs` |
+//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/accounts.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/stream.rs`, `tests/it/attack.rs` |
 //! | M1 | series without end | [`Metrics`](crate::metrics::Metrics): labels are members of closed lists | `src/metrics/tests.rs` |
 //! | C2 | a panic | [`drain::Tasks`](crate::drain::Tasks): caught, counted, and only its connection ends | `src/drain.rs` |
 //!

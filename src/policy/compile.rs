@@ -8,7 +8,7 @@ use super::category::CategoryLists;
 use super::cidr_set::{CidrMatch, CidrSet};
 use super::decision::RuleId;
 use super::document::{Constraints, Document, Rule, RuleAction};
-use super::host_set::{Class, HostSet};
+use super::host_set::{Class, HostSet, HostSetError};
 use super::method_set::{MethodSet, Methods};
 use super::mode::{Action, Enforcement, Inspection, Mode, Scope};
 use super::pattern::Pattern;
@@ -112,9 +112,11 @@ impl Compiled {
         });
         let listed = categories.patterns.iter().map(|pattern| (Class::Allow, pattern));
         let all = written.chain(listed).chain(rules);
-        let full = || limit("all documents together have too many different hosts", "name fewer hosts");
-        let hosts = HostSet::new(interner, all.clone()).ok_or_else(full)?;
-        let patterns = patterns(&hosts, all, interner).ok_or_else(full)?;
+        let beyond = |error: HostSetError| {
+            limit(&error.to_string(), "name fewer hosts, or put one wider pattern in the place of many")
+        };
+        let hosts = HostSet::new(interner, all.clone()).map_err(beyond)?;
+        let patterns = patterns(&hosts, all, interner).ok_or_else(|| beyond(HostSetError::PoolFull))?;
         let list = |rules: &[(u32, &Rule)]| {
             RuleList::new(rules.iter().map(|(id, rule)| {
                 (*id, rule.action, rule.path.as_ref(), methods.set(rule.methods.as_deref()))

@@ -188,13 +188,16 @@ impl Policy {
             }
         }
         match self.soft_guard(address, port) {
-            Some(denial) => Err(denial),
+            Some((Reason::GuardPort, _)) => Err(Denial::new(Reason::GuardPort, "port 25 is closed")),
+            Some((reason, view)) => {
+                Err(Denial::new(reason, format!("{view} is a private or special-purpose address")))
+            }
             None => Ok(AddressPermit { address: SocketAddr::new(address, port.get()), would_deny }),
         }
     }
 
-    /// The denial by the soft guard that holds an address, unless every document lifts it.
-    fn soft_guard(&self, address: IpAddr, port: Port) -> Option<Denial> {
+    /// The soft guard that holds an address, unless every document lifts it, and the form of the address that it holds.
+    fn soft_guard(&self, address: IpAddr, port: Port) -> Option<(Reason, IpAddr)> {
         let guards = self.guards();
         guards.views(address).find_map(|view| {
             let lifts = |listed: bool| {
@@ -203,10 +206,8 @@ impl Policy {
                 })
             };
             let private = guards.soft(view).filter(|_| !lifts(false));
-            let private = private
-                .map(|reason| Denial::new(reason, format!("{view} is a private or special-purpose address")));
-            let smtp = guards.guards_port(view, port) && !lifts(true);
-            private.or_else(|| smtp.then(|| Denial::new(Reason::GuardPort, "port 25 is closed")))
+            let smtp = || (guards.guards_port(view, port) && !lifts(true)).then_some(Reason::GuardPort);
+            Some((private.or_else(smtp)?, view))
         })
     }
 
@@ -215,7 +216,7 @@ impl Policy {
         self.ask_documents(target, facts).map_err(|denial| {
             // The line that would allow a literal is of no use to whoever a guard stops then.
             let (ip, port) = (target.host().ip(), target.port());
-            let soft = |ip| self.soft_guard(ip, port).map(|denial| denial.reason);
+            let soft = |ip| self.soft_guard(ip, port).map(|(reason, _)| reason);
             let guard = ip.and_then(|ip| self.guards().hardest(ip, port).or_else(|| soft(ip)));
             Denial { guard, ..denial }
         })
@@ -243,9 +244,13 @@ impl Policy {
 
     /// Whether some rule for `target` asks for a path or a method.
     fn decides_by_request(&self, target: &Target) -> bool {
-        let asked = Asked::of(target);
         let mut decides = false;
-        for document in self.documents().filter(|document| document.has_rules()) {
+        let mut documents = self.documents().filter(|document| document.has_rules()).peekable();
+        if documents.peek().is_none() {
+            return false;
+        }
+        let asked = Asked::of(target);
+        for document in documents {
             let mut see = |asked: &Asked<'_>| {
                 document.hosts.rules(self.pool(), &asked.host, asked.port, |found| {
                     decides |= document.rules_at(found.place).is_some_and(RuleList::is_conditional);

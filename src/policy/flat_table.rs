@@ -35,10 +35,10 @@ impl Group {
         Slots(!(((differs & REST) + REST) | differs | REST))
     }
 
-    /// Whether a slot is empty.
+    /// Whether a slot is empty. They are filled in their order, so that the last one tells.
     #[inline]
-    fn has_room(self) -> bool {
-        self.slots(0).0 != 0
+    const fn has_room(self) -> bool {
+        self.0 >> 56 == 0
     }
 
     /// The tags.

@@ -18,9 +18,11 @@
 //! name ─NameKey─► hashes ─FlatTable─► candidates ─PatternPool─► matches ─► Found { denied, allowed, ruled }
 //! ```
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::Hasher;
 use std::net::IpAddr;
+
+use thiserror::Error;
 
 use super::flat_table::{Filed, FlatTable, SMALL};
 use super::name_key::{self, DEPTH, NameKey};
@@ -28,6 +30,10 @@ use super::pattern::{LabelPattern, Pattern, PatternKind};
 use super::pattern_pool::{Interner, PatternPool, PatternRef, REF_BITS};
 use crate::addr::{Host, Port};
 
+/// The most shapes of one set.
+const MOST_SHAPES: usize = 64;
+/// The most patterns that only their stars tell apart.
+const MOST_ALIKE: usize = 1024;
 /// Mixed into the hash of a suffix, for the patterns below it.
 const BELOW: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Mixed into the hash of the last [`DEPTH`] labels, for patterns that have a leading star and more labels.
@@ -123,6 +129,8 @@ impl<'h> HostKey<'h> {
 /// The places of a pattern's labels that have no star.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Shape {
+    /// How many labels are right of every star.
+    known: u8,
     /// How many labels from the right count.
     labels: u8,
     /// Those of them that have a star, the rightmost in the lowest bit.
@@ -132,11 +140,11 @@ struct Shape {
 }
 
 impl Shape {
-    /// The shape of a pattern with stars, and the hash that it is filed under.
-    fn of(pattern: &[LabelPattern]) -> (Self, u64) {
+    /// The shape of a pattern with stars, the hash of what is right of them, and the one that it is filed under.
+    fn of(pattern: &[LabelPattern]) -> (Self, u64, u64) {
         let open = matches!(pattern.first(), Some(LabelPattern::Many)) && pattern.len() <= DEPTH + 1;
         let counted = pattern.get(usize::from(open)..).unwrap_or_default().iter().rev().take(DEPTH);
-        let mut shape = Self { labels: 0, stars: 0, open };
+        let mut shape = Self { known: 0, labels: 0, stars: 0, open };
         let texts = counted.map(|label| {
             let place = shape.labels;
             shape.labels += 1;
@@ -149,18 +157,17 @@ impl Shape {
             }
         });
         let texts: Vec<&[u8]> = texts.collect();
-        (shape, shape.hash(name_key::root(), texts.into_iter().zip(0..)))
+        shape.known =
+            u8::try_from(shape.stars.trailing_zeros()).map_or(shape.labels, |right| right.min(shape.labels));
+        let mut right = name_key::behind(name_key::root());
+        texts.iter().take(shape.known.into()).for_each(|text| right.write(text));
+        (shape, right.finish(), shape.hash(name_key::root(), texts.into_iter().zip(0..)))
     }
 
-    /// The hash of a name's labels in these places; none when it has too few.
-    fn find(self, key: &NameKey<'_>) -> Option<u64> {
-        if key.seen() < usize::from(self.labels) {
-            return None;
-        }
-        // What is right of every star is hashed already.
-        let known = usize::try_from(self.stars.trailing_zeros()).ok()?.min(usize::from(self.labels));
-        let labels = key.labels().zip(0..).take(self.labels.into()).skip(known);
-        Some(self.hash(key.suffix(known)?, labels))
+    /// The hash of a name's labels in these places, behind that of those right of every star; none when it has too few.
+    fn find(self, key: &NameKey<'_>, right: u64) -> Option<u64> {
+        let labels = || key.labels().zip(0..).take(self.labels.into()).skip(self.known.into());
+        (key.seen() >= usize::from(self.labels)).then(|| self.hash(right, labels()))
     }
 
     /// The hash of labels with their places, behind one of those right of them.
@@ -173,17 +180,71 @@ impl Shape {
     }
 }
 
+/// Says of hashes that they are not among some others, and seldom wrongly that they may be.
+#[derive(Debug, Default, Clone)]
+struct Filter(Box<[u64]>);
+
+impl Filter {
+    /// The filter for these hashes.
+    fn new(hashes: &HashSet<u64>) -> Self {
+        // 16 bits for each leave one chance in sixteen.
+        let mut filter = Self(vec![0; hashes.len().div_ceil(4)].into());
+        for hash in hashes {
+            let (word, bit) = filter.place(*hash);
+            if let Some(word) = filter.0.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        filter
+    }
+
+    /// Whether a hash may be among them.
+    fn has(&self, hash: u64) -> bool {
+        let (word, bit) = self.place(hash);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// The word and the bit of a hash.
+    fn place(&self, hash: u64) -> (usize, u64) {
+        let word = (u128::from(hash) * self.0.len() as u128) >> 64;
+        (usize::try_from(word).unwrap_or_default(), 1 << (hash % 64))
+    }
+}
+
 /// What few documents have.
 #[derive(Debug, Default, Clone)]
 struct Rare {
-    /// Each shape that a pattern of the set has.
+    /// Each shape that a pattern of the set has, in order of the labels right of every star.
     shapes: Box<[Shape]>,
+    /// What those patterns have right of every star.
+    right: Filter,
     /// Literals in order, each with its port, 0 for any.
     literals: Box<[(IpAddr, u16, Filed)]>,
     /// Some patterns with a leading star have more than [`DEPTH`] other labels.
     deep: bool,
     /// The ports that patterns have of their own, in order.
     ports: Box<[u16]>,
+}
+
+/// Why patterns cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HostSetError {
+    /// Every place of the pool is taken.
+    #[error("all documents together have too many different hosts")]
+    PoolFull,
+    /// A look-up asks once for each shape.
+    #[error("the patterns have stars in more than {MOST_SHAPES} different combinations of labels")]
+    Shapes,
+    /// A look-up tries each of them.
+    #[error("more than {MOST_ALIKE} patterns differ from `{0}` only in the labels that have a star")]
+    Alike(String),
+}
+
+/// Counts a pattern among those that are filed under one hash by nature.
+fn crowd(alike: &mut HashMap<u64, usize>, hash: u64, pattern: &Pattern) -> Result<(), HostSetError> {
+    let count = alike.entry(hash).or_default();
+    *count += 1;
+    if *count > MOST_ALIKE { Err(HostSetError::Alike(pattern.to_string())) } else { Ok(()) }
 }
 
 /// Host patterns compiled for look-up; immutable once built.
@@ -200,21 +261,26 @@ pub struct HostSet {
 }
 
 impl HostSet {
-    /// Compiles patterns; the place of each is its position here. `None`: the pool is full.
+    /// Compiles patterns; the place of each is its position here.
+    ///
+    /// # Errors
+    /// The patterns exceed a limit.
     pub fn new<'a>(
         interner: &mut Interner,
         patterns: impl IntoIterator<Item = (Class, &'a Pattern)>,
-    ) -> Option<Self> {
+    ) -> Result<Self, HostSetError> {
         let mut set = Self::default();
         let mut rare = Rare::default();
         let (mut shapes, mut ports, mut literals) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let (mut rights, mut alike) = (HashSet::new(), HashMap::new());
         let mut seen = HashSet::<u32, foldhash::fast::FixedState>::default();
         let (mut entries, mut noted) = (Vec::new(), Vec::new());
         for ((class, pattern), place) in patterns.into_iter().zip(0_u32..) {
             let port = pattern.port().map_or(0, Port::get);
             let hash = match pattern.kind() {
                 PatternKind::Ip(ip) => {
-                    noted.push(Filed { pattern: class.tag(interner.intern(pattern)?), place });
+                    let stored = interner.intern(pattern).ok_or(HostSetError::PoolFull)?;
+                    noted.push(Filed { pattern: class.tag(stored), place });
                     let pattern = class.tag(PatternRef::from_bits(0));
                     literals.push((*ip, port, Filed { pattern, place }));
                     entries.push(None);
@@ -234,12 +300,19 @@ impl HostSet {
                         key.all() ^ BELOW
                     } else {
                         rare.deep = true;
-                        key.suffix(DEPTH)? ^ DEEP
+                        let hash = key.suffix(DEPTH).unwrap_or_default() ^ DEEP;
+                        crowd(&mut alike, hash, pattern)?;
+                        hash
                     }
                 }
                 PatternKind::Inner(labels) => {
-                    let (shape, hash) = Shape::of(labels);
+                    let (shape, right, hash) = Shape::of(labels);
                     shapes.insert(shape);
+                    rights.insert(right);
+                    if shapes.len() > MOST_SHAPES {
+                        return Err(HostSetError::Shapes);
+                    }
+                    crowd(&mut alike, hash, pattern)?;
                     hash
                 }
             };
@@ -248,7 +321,7 @@ impl HostSet {
                 ports.insert(port);
             }
             set.denies_names |= class == Class::Deny;
-            let pattern = class.tag(interner.intern(pattern)?);
+            let pattern = class.tag(interner.intern(pattern).ok_or(HostSetError::PoolFull)?);
             if seen.insert(pattern) {
                 entries.push(Some((hash, pattern)));
             } else {
@@ -258,6 +331,7 @@ impl HostSet {
         }
         literals.sort_by_key(|(ip, _, filed)| (*ip, filed.place));
         rare.shapes = shapes.into_iter().collect();
+        rare.right = Filter::new(&rights);
         rare.ports = ports.into_iter().collect();
         rare.literals = literals.into();
         let is_rare =
@@ -268,7 +342,7 @@ impl HostSet {
         for noted in noted {
             set.table.note(noted);
         }
-        Some(set)
+        Ok(set)
     }
 
     /// Whether some Deny is about names rather than about IP literals.
@@ -355,7 +429,12 @@ impl HostSet {
         if let Some(hash) = key.suffix(DEPTH).filter(|_| rare.deep && !key.is_whole()) {
             ask(hash ^ DEEP);
         }
-        rare.shapes.iter().filter_map(|shape| shape.find(key)).for_each(ask);
+        for shapes in rare.shapes.chunk_by(|one, next| one.known == next.known) {
+            let known = shapes.first().and_then(|shape| key.suffix(shape.known.into()));
+            if let Some(right) = known.filter(|hash| rare.right.has(*hash)) {
+                shapes.iter().filter_map(|shape| shape.find(key, right)).for_each(&mut ask);
+            }
+        }
     }
 
     /// The patterns as far as the set knows them, each with its class and its place.
@@ -396,4 +475,62 @@ const fn depth(key: &NameKey<'_>) -> u16 {
 /// The number of the lowest bit that is set.
 fn lowest(bits: u16) -> Option<usize> {
     (bits != 0).then_some(bits.trailing_zeros()).and_then(|bit| usize::try_from(bit).ok())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// The set that allows these.
+    fn set(patterns: impl IntoIterator<Item = String>) -> (Result<HostSet, HostSetError>, PatternPool) {
+        let patterns: Vec<Pattern> = patterns.into_iter().map(|text| text.parse().unwrap()).collect();
+        let mut interner = Interner::default();
+        let set = HostSet::new(&mut interner, patterns.iter().map(|pattern| (Class::Allow, pattern)));
+        (set, interner.pool())
+    }
+
+    /// The place of the pattern that allows a host.
+    fn allowed(set: &HostSet, pool: &PatternPool, host: &str) -> Option<u32> {
+        let host = Host::parse(host).unwrap();
+        set.find(pool, &HostKey::new(&host), Port::HTTPS).allowed.map(|found| found.place)
+    }
+
+    #[test]
+    fn patterns_that_only_their_stars_tell_apart_are_limited() {
+        let alike = |count: usize| (0..count).map(|n| format!("a{n}-*.example.com"));
+        let (most, pool) = set(alike(MOST_ALIKE).chain(["b.example.com".into(), "c.*.example.com".into()]));
+        let most = most.unwrap();
+        assert_eq!(allowed(&most, &pool, "a1023-x.example.com"), Some(1023));
+        assert_eq!(allowed(&most, &pool, "c.x.example.com"), Some(1025));
+        assert_eq!(allowed(&most, &pool, "a1024-x.example.com"), None);
+        let (more, _) = set(alike(MOST_ALIKE + 1));
+        assert_eq!(more.unwrap_err(), HostSetError::Alike("a1024-*.example.com".into()));
+        let deep = (0..=MOST_ALIKE).map(|n| format!("*.a{n}.1.2.3.4.5.6.7.example"));
+        assert!(matches!(set(deep).0, Err(HostSetError::Alike(_))));
+        // Without a star each has a hash of its own, however deep.
+        let (deep, pool) = set((0..5_000).map(|n| format!("a{n}.1.2.3.4.5.6.7.example")));
+        assert_eq!(allowed(&deep.unwrap(), &pool, "a4999.1.2.3.4.5.6.7.example"), Some(4999));
+    }
+
+    #[test]
+    fn combinations_of_labels_with_stars_are_limited() {
+        let shape = |bits: usize| {
+            let label = |place: usize| if bits >> place & 1 == 0 { "a" } else { "*b" };
+            format!("a.{}.example", (0..7).map(label).collect::<Vec<_>>().join("."))
+        };
+        let (most, pool) = set((1..=MOST_SHAPES).map(shape));
+        assert_eq!(allowed(&most.unwrap(), &pool, "a.xb.xb.a.a.a.a.a.example"), Some(2));
+        assert_eq!(set((1..=MOST_SHAPES + 1).map(shape)).0.unwrap_err(), HostSetError::Shapes);
+    }
+
+    #[test]
+    fn a_filter_has_what_was_put_in_and_little_else() {
+        let hashes: HashSet<u64> = (0..1000).map(|n| name_key::text(format!("{n}").as_bytes())).collect();
+        let filter = Filter::new(&hashes);
+        assert!(hashes.iter().all(|hash| filter.has(*hash)));
+        let wrong = (1000..5000).filter(|n| filter.has(name_key::text(format!("{n}").as_bytes()))).count();
+        assert!(wrong < 500, "{wrong} of 4000");
+        assert!(!Filter::default().has(1));
+    }
 }

@@ -55,8 +55,6 @@ pub struct NameKey<'n> {
     name: &'n str,
     /// The hash of no label.
     root: u64,
-    /// The hash of the whole name.
-    all: u64,
     /// How many labels are hashed one by one.
     seen: usize,
     /// Whether these are all labels of the name.
@@ -73,8 +71,7 @@ impl<'n> NameKey<'n> {
     #[inline]
     pub fn new(name: &'n str) -> Self {
         let (root, text) = (root(), name.as_bytes());
-        let mut key =
-            Self { name, root, all: root, seen: 0, whole: false, starts: [0; DEPTH], suffixes: [0; DEPTH] };
+        let mut key = Self { name, root, seen: 0, whole: false, starts: [0; DEPTH], suffixes: [0; DEPTH] };
         let mut hasher = behind(root);
         let (mut dots, mut end) = (Dots::of(text), text.len());
         for (start, suffix) in key.starts.iter_mut().zip(&mut key.suffixes) {
@@ -91,10 +88,6 @@ impl<'n> NameKey<'n> {
             };
             end = dot;
         }
-        if !key.whole {
-            hasher.write(text.get(..end).unwrap_or_default());
-        }
-        key.all = hasher.finish();
         key
     }
 
@@ -124,8 +117,12 @@ impl<'n> NameKey<'n> {
     }
 
     /// The hash of all labels.
-    pub(super) const fn all(&self) -> u64 {
-        self.all
+    pub(super) fn all(&self) -> u64 {
+        let seen = self.suffix(self.seen).unwrap_or(self.root);
+        let Some(start) = self.starts.last().filter(|_| !self.whole) else { return seen };
+        let mut hasher = behind(seen);
+        hasher.write(self.name.as_bytes().get(..usize::from(*start)).unwrap_or_default());
+        hasher.finish()
     }
 
     /// The labels that are hashed one by one, the rightmost first.

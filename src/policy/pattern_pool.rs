@@ -1,7 +1,7 @@
 //! Every distinct host pattern of the process, once: ten thousand sandboxes that name the same hosts share their text.
 //!
 //! ```text
-//! chunk 0  │len kind port text…│len kind port text…│…    records in units of four bytes, written once
+//! chunk 0  │len kind [port] text…│len kind [port] text…│…    records in units of two bytes, written once
 //! chunk 1  │…                                            what later documents added
 //! PatternRef = chunk (6 bits), unit in it (24 bits)
 //! ```
@@ -19,9 +19,13 @@ use super::pattern::{Pattern, PatternKind};
 use crate::addr::Port;
 
 /// The bytes of a unit.
-const UNIT: usize = 4;
-/// The bytes before the text: its length, the kind, the port.
-const HEAD: usize = 4;
+const UNIT: usize = 2;
+/// The bytes before the port and the text: the text's length, the kind.
+const HEAD: usize = 2;
+/// The bytes of a port, where there is one.
+const PORT: usize = 2;
+/// The bit of the kind that says so.
+const HAS_PORT: u8 = 0x80;
 /// The bits of a reference that say the unit.
 const UNIT_BITS: u32 = 24;
 /// The bits of a reference.
@@ -80,13 +84,18 @@ pub(super) struct Stored<'p> {
 impl<'p> Stored<'p> {
     /// Reads the record at the start of some bytes.
     fn read(record: &'p [u8]) -> Option<Self> {
-        let (&[len, form, low, high], rest) = record.split_first_chunk::<HEAD>()?;
-        let form = match form {
+        let (&[len, kind], mut rest) = record.split_first_chunk::<HEAD>()?;
+        let form = match kind & !HAS_PORT {
             0 => Form::Whole,
             1 => Form::Below,
             _ => Form::Inner,
         };
-        Some(Self { form, port: u16::from_le_bytes([low, high]), text: rest.get(..usize::from(len))? })
+        let mut port = 0;
+        if kind & HAS_PORT != 0 {
+            let (own, text) = rest.split_first_chunk::<PORT>()?;
+            (port, rest) = (u16::from_le_bytes(*own), text);
+        }
+        Some(Self { form, port, text: rest.get(..usize::from(len))? })
     }
 
     /// The plain meaning, whatever led here.
@@ -110,7 +119,8 @@ impl<'p> Stored<'p> {
 
     /// The bytes of the record.
     const fn bytes(&self) -> usize {
-        (HEAD + self.text.len()).next_multiple_of(UNIT)
+        let port = if self.port == 0 { 0 } else { PORT };
+        (HEAD + port + self.text.len()).next_multiple_of(UNIT)
     }
 }
 
@@ -311,14 +321,17 @@ impl Interner {
 
     /// The place of a pattern that is stored somewhere.
     pub(super) fn add(&mut self, stored: Stored<'_>) -> Option<PatternRef> {
-        let [low, high] = stored.port.to_le_bytes();
         let form = match stored.form {
             Form::Whole => 0,
             Form::Below => 1,
             Form::Inner => 2,
         };
         self.draft.clear();
-        self.draft.extend([u8::try_from(stored.text.len()).ok()?, form, low, high]);
+        let has_port = if stored.port == 0 { 0 } else { HAS_PORT };
+        self.draft.extend([u8::try_from(stored.text.len()).ok()?, form | has_port]);
+        if stored.port != 0 {
+            self.draft.extend(stored.port.to_le_bytes());
+        }
         self.draft.extend_from_slice(stored.text);
         self.draft.resize(stored.bytes(), 0);
         let hash = name_key::text(&self.draft);

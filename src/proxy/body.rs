@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -11,8 +10,9 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::exchange::Exchange;
+use super::outlet::Outlet;
 use super::session::Session;
-use crate::audit::Outcome;
+use crate::audit::{Outcome, Text};
 
 /// The body of a response to the client.
 #[derive(Debug)]
@@ -29,55 +29,46 @@ pub(super) struct OriginBody {
     inner: Incoming,
     session: Arc<Session>,
     exchange: Option<Exchange>,
-    upload: Arc<Upload>,
-    down: u64,
+    /// What is on its way to the client.
+    outlet: Arc<Outlet>,
+    /// Why there is no more of it.
+    broken: Option<hyper::Error>,
 }
 
 /// What the client sends with a request while the response may be under way already.
 #[derive(Debug, Default)]
-pub(super) struct Upload {
-    bytes: AtomicU64,
-    state: Mutex<UploadState>,
-}
+pub(super) struct Upload(Mutex<UploadState>);
 
 /// Where an upload stands.
 #[derive(Debug, Default)]
 struct UploadState {
+    /// The payload bytes so far.
+    bytes: u64,
     /// Its end was passed on.
     ended: bool,
-    /// The response has ended first.
+    /// The record has ended first.
     cut: bool,
     /// Whom to wake then.
     waker: Option<Waker>,
 }
 
 impl Upload {
-    /// The payload bytes so far.
-    pub(super) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    /// Ends what is left of it: no record counts it and no policy change is asked about it any more.
-    fn cut(&self) {
+    /// Ends what is left of it: no record counts it and no policy change is asked about it any more. Answers how many
+    /// payload bytes have gone.
+    pub(super) fn cut(&self) -> u64 {
         let mut state = self.state();
         state.cut = !state.ended;
-        if let Some(waker) = state.waker.take() {
+        let (bytes, waker) = (state.bytes, state.waker.take());
+        drop(state);
+        if let Some(waker) = waker {
             waker.wake();
         }
-    }
-
-    /// Whether it may go on; if so, `cx` is woken once it may not.
-    fn goes_on(&self, cx: &Context<'_>) -> bool {
-        let mut state = self.state();
-        if !state.cut {
-            state.waker = Some(cx.waker().clone());
-        }
-        !state.cut
+        bytes
     }
 
     /// The state; a panic elsewhere leaves it consistent.
     fn state(&self) -> MutexGuard<'_, UploadState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,27 +83,24 @@ impl Body {
         Self::Text(None)
     }
 
-    /// An origin's body, whose end is the end of `exchange` and of what is left of `upload`.
+    /// An origin's body, whose end is the end of `exchange`.
     pub(super) fn origin(
         inner: Incoming,
         session: Arc<Session>,
         exchange: Exchange,
-        upload: Arc<Upload>,
+        outlet: Arc<Outlet>,
     ) -> Self {
-        Self::Origin(Box::new(OriginBody { inner, session, exchange: Some(exchange), upload, down: 0 }))
+        // The head before it.
+        outlet.hand(1);
+        let exchange = Some(exchange);
+        Self::Origin(Box::new(OriginBody { inner, session, exchange, outlet, broken: None }))
     }
 }
 
 impl OriginBody {
-    /// Ends the record with the bytes that went each way.
+    /// Ends the record.
     fn end(&mut self, outcome: Outcome) {
-        let Some(mut exchange) = self.exchange.take() else { return };
-        self.upload.cut();
-        let (up, down) = (self.upload.bytes(), self.down);
-        exchange.note(|event| {
-            event.bytes_up = Some(up);
-            event.bytes_down = Some(down);
-        });
+        let Some(exchange) = self.exchange.take() else { return };
         self.session.stand(None);
         exchange.finish(outcome);
     }
@@ -137,17 +125,35 @@ impl http_body::Body for Body {
             Self::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Origin(body) => body,
         };
-        let frame = ready!(Pin::new(&mut body.inner).poll_frame(cx));
-        match &frame {
+        let frame = if body.broken.is_none() {
+            ready!(body.outlet.poll_room(cx));
+            ready!(Pin::new(&mut body.inner).poll_frame(cx))
+        } else {
+            None
+        };
+        match frame {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Buf::remaining);
-                body.down += bytes as u64;
-                body.session.meter.add_down(bytes);
+                body.outlet.hand(bytes);
+                if let Some(exchange) = &mut body.exchange {
+                    exchange.add_down(bytes);
+                }
+                return Poll::Ready(Some(Ok(frame)));
             }
-            Some(Err(_)) => body.end(Outcome::UpstreamClosed),
+            Some(Err(error)) => {
+                if let Some(exchange) = &mut body.exchange {
+                    exchange.note(|event| event.error = Some(told(&error)));
+                }
+                body.end(Outcome::UpstreamClosed);
+                body.broken = Some(error);
+            }
             None => body.end(Outcome::Ok),
         }
-        Poll::Ready(frame)
+        if body.broken.is_some() {
+            // hyper closes at once and takes nothing more from its queue: the client gets what there was.
+            ready!(body.outlet.poll_empty(cx));
+        }
+        Poll::Ready(body.broken.take().map(Err))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -165,6 +171,14 @@ impl http_body::Body for Body {
     }
 }
 
+/// What a failure says, and what was behind it.
+fn told(error: &hyper::Error) -> Text {
+    match std::error::Error::source(error) {
+        Some(source) => Text::new(&format!("{error}: {source}")),
+        None => Text::of(error),
+    }
+}
+
 /// The body of a request on its way to the origin.
 #[derive(Debug)]
 pub(super) struct ClientBody {
@@ -172,18 +186,30 @@ pub(super) struct ClientBody {
     inner: Option<Incoming>,
     session: Arc<Session>,
     upload: Arc<Upload>,
+    /// What is on its way to the origin, once it is known which connection that is.
+    outlet: Arc<Outlet>,
 }
 
 impl ClientBody {
     /// A client's body that counts into `upload`.
-    pub(super) const fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
-        Self { inner: Some(inner), session, upload }
+    pub(super) fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
+        Self { inner: Some(inner), session, upload, outlet: Arc::default() }
+    }
+
+    /// Has it sent on the connection that `outlet` is of.
+    pub(super) fn by(&mut self, outlet: &Arc<Outlet>) {
+        self.outlet = Arc::clone(outlet);
     }
 
     /// The same request's body for a second attempt, if this one has none.
     pub(super) fn repeated(&self) -> Option<Self> {
         let (session, upload) = (Arc::clone(&self.session), Arc::clone(&self.upload));
-        http_body::Body::is_end_stream(self).then_some(Self { inner: None, session, upload })
+        http_body::Body::is_end_stream(self).then(|| Self {
+            inner: None,
+            session,
+            upload,
+            outlet: Arc::default(),
+        })
     }
 }
 
@@ -199,14 +225,19 @@ impl http_body::Body for ClientBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
-        if !this.upload.goes_on(cx) {
+        // RACE: held until the frame is counted, so that what goes up is in the record and nothing goes up after it.
+        let mut state = this.upload.state();
+        if state.cut {
             return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
         }
+        state.waker = Some(cx.waker().clone());
+        ready!(this.outlet.poll_room(cx));
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(inner).poll_frame(cx));
         if let Some(Ok(frame)) = &frame {
             let bytes = frame.data_ref().map_or(0, Buf::remaining);
-            this.upload.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+            state.bytes += bytes as u64;
+            this.outlet.hand(bytes);
             this.session.meter.add_up(bytes);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::body::Upload;
 use super::refusal::Refusal;
 use super::session::Session;
 use crate::addr::Target;
 use crate::audit::{Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
 use crate::identity::Sandbox;
-use crate::policy::{Cause, Denial, Policy};
+use crate::policy::{Cause, Denial, Policy, Reason};
 
 /// The record of one connection or request, bound to its session.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct Exchange {
     deciding: Duration,
     /// What the session's meter showed when the counting for this record began.
     counted: Option<(u64, u64)>,
+    /// The request's body, which ends with the record, and how much of the response has come.
+    carried: Option<(Arc<Upload>, u64)>,
 }
 
 /// A sandbox's policy at one generation.
@@ -52,7 +55,8 @@ impl Exchange {
         let event = record.event();
         event.client = Some(session.client);
         event.listener = Some(Arc::clone(&session.listener.name));
-        Self { record: Some(record), session: Arc::clone(session), deciding: Duration::ZERO, counted: None }
+        let session = Arc::clone(session);
+        Self { record: Some(record), session, deciding: Duration::ZERO, counted: None, carried: None }
     }
 
     /// Waits until the audit log has room for this record.
@@ -78,6 +82,28 @@ impl Exchange {
     /// Counts for this record what the session carries from here on, however it ends.
     pub(super) fn count(&mut self) {
         self.counted = Some((self.session.meter.up(), self.session.meter.down()));
+    }
+
+    /// Counts for this record what goes up in `upload`, however it ends.
+    pub(super) fn carry(&mut self, upload: Arc<Upload>) {
+        self.carried = Some((upload, 0));
+    }
+
+    /// Counts a part of the response.
+    pub(super) fn add_down(&mut self, bytes: usize) {
+        if let Some((_, down)) = &mut self.carried {
+            *down += bytes as u64;
+        }
+        self.session.meter.add_down(bytes);
+    }
+
+    /// Ends the counting: the bytes up and down, where any were to be counted.
+    fn bytes(&mut self) -> Option<(u64, u64)> {
+        let meter = &self.session.meter;
+        let counted = self.counted.take().map(|(up, down)| (meter.up() - up, meter.down() - down));
+        let carried = self.carried.take().map(|(upload, down)| (upload.cut(), down));
+        let both = |((up, down), (more_up, more_down))| (up + more_up, down + more_down);
+        counted.zip(carried).map(both).or(counted).or(carried)
     }
 
     /// The id of the record and of the request.
@@ -145,14 +171,17 @@ impl Exchange {
     /// The record says what was found and what to change, so that one line is enough at 3 a.m.
     pub(super) fn refuse(mut self, refusal: &Refusal, target: Option<&Target>, status: Option<u16>) {
         let denial = refusal.denial();
+        // RACE: when all tasks are dropped, that of the origin's connection may go before the one that waits for it.
+        if denial.reason() == Reason::UpstreamFailed && self.session.gateway.tasks.watcher().is_forced() {
+            return self.finish(Outcome::Drained);
+        }
         let hint = denial.hint(target);
-        let words: Vec<&str> = [denial.detail(), hint.as_deref().unwrap_or_default()]
-            .into_iter()
-            .filter(|text| !text.is_empty())
-            .collect();
         self.note(|event| {
             deny(event, denial);
             event.status = status;
+            let noted = event.error.take();
+            let words = [Some(denial.detail()), noted.as_ref().map(Text::as_str), hint.as_deref()];
+            let words: Vec<&str> = words.into_iter().flatten().filter(|text| !text.is_empty()).collect();
             if !words.is_empty() {
                 event.error = Some(Text::new(&words.join(": ")));
             }
@@ -174,10 +203,13 @@ impl Exchange {
         if !self.deciding.is_zero() {
             self.session.gateway.metrics.decided_in(self.deciding);
         }
-        if let Some((up, down)) = self.counted {
-            record.event().bytes_up = Some(self.session.meter.up() - up);
-            record.event().bytes_down = Some(self.session.meter.down() - down);
+        if let Some((up, down)) = self.bytes() {
+            record.event().bytes_up = Some(up);
+            record.event().bytes_down = Some(down);
         }
+        // RACE: an origin whose task was dropped first has not failed.
+        let forced = self.session.gateway.tasks.watcher().is_forced();
+        let outcome = outcome.filter(|outcome| !(forced && *outcome == Outcome::UpstreamClosed));
         let left = || self.session.has_left().then_some(Outcome::ClientClosed);
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
         match self.session.ending() {
@@ -207,11 +239,11 @@ impl Drop for Exchange {
 fn deny(event: &mut Event, denial: &Denial) {
     event.decision = Some(Decision::Deny);
     event.reason = Some(denial.reason());
-    event.policy = None;
-    event.scope = None;
-    event.rule = None;
-    if let Some(cause) = denial.cause() {
-        describe(event, cause);
+    match denial.cause() {
+        Some(cause) => describe(event, cause),
+        // No rule decided that: the one that allowed the attempt is still the one to know.
+        None if matches!(denial.reason(), Reason::UpstreamFailed | Reason::DnsFailed) => {}
+        None => (event.policy, event.scope, event.rule) = (None, None, None),
     }
 }
 

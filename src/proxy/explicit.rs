@@ -12,7 +12,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::BytesMut;
 use http::header::{CONNECTION, PROXY_AUTHORIZATION};
@@ -32,6 +32,7 @@ use super::origin::Origin;
 use super::refusal::Refusal;
 use super::session::Session;
 use super::strict::{Broken, Control, StrictIo};
+use super::upgrade::Handover;
 use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::identity::Sandbox;
@@ -58,6 +59,8 @@ struct Connection {
     /// The tunnel around it, if any.
     tunnel: Option<Inner>,
     slot: Slot,
+    /// What it goes on as after HTTP.
+    handover: Handover,
 }
 
 /// Serves a connection to the explicit proxy until it ends.
@@ -69,6 +72,7 @@ pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
         control: Arc::clone(&control),
         tunnel: None,
         slot: Slot::default(),
+        handover: Handover::default(),
     };
     let mut silence = Silence { session, control, told: false };
     run(Arc::new(connection), io, changes).await;
@@ -89,13 +93,16 @@ pub(super) fn serve_tunnel(
     Box::pin(async move {
         let slot = Slot::default();
         if let Some((stream, address)) = origin {
-            match Origin::new(stream, tunnel.target.clone(), address, &session.gateway.tasks).await {
+            let (sandbox, target) = (Arc::clone(&tunnel.sandbox.id), tunnel.target.clone());
+            match Origin::new(stream, sandbox, target, address, &session.gateway.tasks).await {
                 Ok(origin) => *slot.lock().await = Some(origin),
                 Err(_) => return Outcome::UpstreamFailed,
             }
         }
         let (io, control) = StrictIo::new(stream, first, session.gateway.limits.header_bytes);
-        run(Arc::new(Connection { session, control, tunnel: Some(tunnel), slot }), io, changes).await
+        let handover = Handover::default();
+        let connection = Connection { session, control, tunnel: Some(tunnel), slot, handover };
+        run(Arc::new(connection), io, changes).await
     })
 }
 
@@ -132,7 +139,7 @@ async fn run(
             }
             ended = serving.as_mut() => {
                 if ended.is_ok() {
-                    return Outcome::Ok;
+                    break;
                 }
                 session.leave();
                 return Outcome::ClientClosed;
@@ -146,6 +153,13 @@ async fn run(
                 serving.as_mut().graceful_shutdown();
             }
         }
+    }
+    // What HTTP held is given back: a WebSocket lives long.
+    drop(serving);
+    let upgraded = connection.handover.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match upgraded {
+        Some(upgraded) => Box::pin(upgraded.run()).await,
+        None => Outcome::Ok,
     }
 }
 
@@ -269,9 +283,18 @@ impl Connection {
         match resource {
             None => connect(&self.session, request, &head, target, call, changes, exchange).await,
             Some(resource) => {
-                let (session, slot, in_tunnel) = (&self.session, &self.slot, self.tunnel.is_some());
-                let forward =
-                    Forward { session, head: &head, target, in_tunnel, resource, call, changes, slot };
+                let forward = Forward {
+                    session: &self.session,
+                    head: &head,
+                    target,
+                    in_tunnel: self.tunnel.is_some(),
+                    resource,
+                    call,
+                    changes,
+                    slot: &self.slot,
+                    handover: &self.handover,
+                    outlet: self.control.outlet(),
+                };
                 forward.run(request, exchange).await
             }
         }

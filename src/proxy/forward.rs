@@ -1,10 +1,10 @@
 //! HTTP requests, each judged, forwarded and recorded by itself: absolute-form ones on the explicit proxy, and
 //! those found in plain text inside a tunnel.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use http::header::{HOST, UPGRADE};
+use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -13,15 +13,17 @@ use tokio::sync::watch::Receiver;
 
 use super::body::{Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
-use super::origin::Origin;
+use super::origin::{Origin, Unanswered};
+use super::outlet::Outlet;
+use super::reach::managed;
 use super::refusal::Refusal;
 use super::session::{Session, Standing};
-use super::upgrade::Upgraded;
+use super::upgrade::{Handover, Upgraded};
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Policy, Reason, RequestFacts, TargetPermit};
-use crate::wire::head::{Head, Upgrade, Version, framing};
+use crate::wire::head::{Framing, Head, Upgrade, Version, framing};
 use crate::wire::headers::{self, KeepUpgrade};
 use crate::wire::request_target::Resource;
 
@@ -40,6 +42,10 @@ pub(super) struct Forward<'a> {
     /// Subscribed before `call` was made.
     pub(super) changes: Receiver<Arc<Snapshot>>,
     pub(super) slot: &'a Slot,
+    /// Where it goes on if both sides agree on something else than HTTP.
+    pub(super) handover: &'a Handover,
+    /// What is on its way to the client.
+    pub(super) outlet: &'a Arc<Outlet>,
 }
 
 impl Forward<'_> {
@@ -64,8 +70,9 @@ impl Forward<'_> {
         let uri = origin_form(self.resource)?;
         let client = websocket.then(|| hyper::upgrade::on(&mut request));
         let upload = Arc::new(Upload::default());
+        exchange.carry(Arc::clone(&upload));
         let (parts, body) = request.into_parts();
-        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), Arc::clone(&upload)));
+        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), upload));
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = uri;
@@ -82,10 +89,15 @@ impl Forward<'_> {
         });
         match (response.status(), client) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if agrees_to_websocket(&response) => {
+                // It sends nothing before its record is certain: one that would only wait for that is refused while it
+                // can still be told why.
+                if let Err(full) = self.session.gateway.audit.expect_certainty() {
+                    *pending = Some(exchange);
+                    return Err(full.into());
+                }
                 Ok(self.switch(client, response, exchange))
             }
             (StatusCode::SWITCHING_PROTOCOLS, _) => {
-                exchange.note(|event| event.bytes_up = Some(upload.bytes()));
                 *pending = Some(exchange);
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
@@ -93,7 +105,7 @@ impl Forward<'_> {
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
-                let body = Body::origin(body, Arc::clone(self.session), exchange, upload);
+                let body = Body::origin(body, Arc::clone(self.session), exchange, Arc::clone(self.outlet));
                 Ok(Response::from_parts(parts, body))
             }
         }
@@ -176,6 +188,10 @@ impl Forward<'_> {
         let host = HeaderValue::from_str(authority)
             .map_err(|_| Refusal::malformed("the target cannot stand in a Host header"))?;
         fields.insert(HOST, host);
+        if self.head.framing() == Framing::Chunked {
+            // Without it hyper takes a GET or HEAD to have no body, and drops the one it has.
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
         Ok(fields)
     }
 
@@ -183,7 +199,7 @@ impl Forward<'_> {
     ///
     /// An origin may close a kept connection at any time, also at the moment in which a request is on its way. What
     /// took no byte is sent again on a new connection, and so is what may be sent twice (RFC 9110 §9.2.2, RFC 9112
-    /// §9.3.1); a POST that may have arrived is a failure that its client must judge.
+    /// §9.3.1) and got no byte of an answer; a POST that may have arrived is a failure that its client must judge.
     async fn send(
         &self,
         permit: &TargetPermit,
@@ -191,7 +207,7 @@ impl Forward<'_> {
         exchange: &mut Exchange,
     ) -> Result<Response<Incoming>, Refusal> {
         let mut slot = self.slot.lock().await;
-        let mut kept = slot.take().filter(|origin| origin.target == *self.target);
+        let mut kept = slot.take().filter(|origin| origin.fits(&self.call.sandbox.id, self.target));
         if let Some(origin) = &mut kept {
             let ready = origin.is_ready().await;
             kept = kept.filter(|origin| ready && self.still_permits(permit, origin, exchange));
@@ -219,9 +235,9 @@ impl Forward<'_> {
                     *slot = Some(origin);
                     return Ok(response);
                 }
-                Err((error, unsent)) => {
+                Err(Unanswered { error, unsent, begun }) => {
                     let next = unsent.map(|unsent| *unsent).filter(|_| !fresh);
-                    let next = next.or_else(|| again.filter(|_| ends_without_answer(&error)));
+                    let next = next.or_else(|| again.filter(|_| !begun && ends_without_answer(&error)));
                     let failed = || failed(&format!("the origin failed: {error}"));
                     request = next.ok_or_else(failed)?;
                     origin = self.dial(permit, exchange).await?;
@@ -235,7 +251,10 @@ impl Forward<'_> {
         let policy: &Policy = &self.call.policy;
         policy.admit_address(permit, origin.address).is_ok_and(|judged| {
             exchange.would_deny(judged.would_deny());
-            exchange.note(|event| event.address = Some(judged.address()));
+            exchange.note(|event| {
+                managed(event);
+                event.address = Some(judged.address());
+            });
             true
         })
     }
@@ -244,24 +263,27 @@ impl Forward<'_> {
     async fn dial(&self, permit: &TargetPermit, exchange: &mut Exchange) -> Result<Origin, Refusal> {
         let gateway = &self.session.gateway;
         let dialed = gateway.reach(&self.call.policy, permit, exchange).await?;
-        Origin::new(dialed.stream, self.target.clone(), dialed.address.ip(), &gateway.tasks)
+        let sandbox = Arc::clone(&self.call.sandbox.id);
+        Origin::new(dialed.stream, sandbox, self.target.clone(), dialed.address.ip(), &gateway.tasks)
             .await
             .map_err(|error| failed(&format!("the origin failed: {error}")))
     }
 
-    /// Hands both sides over to a relay once the origin has agreed to WebSocket.
+    /// Hands both sides over, to be carried as a tunnel, once the origin has agreed to WebSocket.
     fn switch(
         &self,
         client: hyper::upgrade::OnUpgrade,
         mut response: Response<Incoming>,
-        exchange: Exchange,
+        mut exchange: Exchange,
     ) -> Response<Body> {
         let origin = hyper::upgrade::on(&mut response);
         let (parts, _) = response.into_parts();
         let mut answer = Response::from_parts(parts, Body::empty());
         headers::strip_response(answer.headers_mut(), KeepUpgrade::WebSocket);
-        let upgraded = Upgraded::new(Arc::clone(self.session), exchange, self.changes.clone());
-        self.session.gateway.tasks.spawn("websocket", upgraded.run(client, origin));
+        exchange.open();
+        let (session, changes) = (Arc::clone(self.session), self.changes.clone());
+        let upgraded = Upgraded { session, exchange, changes, client, origin };
+        *self.handover.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgraded);
         answer
     }
 }

@@ -8,7 +8,7 @@ use super::Gateway;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use crate::addr::Host;
-use crate::audit::Route;
+use crate::audit::{Event, Route, Text};
 use crate::metrics::DnsResult;
 use crate::policy::{Policy, TargetPermit, settle};
 use crate::upstream::{Dialed, ResolveError, dial};
@@ -42,15 +42,18 @@ impl Gateway {
         if permits.is_empty() {
             return Err(settle(denials).into());
         }
-        exchange.note(|event| {
-            event.route = Some(Route::Managed);
-            event.network = Some(Arc::from(MANAGED));
-        });
+        exchange.note(managed);
         let started = Instant::now();
         let dialed = dial(permits, &self.dial).await;
         exchange.note(|event| {
             event.connect = Some(started.elapsed());
-            event.address = dialed.as_ref().ok().map(|dialed| dialed.address);
+            match &dialed {
+                Ok(dialed) => event.address = Some(dialed.address),
+                Err(failure) => {
+                    event.address = failure.attempts.last().map(|(address, _)| *address);
+                    event.error = Some(Text::new(&failure.tried()));
+                }
+            }
         });
         Ok(dialed?)
     }
@@ -71,6 +74,12 @@ impl Gateway {
         self.metrics.dns_query(None, result(resolved.as_ref().err().copied()));
         Ok(resolved?.addresses)
     }
+}
+
+/// Notes that the default network is the way.
+pub(super) fn managed(event: &mut Event) {
+    event.route = Some(Route::Managed);
+    event.network = Some(Arc::from(MANAGED));
 }
 
 /// What a look-up counts as.

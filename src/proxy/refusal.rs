@@ -8,7 +8,7 @@ use super::body::Body;
 use crate::addr::Target;
 use crate::audit::{Full, Outcome};
 use crate::policy::{Cause, Denial, Reason};
-use crate::upstream::{DialError, ResolveError};
+use crate::upstream::{DialError, DialFailure, ResolveError};
 
 /// A denial on its way to the client.
 #[derive(Debug, Clone)]
@@ -38,8 +38,8 @@ impl From<ResolveError> for Refusal {
     }
 }
 
-impl From<DialError> for Refusal {
-    fn from(error: DialError) -> Self {
+impl From<DialFailure> for Refusal {
+    fn from(DialFailure { error, .. }: DialFailure) -> Self {
         let timed_out = matches!(error, DialError::Timeout);
         Self { timed_out, ..Denial::new(Reason::UpstreamFailed, error.to_string()).into() }
     }

@@ -18,6 +18,8 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use crate::audit::{Outcome, Text};
+
 /// The size of the scratch buffer, and so the most that one direction ever holds.
 const SCRATCH: usize = 64 * 1024;
 
@@ -93,6 +95,17 @@ pub(super) enum RelayError {
     Client(io::Error),
     /// The origin's connection failed.
     Origin(io::Error),
+}
+
+impl RelayError {
+    /// How a record ends for it, and what it says of it.
+    pub(super) fn told(&self) -> (Outcome, Text) {
+        let (outcome, error) = match self {
+            Self::Client(error) => (Outcome::ClientFailed, error),
+            Self::Origin(error) => (Outcome::UpstreamFailed, error),
+        };
+        (outcome, Text::new(&error.to_string()))
+    }
 }
 
 /// Carries bytes both ways until both sides have closed; `held` was read from the origin before.

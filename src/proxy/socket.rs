@@ -149,7 +149,11 @@ impl Socket {
 }
 
 /// Reads what is there, at the end of the stream nothing.
-fn poll_receive(stream: &TcpStream, cx: &mut Context<'_>, read: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+pub(super) fn poll_receive(
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+    read: &mut ReadBuf<'_>,
+) -> Poll<io::Result<()>> {
     loop {
         ready!(stream.poll_read_ready(cx))?;
         match stream.try_read_buf(read) {

@@ -25,6 +25,7 @@ use http::Method;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::net::TcpStream;
 
+use super::outlet::Outlet;
 use super::socket::Socket;
 use crate::wire::body::{BodyError, ChunkScanner};
 use crate::wire::head::{Framing, Head, HeadError, Upgrade, Version};
@@ -34,7 +35,11 @@ const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection:
 
 /// What the service and the socket tell each other.
 #[derive(Debug, Default)]
-pub(super) struct Control(Mutex<State>);
+pub(super) struct Control {
+    state: Mutex<State>,
+    /// How much of an answer waits for the client.
+    outlet: Arc<Outlet>,
+}
 
 /// The content of a [`Control`].
 #[derive(Debug, Default)]
@@ -90,9 +95,14 @@ impl Control {
         self.state().broken
     }
 
+    /// How much of an answer waits for the client.
+    pub(super) const fn outlet(&self) -> &Arc<Outlet> {
+        &self.outlet
+    }
+
     /// The state; a panic elsewhere leaves it consistent.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -297,7 +307,9 @@ impl Write for StrictIo {
 
     /// Nothing waits to be flushed; but hyper asks in every round, also in those in which it does not read.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().socket.check(cx))
+        let this = self.get_mut();
+        this.control.outlet.flushed();
+        Poll::Ready(this.socket.check(cx))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,7 +5,7 @@
 //!
 //! | the client's first bytes | then |
 //! |---|---|
-//! | TLS whose server name is the CONNECT name | tunnelled |
+//! | TLS whose server name is the CONNECT name | tunnelled, once the server asks for no [other hello](super::handshake) |
 //! | TLS with another name, or none where one is needed | closed: `authority_mismatch`, `sni_missing` |
 //! | TLS that does not parse, or does not end in time | closed: `bad_request` |
 //! | HTTP/1, in any spelling | each request is judged, [`super::forward`] |
@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::exchange::Exchange;
 use super::explicit;
+use super::handshake::{Gate, Handshake};
 use super::refusal::Refusal;
 use super::relay::{RelayError, failed, relay, reset};
 use super::session::{Session, Standing};
@@ -38,11 +39,11 @@ use crate::wire::client_hello::{self, ClientHello, Hello};
 use crate::wire::protocol::{Sniff, Sniffer, sniff};
 
 /// How long a client may take from its first byte to a complete `ClientHello` or request line.
-const FIRST_BYTES: Duration = Duration::from_secs(5);
+pub(super) const FIRST_BYTES: Duration = Duration::from_secs(5);
 /// The most that is looked at: a `ClientHello` of 64 KiB in records, or a request line.
 const MOST: usize = 68 * 1024;
 /// The most of the origin's bytes that wait for the client meanwhile.
-const AHEAD: usize = 16 * 1024;
+pub(super) const AHEAD: usize = 16 * 1024;
 /// The fatal TLS alert `access_denied` (RFC 8446 §6).
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
@@ -60,12 +61,14 @@ pub(super) struct Tunnel {
 enum Inside {
     /// To be carried as it is.
     Opaque,
+    /// TLS whose hello was judged: its records are the first bytes, this many.
+    Tls(ClientHello, usize),
     /// To be judged request by request.
     Http,
 }
 
 /// How a tunnel ended.
-enum End {
+pub(super) enum End {
     /// Both sides closed.
     Done,
     /// One side failed.
@@ -131,11 +134,8 @@ impl Tunnel {
             End::Done => return exchange.finish(Outcome::Ok),
             End::Idle => exchange.finish(Outcome::Idle),
             End::Failed(error) => {
-                let (outcome, error) = match error {
-                    RelayError::Client(error) => (Outcome::ClientFailed, error),
-                    RelayError::Origin(error) => (Outcome::UpstreamFailed, error),
-                };
-                exchange.note(|event| event.error = Some(Text::new(&error.to_string())));
+                let (outcome, error) = error.told();
+                exchange.note(|event| event.error = Some(error));
                 exchange.finish(outcome);
             }
             End::Overruled(denial) => {
@@ -185,14 +185,34 @@ struct Peek<'a> {
 impl Peek<'_> {
     /// Carries the tunnel to its end; `None` when it turned out to be HTTP, of which nothing was sent yet.
     async fn carry(&mut self, client: &mut Client, origin: &mut TcpStream) -> Option<End> {
-        // Boxed: it is gone by the time the tunnel idles.
+        // Boxed: they are gone by the time the tunnel idles.
         match Box::pin(self.enter(client, origin)).await {
-            Ok(Inside::Http) => None,
-            Ok(Inside::Opaque) => {
-                Some(carry(self.session, client, origin, std::mem::take(&mut self.held)).await)
+            Ok(Inside::Http) => return None,
+            Ok(Inside::Opaque) => {}
+            Ok(Inside::Tls(hello, length)) => {
+                if let Err(end) = Box::pin(self.shake_hands(hello, length, client, origin)).await {
+                    return Some(end);
+                }
             }
-            Err(end) => Some(end),
+            Err(end) => return Some(end),
         }
+        Some(carry(self.session, client, origin, std::mem::take(&mut self.held)).await)
+    }
+
+    /// Sends the hello on, and what follows it as far as it may, until the server has answered.
+    async fn shake_hands(
+        &mut self,
+        hello: ClientHello,
+        length: usize,
+        Client { stream: client, first }: &mut Client,
+        origin: &TcpStream,
+    ) -> Result<(), End> {
+        self.session.gateway.audit.certain().await.map_err(|full| End::Refused(full.into()))?;
+        let gate = Gate::new(hello, length, &std::mem::take(first));
+        let (meter, down) = (&self.session.meter, std::mem::take(&mut self.held));
+        let handshake = Handshake { client, origin, meter, exchange: self.exchange, gate, down };
+        self.held = handshake.run().await?;
+        Ok(())
     }
 
     /// Looks at the client's first bytes, while the origin's are passed on.
@@ -262,13 +282,16 @@ impl Peek<'_> {
     ) -> Result<Option<Inside>, Refusal> {
         match sniffer.sniff(first) {
             _ if first.is_empty() => Ok(None),
-            Sniff::Tls => match client_hello::parse(first) {
-                Hello::NeedMore if first.len() < MOST => Ok(None),
-                Hello::NeedMore => Err(Refusal::malformed("the TLS ClientHello is longer than 64 KiB")),
-                Hello::Invalid(error) => {
+            Sniff::Tls => match client_hello::split(first) {
+                (Hello::NeedMore, _) if first.len() < MOST => Ok(None),
+                (Hello::NeedMore, _) => Err(Refusal::malformed("the TLS ClientHello is longer than 64 KiB")),
+                (Hello::Invalid(error), _) => {
                     Err(Refusal::malformed(format!("the TLS ClientHello is malformed: {error}")))
                 }
-                Hello::Complete(hello) => self.judge_hello(&hello).map(|()| Some(Inside::Opaque)),
+                (Hello::Complete(hello), length) => {
+                    self.judge_hello(&hello)?;
+                    Ok(Some(Inside::Tls(hello, length)))
+                }
             },
             Sniff::NeedMore if first.len() < MOST => Ok(None),
             Sniff::NeedMore => Err(Refusal::malformed("the first line is longer than 64 KiB")),
@@ -316,7 +339,7 @@ impl Peek<'_> {
 }
 
 /// Resolves at `deadline`; never without one.
-async fn until(deadline: Option<Instant>) {
+pub(super) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
@@ -361,7 +384,7 @@ fn closed(first: &[u8]) -> Result<Inside, End> {
 }
 
 /// What a socket did at once; `None` when there was nothing to do after all.
-fn at_once(done: io::Result<usize>) -> io::Result<Option<usize>> {
+pub(super) fn at_once(done: io::Result<usize>) -> io::Result<Option<usize>> {
     match done {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

@@ -1,84 +1,109 @@
 //! A WebSocket after its 101: bytes both ways, under the record of the request that opened it.
+//!
+//! It is a tunnel, and the connection that it was asked for on lasts as long, and so does a tunnel around that: the task of
+//! the connection carries it once HTTP has ended there.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch::Receiver;
 
 use super::exchange::Exchange;
+use super::origin::OriginIo;
 use super::relay::{RelayError, relay, reset};
 use super::session::Session;
 use super::strict::StrictIo;
+use super::tunnel::End;
 use crate::audit::Outcome;
 use crate::live::Snapshot;
 
+/// Where a connection that is about to be upgraded waits for HTTP to end on it.
+pub(super) type Handover = Mutex<Option<Upgraded>>;
+
 /// A connection that both sides agreed to use for something else than HTTP.
 pub(super) struct Upgraded {
-    session: Arc<Session>,
-    exchange: Exchange,
-    changes: Receiver<Arc<Snapshot>>,
+    pub(super) session: Arc<Session>,
+    /// The rest of it; its `open` record is on its way.
+    pub(super) exchange: Exchange,
+    /// Subscribed before it was permitted.
+    pub(super) changes: Receiver<Arc<Snapshot>>,
+    pub(super) client: OnUpgrade,
+    pub(super) origin: OnUpgrade,
 }
 
 impl Upgraded {
-    /// The rest of `exchange`; `changes` was subscribed before it was permitted.
-    pub(super) fn new(session: Arc<Session>, exchange: Exchange, changes: Receiver<Arc<Snapshot>>) -> Self {
-        Self { session, exchange, changes }
-    }
-
-    /// Carries bytes both ways to the end.
-    pub(super) async fn run(mut self, client: OnUpgrade, origin: OnUpgrade) {
-        let Some((client, sent)) = client_side(client).await else {
-            return self.exchange.finish(Outcome::ClientClosed);
+    /// Carries bytes both ways to the end, and answers how it ended.
+    pub(super) async fn run(self) -> Outcome {
+        let Self { session, mut exchange, mut changes, client, origin } = self;
+        let Some((mut client, sent)) = client_side(client).await else {
+            exchange.finish(Outcome::ClientClosed);
+            return Outcome::ClientClosed;
         };
-        let Some((origin, received)) = origin_side(origin).await else {
+        let Some((mut origin, received)) = origin_side(origin).await else {
             reset(client);
-            return self.exchange.finish(Outcome::UpstreamClosed);
+            exchange.finish(Outcome::UpstreamClosed);
+            return Outcome::UpstreamClosed;
         };
-        let (mut client, mut origin) = (client, origin);
-        self.exchange.count();
-        let limit = self.session.gateway.limits.idle_timeout;
-        let outcome = tokio::select! {
+        exchange.count();
+        let end = tokio::select! {
             biased;
-            denial = self.session.overruled(&mut self.changes) => {
-                self.session.end(Outcome::PolicyChange, Some(denial));
+            denial = session.overruled(&mut changes) => End::Overruled(denial),
+            () = session.meter.idle(session.gateway.limits.idle_timeout) => End::Idle,
+            end = carry(&session, &mut client, &mut origin, sent, received) => end,
+        };
+        let outcome = match end {
+            End::Done => Outcome::Ok,
+            End::Idle => Outcome::Idle,
+            End::Failed(error) => {
+                let (outcome, error) = error.told();
+                exchange.note(|event| event.error = Some(error));
+                outcome
+            }
+            End::Overruled(denial) => {
+                session.end(Outcome::PolicyChange, Some(denial));
                 Outcome::PolicyChange
             }
-            () = self.session.meter.idle(limit) => Outcome::Idle,
-            outcome = carry(&self.session, &mut client, &mut origin, &sent, &received) => outcome,
+            End::Refused(refusal) => {
+                exchange.refuse(&refusal, None, None);
+                reset(client);
+                reset(origin);
+                return refusal.outcome();
+            }
         };
-        self.exchange.finish(outcome);
+        exchange.finish(outcome);
         if outcome != Outcome::Ok {
             reset(client);
             reset(origin);
         }
-        self.session.stand(None);
+        session.stand(None);
+        outcome
     }
 }
 
 /// Sends what was read ahead on either side, then relays.
+///
+/// The `open` record is out before the first byte goes upstream, so that a kill cannot hide the tunnel.
 async fn carry(
     session: &Session,
     client: &mut TcpStream,
     origin: &mut TcpStream,
-    sent: &[u8],
-    received: &[u8],
-) -> Outcome {
-    if origin.write_all(sent).await.is_err() {
-        return Outcome::UpstreamFailed;
+    sent: Vec<u8>,
+    received: Bytes,
+) -> End {
+    if let Err(full) = session.gateway.audit.certain().await {
+        return End::Refused(full.into());
     }
-    if client.write_all(received).await.is_err() {
-        return Outcome::ClientFailed;
+    if let Err(error) = origin.write_all(&sent).await {
+        return End::Failed(RelayError::Origin(error));
     }
     session.meter.add_up(sent.len());
-    session.meter.add_down(received.len());
-    match relay(client, origin, Vec::new(), &session.meter).await {
-        Ok(()) => Outcome::Ok,
-        Err(RelayError::Client(_)) => Outcome::ClientFailed,
-        Err(RelayError::Origin(_)) => Outcome::UpstreamFailed,
+    drop(sent);
+    match relay(client, origin, received.into(), &session.meter).await {
+        Ok(()) => End::Done,
+        Err(error) => End::Failed(error),
     }
 }
 
@@ -91,6 +116,6 @@ async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
 
 /// The origin's socket and what it sent after the 101.
 async fn origin_side(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
-    let parts = upgrade.await.ok()?.downcast::<TokioIo<TcpStream>>().ok()?;
+    let parts = upgrade.await.ok()?.downcast::<OriginIo>().ok()?;
     Some((parts.io.into_inner(), parts.read_buf))
 }

@@ -4,6 +4,7 @@
 //! connection wins and the others are closed. Only the addresses of the permits are tried, in their
 //! order, so there is nothing to fall back to that was not judged.
 
+use std::fmt::Write as _;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream as StdStream};
@@ -101,21 +102,55 @@ impl DialError {
     }
 }
 
+/// The most attempts that a [`DialFailure`] names.
+const NAMED: usize = 8;
+
+/// Why no connection could be opened, and what was tried.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct DialFailure {
+    /// The most telling of the failures.
+    pub error: DialError,
+    /// Each address that was tried, in this order, and its failure.
+    pub attempts: Vec<(SocketAddr, DialError)>,
+}
+
+impl DialFailure {
+    /// The attempts in words, for records: an address is not for the client to know.
+    #[must_use]
+    pub fn tried(&self) -> String {
+        let mut text = String::new();
+        for (at, (address, error)) in self.attempts.iter().take(NAMED).enumerate() {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{}{address} {}", if at == 0 { "" } else { ", " }, error.as_str());
+        }
+        if let more @ 1.. = self.attempts.len().saturating_sub(NAMED) {
+            let _ = write!(text, " and {more} more");
+        }
+        text
+    }
+}
+
 /// Opens one connection to one of the permitted addresses, whichever answers first.
 ///
 /// # Errors
-/// [`DialError`] when every attempt failed or the time is up.
-pub async fn dial(permits: Vec<AddressPermit>, settings: &DialSettings) -> Result<Dialed, DialError> {
+/// [`DialFailure`] when every attempt failed or the time is up.
+pub async fn dial(permits: Vec<AddressPermit>, settings: &DialSettings) -> Result<Dialed, DialFailure> {
     let deadline = Instant::now() + settings.connect_timeout;
     let mut waiting = permits.into_iter().map(|permit| permit.address());
     let mut running = Running(Vec::new());
+    // Whatever has not failed otherwise in the end was too slow.
+    let mut attempts: Vec<(SocketAddr, DialError)> = Vec::new();
     let mut failure = DialError::NoAddress;
     let mut next = Instant::now();
     loop {
         if Instant::now() >= next || running.0.is_empty() {
             match waiting.next() {
-                Some(address) => running.start(address, settings),
-                None if running.0.is_empty() => return Err(failure),
+                Some(address) => {
+                    running.start(attempts.len(), address, settings);
+                    attempts.push((address, DialError::Timeout));
+                }
+                None if running.0.is_empty() => return Err(DialFailure { error: failure, attempts }),
                 None => {}
             }
             next = Instant::now() + settings.stagger;
@@ -124,35 +159,40 @@ pub async fn dial(permits: Vec<AddressPermit>, settings: &DialSettings) -> Resul
             biased;
             ended = running.any() => match ended {
                 Ok(dialed) => return Ok(dialed),
-                Err(error) => {
+                Err((at, error)) => {
+                    if let Some(attempt) = attempts.get_mut(at) {
+                        attempt.1 = error;
+                    }
                     failure = failure.max(error);
                     next = Instant::now();
                 }
             },
-            () = sleep_until(deadline) => return Err(failure.max(DialError::Timeout)),
+            () = sleep_until(deadline) => {
+                return Err(DialFailure { error: failure.max(DialError::Timeout), attempts });
+            }
             () = sleep_until(next), if waiting.len() > 0 => {}
         }
     }
 }
 
-/// One attempt under way.
-type Attempt = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
+/// One attempt under way; it fails with its number.
+type Attempt = Pin<Box<dyn Future<Output = Result<Dialed, (usize, DialError)>> + Send>>;
 
 /// The attempts under way.
 struct Running(Vec<Attempt>);
 
 impl Running {
-    /// Starts an attempt at an address whose permit was used up.
-    fn start(&mut self, address: SocketAddr, settings: &DialSettings) {
-        let socket = open(address, settings);
+    /// Starts attempt number `at`, at an address whose permit was used up.
+    fn start(&mut self, at: usize, address: SocketAddr, settings: &DialSettings) {
+        let socket = open(address, settings).map_err(|error| (at, error));
         self.0.push(Box::pin(async move {
-            let stream = connect(socket?, address).await.map_err(|error| classify(&error))?;
+            let stream = connect(socket?, address).await.map_err(|error| (at, classify(&error)))?;
             Ok(Dialed { stream, address })
         }));
     }
 
     /// Completes when one attempt has ended, and takes it out.
-    fn any(&mut self) -> impl Future<Output = Result<Dialed, DialError>> {
+    fn any(&mut self) -> impl Future<Output = Result<Dialed, (usize, DialError)>> {
         poll_fn(|cx: &mut Context<'_>| {
             let ended =
                 self.0.iter_mut().enumerate().find_map(|(at, attempt)| match attempt.as_mut().poll(cx) {
@@ -264,11 +304,14 @@ mod tests {
     /// Dials these addresses.
     async fn try_dial(addresses: &[SocketAddr], settings: &DialSettings) -> Result<SocketAddr, DialError> {
         let permits = addresses.iter().copied().map(AddressPermit::for_test).collect();
-        dial(permits, settings).await.map(|dialed| {
-            assert_eq!(dialed.stream.peer_addr().unwrap(), dialed.address);
-            assert!(dialed.stream.nodelay().unwrap());
-            dialed.address
-        })
+        let dialed = dial(permits, settings).await.map_err(|failure| {
+            let tried: Vec<_> = failure.attempts.iter().map(|(address, _)| *address).collect();
+            assert!(addresses.starts_with(&tried), "{tried:?}");
+            failure.error
+        })?;
+        assert_eq!(dialed.stream.peer_addr().unwrap(), dialed.address);
+        assert!(dialed.stream.nodelay().unwrap());
+        Ok(dialed.address)
     }
 
     #[tokio::test]
@@ -306,6 +349,14 @@ mod tests {
         let short = DialSettings { connect_timeout: Duration::from_millis(50), ..DialSettings::default() };
         assert_eq!(try_dial(&[silent], &short).await, Err(DialError::Timeout));
         assert_eq!(try_dial(&[silent, refusing], &short).await, Err(DialError::Timeout));
+        let permits = Vec::from([silent, refusing].map(AddressPermit::for_test));
+        let both = DialSettings { stagger: Duration::from_millis(5), ..short.clone() };
+        let failure = dial(permits, &both).await.unwrap_err();
+        assert_eq!(failure.error, DialError::Refused);
+        assert_eq!(failure.tried(), format!("{silent} timeout, {refusing} refused"));
+        let many =
+            DialFailure { error: DialError::Refused, attempts: vec![(refusing, DialError::Refused); 64] };
+        assert!(many.tried().ends_with(" refused and 56 more"), "{}", many.tried());
         let not_ours = DialSettings { source: "192.0.2.1".parse().ok(), ..DialSettings::default() };
         assert_eq!(try_dial(&[refusing], &not_ours).await, Err(DialError::Unreachable));
         for (code, error) in [

@@ -4,6 +4,6 @@ pub mod dial;
 pub mod local;
 pub mod resolve;
 
-pub use dial::{DialError, DialSettings, Dialed, dial};
+pub use dial::{DialError, DialFailure, DialSettings, Dialed, dial};
 pub use local::OwnAddresses;
 pub use resolve::{DnsSettings, Resolution, ResolveError, Resolver, SetupError};

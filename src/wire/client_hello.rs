@@ -62,18 +62,30 @@ pub struct Alpn {
 /// | more than 64 KiB, record headers included, or more than 2048 records | `Invalid` |
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Hello {
+    split(bytes).0
+}
+
+/// Reads the hello as [`parse`] does, and answers the length of its records too; 0 unless it is complete.
+#[must_use]
+pub fn split(bytes: &[u8]) -> (Hello, usize) {
     // INVARIANT: what lies behind the limit is never looked at, so how much of it has come changes nothing.
     let bytes = bytes.get(..MAX_HELLO).unwrap_or(bytes);
     match handshake(bytes) {
-        Ok(Some(hello)) => client_hello(&hello).map_or_else(Hello::Invalid, Hello::Complete),
-        Ok(None) if bytes.len() >= MAX_HELLO => Hello::Invalid(HelloError::TooLong),
-        Ok(None) => Hello::NeedMore,
-        Err(error) => Hello::Invalid(error),
+        Ok(Some((hello, length))) => match client_hello(&hello) {
+            Ok(hello) => (Hello::Complete(hello), length),
+            Err(error) => (Hello::Invalid(error), 0),
+        },
+        Ok(None) if bytes.len() >= MAX_HELLO => (Hello::Invalid(HelloError::TooLong), 0),
+        Ok(None) => (Hello::NeedMore, 0),
+        Err(error) => (Hello::Invalid(error), 0),
     }
 }
 
-/// The body of the hello, put together from its records; `None` while it is incomplete.
-fn handshake(bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, HelloError> {
+/// The body of a message, put together from its records, and their length.
+type Message<'b> = (Cow<'b, [u8]>, usize);
+
+/// The hello; `None` while it is incomplete.
+fn handshake(bytes: &[u8]) -> Result<Option<Message<'_>>, HelloError> {
     let mut records = Records { rest: bytes };
     let Some(first) = records.next().transpose()? else { return Ok(None) };
     // The four bytes of type and length may be spread over records themselves.
@@ -96,7 +108,7 @@ fn handshake(bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, HelloError> {
             return Err(HelloError::Trailing);
         }
         if whole.len() == needed {
-            return Ok(Some(body(whole)));
+            return Ok(Some((body(whole), bytes.len() - records.rest.len())));
         }
         let Some(record) = records.next().transpose()? else { return Ok(None) };
         whole.to_mut().extend_from_slice(record.payload);

@@ -131,6 +131,8 @@ fn t1_every_segment_boundary_gives_the_same_answer() {
         }
         let followed = [bytes.as_slice(), b"\x14\x03\x03\x00\x01\x01"].concat();
         assert_eq!(parse(&followed), parse(&bytes), "what follows in other records is none of its business");
+        assert_eq!(split(&followed).1, bytes.len(), "and it is known where that begins");
+        assert_eq!(split(&bytes[..bytes.len() - 1]).1, 0);
     }
 }
 
@@ -267,7 +269,7 @@ proptest! {
     ) {
         let (bytes, _) = &reals()[which];
         let split = records(&message(bytes), &lengths);
-        prop_assert_eq!(parse(&split), parse(bytes));
+        prop_assert_eq!(super::split(&split), (parse(bytes), split.len()));
         prop_assert_eq!(parse(&split[..cut.index(split.len())]), Hello::NeedMore);
     }
 

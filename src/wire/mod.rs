@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! first bytes ── protocol::sniff ──┬─ Tls   ── client_hello::parse ── the server name
+//!                                  │           server_hello::Scanner ── whether the client says it once more
 //!                                  └─ Http1 ── head::Head::scan ──┬── request_target::RequestTarget ── path
 //!                                                                 ├── headers (what is forwarded)
 //!                                                                 └── body::ChunkScanner (what ends the message)
@@ -18,5 +19,6 @@ pub mod headers;
 pub mod path;
 pub mod protocol;
 pub mod request_target;
+pub mod server_hello;
 
 pub use field::FieldError;

@@ -428,6 +428,8 @@ cidrRules: [{cidr: 127.0.0.8/32, action: Allow}]
     assert_eq!(verdict(&inside), (403, "host_denied"));
     let websocket = tunnel.ask(format!("GET / HTTP/1.1\r\nHost: {denied}\r\n{upgrade}\r\n")).await;
     assert_eq!(verdict(&websocket), (403, "host_denied"));
+    // The tunnel above has one, which nothing was sent on.
+    origin.wait_for_connections(1).await;
     closed_for(&gateway, &origin, "127.0.0.8", &hello(&["denied.test"]), "host_denied").await;
     for at in 0..origin.connections() {
         assert_eq!(origin.received(at), "");

@@ -664,6 +664,34 @@ async fn l2_under_deny_a_tunnel_whose_record_cannot_be_written_is_refused_and_se
 }
 
 #[tokio::test]
+async fn l2_under_deny_a_websocket_whose_record_cannot_be_written_gets_no_101() {
+    let origin = tokio::net::TcpListener::bind("127.0.0.8:0").await.unwrap();
+    let authority = origin.local_addr().unwrap().to_string();
+    let gateway = Stalled::with("Deny", &format!("mode: Limited\nhostRules: ['{authority}']\n"), "").await;
+    let mut client = Client::connect(gateway.proxy).await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    let asked = format!("GET http://{authority}/ws HTTP/1.1\r\nHost: {authority}\r\n{upgrade}\r\n");
+    client.send(format!("{asked}early")).await;
+    let mut origin = Client::over(within("a connection", origin.accept()).await.unwrap().0);
+    assert!(origin.head().await.starts_with("GET /ws "));
+    // The sink gets stuck while the origin thinks.
+    let statuses = gateway.ask_times(2000).await.unwrap();
+    assert_eq!(statuses.keys().collect::<Vec<_>>(), [&403]);
+    within("the gateway to know", async { while gateway.ready().await != 503 {} }).await;
+    origin
+        .send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .await;
+    let refused = client.response(false).await;
+    assert_eq!((refused.status, refused.header("x-deny-reason")), (503, Some("audit_unavailable")));
+    assert!(client.expect_closed().await.is_empty());
+    assert_eq!(origin.expect_closed().await, b"");
+    let records = gateway.finish().await;
+    let of_it: Vec<_> = records.iter().filter(|record| record["path"] == "/ws").collect();
+    assert_eq!(of_it.len(), 1, "{of_it:?}");
+    assert_eq!((&of_it[0]["reason"], &of_it[0]["kind"]), (&"audit_unavailable".into(), &"request".into()));
+}
+
+#[tokio::test]
 async fn l2_under_deny_a_full_queue_denies_and_does_not_grow_by_it() {
     let gateway = Stalled::start("Deny").await;
     let statuses = within("every answer", gateway.ask()).await.unwrap();

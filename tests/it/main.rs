@@ -13,6 +13,7 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
+mod accounts;
 mod admin;
 mod agreement;
 mod attack;
@@ -23,6 +24,8 @@ mod first;
 mod forward;
 mod framing;
 mod half_close;
+mod handshake;
+mod kept;
 mod kit;
 mod kit_itself;
 mod layers;
@@ -33,6 +36,7 @@ mod readme;
 mod real_clients;
 mod reload;
 mod resolver;
+mod slow;
 mod stream;
 mod supply;
 mod tenants;

@@ -113,8 +113,8 @@ impl Gateway {
             let now = self.usage();
             still = if now.kib.abs_diff(usage.kib) <= usage.kib / 500 { still + 1 } else { 0 };
             usage = now;
-            // Longer than the gateway's own interval for giving memory back.
-            if still == 12 {
+            // Longer than two of the gateway's own intervals for giving memory back: one may find it busy still.
+            if still == 18 {
                 break;
             }
         }

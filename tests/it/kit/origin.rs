@@ -12,8 +12,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -107,11 +109,21 @@ impl Origin {
 
     /// An origin inside TLS, with a certificate for `name` signed by itself.
     pub async fn tls(name: &str, behaviour: Behaviour) -> Self {
+        Self::tls_with(name, behaviour, default_provider().kx_groups, rustls::ALL_VERSIONS).await
+    }
+
+    /// The same, knowing these groups and versions only.
+    pub async fn tls_with(
+        name: &str,
+        behaviour: Behaviour,
+        kx_groups: Vec<&'static dyn SupportedKxGroup>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Self {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
         let certificate = made.cert.der().clone();
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let provider = Arc::new(CryptoProvider { kx_groups, ..default_provider() });
+        let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
         let config = config.expect("versions").with_no_client_auth();
         let config = config.with_single_cert(vec![certificate.clone()], key).expect("a key that fits");
         let tls = Some((TlsAcceptor::from(Arc::new(config)), certificate));
