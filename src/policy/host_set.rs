@@ -19,15 +19,15 @@
 //! ```
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::Hasher;
 use std::net::IpAddr;
 
 use thiserror::Error;
 
 use super::flat_table::{Filed, FlatTable, SMALL};
 use super::name_key::{self, DEPTH, NameKey};
-use super::pattern::{LabelPattern, Pattern, PatternKind};
+use super::pattern::{Pattern, PatternKind};
 use super::pattern_pool::{Interner, PatternPool, PatternRef, REF_BITS};
+use super::shape::{Shape, Shapes};
 use crate::addr::{Host, Port};
 
 /// The most shapes of one set.
@@ -38,11 +38,6 @@ const MOST_ALIKE: usize = 1024;
 const BELOW: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Mixed into the hash of the last [`DEPTH`] labels, for patterns that have a leading star and more labels.
 const DEEP: u64 = 0xc2b2_ae3d_27d4_eb4f;
-/// Hashed in the place of a label with a star; no label looks like it.
-const STAR: &[u8] = b"*";
-/// Mixed into the hash of labels that nothing stands before, and of those that one label or more do.
-const CLOSED: u64 = 0x1656_67b1_9e37_79f9;
-const OPEN: u64 = 0x27d4_eb2f_1656_67c5;
 
 /// What a pattern does in its document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,98 +121,11 @@ impl<'h> HostKey<'h> {
     }
 }
 
-/// The places of a pattern's labels that have no star.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Shape {
-    /// How many labels are right of every star.
-    known: u8,
-    /// How many labels from the right count.
-    labels: u8,
-    /// Those of them that have a star, the rightmost in the lowest bit.
-    stars: u16,
-    /// One label or more stand before them.
-    open: bool,
-}
-
-impl Shape {
-    /// The shape of a pattern with stars, the hash of what is right of them, and the one that it is filed under.
-    fn of(pattern: &[LabelPattern]) -> (Self, u64, u64) {
-        let open = matches!(pattern.first(), Some(LabelPattern::Many)) && pattern.len() <= DEPTH + 1;
-        let counted = pattern.get(usize::from(open)..).unwrap_or_default().iter().rev().take(DEPTH);
-        let mut shape = Self { known: 0, labels: 0, stars: 0, open };
-        let texts = counted.map(|label| {
-            let place = shape.labels;
-            shape.labels += 1;
-            match label {
-                LabelPattern::Literal(text) => text.as_bytes(),
-                LabelPattern::One | LabelPattern::Many | LabelPattern::Part(_) => {
-                    shape.stars |= 1 << place;
-                    STAR
-                }
-            }
-        });
-        let texts: Vec<&[u8]> = texts.collect();
-        shape.known =
-            u8::try_from(shape.stars.trailing_zeros()).map_or(shape.labels, |right| right.min(shape.labels));
-        let mut right = name_key::behind(name_key::root());
-        texts.iter().take(shape.known.into()).for_each(|text| right.write(text));
-        (shape, right.finish(), shape.hash(name_key::root(), texts.into_iter().zip(0..)))
-    }
-
-    /// The hash of a name's labels in these places, behind that of those right of every star; none when it has too few.
-    fn find(self, key: &NameKey<'_>, right: u64) -> Option<u64> {
-        let labels = || key.labels().zip(0..).take(self.labels.into()).skip(self.known.into());
-        (key.seen() >= usize::from(self.labels)).then(|| self.hash(right, labels()))
-    }
-
-    /// The hash of labels with their places, behind one of those right of them.
-    fn hash<'l>(self, right: u64, labels: impl Iterator<Item = (&'l [u8], u32)>) -> u64 {
-        let mut hasher = name_key::behind(right);
-        for (label, place) in labels {
-            hasher.write(if self.stars >> place & 1 == 0 { label } else { STAR });
-        }
-        hasher.finish() ^ if self.open { OPEN } else { CLOSED }
-    }
-}
-
-/// Says of hashes that they are not among some others, and seldom wrongly that they may be.
-#[derive(Debug, Default, Clone)]
-struct Filter(Box<[u64]>);
-
-impl Filter {
-    /// The filter for these hashes.
-    fn new(hashes: &HashSet<u64>) -> Self {
-        // 16 bits for each leave one chance in sixteen.
-        let mut filter = Self(vec![0; hashes.len().div_ceil(4)].into());
-        for hash in hashes {
-            let (word, bit) = filter.place(*hash);
-            if let Some(word) = filter.0.get_mut(word) {
-                *word |= bit;
-            }
-        }
-        filter
-    }
-
-    /// Whether a hash may be among them.
-    fn has(&self, hash: u64) -> bool {
-        let (word, bit) = self.place(hash);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    /// The word and the bit of a hash.
-    fn place(&self, hash: u64) -> (usize, u64) {
-        let word = (u128::from(hash) * self.0.len() as u128) >> 64;
-        (usize::try_from(word).unwrap_or_default(), 1 << (hash % 64))
-    }
-}
-
 /// What few documents have.
 #[derive(Debug, Default, Clone)]
 struct Rare {
-    /// Each shape that a pattern of the set has, in order of the labels right of every star.
-    shapes: Box<[Shape]>,
-    /// What those patterns have right of every star.
-    right: Filter,
+    /// The shapes of its patterns with stars.
+    shapes: Shapes,
     /// Literals in order, each with its port, 0 for any.
     literals: Box<[(IpAddr, u16, Filed)]>,
     /// Some patterns with a leading star have more than [`DEPTH`] other labels.
@@ -330,8 +238,7 @@ impl HostSet {
             }
         }
         literals.sort_by_key(|(ip, _, filed)| (*ip, filed.place));
-        rare.shapes = shapes.into_iter().collect();
-        rare.right = Filter::new(&rights);
+        rare.shapes = Shapes::new(shapes, &rights);
         rare.ports = ports.into_iter().collect();
         rare.literals = literals.into();
         let is_rare =
@@ -429,12 +336,7 @@ impl HostSet {
         if let Some(hash) = key.suffix(DEPTH).filter(|_| rare.deep && !key.is_whole()) {
             ask(hash ^ DEEP);
         }
-        for shapes in rare.shapes.chunk_by(|one, next| one.known == next.known) {
-            let known = shapes.first().and_then(|shape| key.suffix(shape.known.into()));
-            if let Some(right) = known.filter(|hash| rare.right.has(*hash)) {
-                shapes.iter().filter_map(|shape| shape.find(key, right)).for_each(&mut ask);
-            }
-        }
+        rare.shapes.each(key, ask);
     }
 
     /// The patterns as far as the set knows them, each with its class and its place.
@@ -522,15 +424,5 @@ mod tests {
         let (most, pool) = set((1..=MOST_SHAPES).map(shape));
         assert_eq!(allowed(&most.unwrap(), &pool, "a.xb.xb.a.a.a.a.a.example"), Some(2));
         assert_eq!(set((1..=MOST_SHAPES + 1).map(shape)).0.unwrap_err(), HostSetError::Shapes);
-    }
-
-    #[test]
-    fn a_filter_has_what_was_put_in_and_little_else() {
-        let hashes: HashSet<u64> = (0..1000).map(|n| name_key::text(format!("{n}").as_bytes())).collect();
-        let filter = Filter::new(&hashes);
-        assert!(hashes.iter().all(|hash| filter.has(*hash)));
-        let wrong = (1000..5000).filter(|n| filter.has(name_key::text(format!("{n}").as_bytes()))).count();
-        assert!(wrong < 500, "{wrong} of 4000");
-        assert!(!Filter::default().has(1));
     }
 }

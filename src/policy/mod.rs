@@ -30,6 +30,7 @@ pub mod port_set;
 pub mod reason;
 pub mod rule_list;
 pub mod scope;
+mod shape;
 mod tenant;
 mod units;
 mod verdict;
