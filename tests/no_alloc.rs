@@ -81,6 +81,45 @@ spec:
     - {match: {host: "api-*.ruled.example"}, action: Allow}
     - {match: {host: never.ruled.example}, action: Deny}
 "#;
+    compiled(text)
+}
+
+/// A Sandbox document that is large in every way: hosts beyond a small table, with ports of their own, with stars in
+/// many places and with more labels than are hashed; networks of both families, in each other, with ports; a tree of
+/// paths where a look-up goes up again.
+fn large_set() -> PolicySet {
+    let mut text = String::from(
+        "kind: EgressPolicy\nmetadata: {name: own, sandbox: sbx}\nspec:\n  mode: Limited\n  hostRules:\n",
+    );
+    let deep = "d.".repeat(30);
+    text.extend((0..500).map(|n| format!("    - h{n}.example\n    - \"*.s{n}.example\"\n")));
+    text.extend([format!("    - {deep}deep.example\n    - \"*.{deep}below.example\"\n")]);
+    text.push_str(
+        "    - db.example:5432\n    - \"*.db.example:5432\"\n    - \"*.a.*.b.example\"\n    - \"x-*.*.y.example\"\n    \
+         - \"[2606:4700::1]:8443\"\n    - {pattern: \"*.s7.example:443\", action: Deny}\n  cidrRules:\n",
+    );
+    text.extend((0..300).map(|n| {
+        let action = if n % 2 == 0 { "Deny" } else { "Allow" };
+        format!("    - {{cidr: 20.{}.{}.0/24, action: {action}}}\n    - {{cidr: \"2a00:{n:x}::/32\", action: {action}, ports: [443, 8000-9000]}}\n", n / 256, n % 256)
+    }));
+    text.push_str("    - {cidr: \"2a00::/16\", action: Allow}\n    - {cidr: 20.0.0.0/8, action: Allow, ports: [80]}\n  rules:\n");
+    text.extend((0..100).map(|n| {
+        format!(
+            "    - {{match: {{host: p.example, path: /v1/*/r{n}, methods: [M{}]}}, action: Allow}}\n",
+            n % 40
+        )
+    }));
+    text.push_str(
+        "    - {match: {host: p.example, path: /v1/fixed/*}, action: Allow}\n    \
+         - {match: {host: p.example, path: /v1/f*d/last}, action: Deny}\n    \
+         - {match: {host: \"*.example\", path: /v1, methods: [PUT]}, action: Deny}\n    \
+         - {match: {host: p.example}, action: Deny}\n",
+    );
+    compiled(&text)
+}
+
+/// The documents of a text, compiled, under guards of every kind.
+fn compiled(text: &str) -> PolicySet {
     let parsed = parse(&"p.yaml".into(), text);
     assert!(parsed.problems.iter().all(|problem| !problem.is_error()), "{:?}", parsed.problems);
     let documents: Vec<_> = parsed.documents.into_iter().map(Arc::new).collect();
@@ -93,10 +132,20 @@ spec:
     PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::new(guards), None, None).0
 }
 
-/// Asks A, and where that allows C and B.
+/// Asks A, and where that allows C and B, for a request with `GET`.
 fn decide(policy: &Policy, target: &Target, path: &str, address: IpAddr) -> Result<(), Reason> {
+    request(policy, target, ("GET", path), address)
+}
+
+/// Asks A, and where that allows C and B.
+fn request(
+    policy: &Policy,
+    target: &Target,
+    (method, path): (&str, &str),
+    address: IpAddr,
+) -> Result<(), Reason> {
     let permit = policy.admit(target).map_err(|denial| denial.reason())?;
-    let facts = RequestFacts { method: "GET", path };
+    let facts = RequestFacts { method, path };
     policy.admit_request(&permit, &facts).map_err(|denial| denial.reason())?;
     policy.admit_address(&permit, address).map(drop).map_err(|denial| denial.reason())
 }
@@ -124,6 +173,49 @@ fn no_question_allocates_whether_a_rule_allows_or_denies() {
         let (asked, address) = (target.parse().unwrap(), address.parse().unwrap());
         let policy = free("choosing the policy", || set.policy_for("sbx", Some("grp"), false));
         assert_eq!(free(target, || decide(&policy, &asked, path, address)), said, "{target}");
+    }
+}
+
+#[test]
+fn no_question_allocates_however_large_the_policy_and_however_odd_the_question() {
+    let set = large_set();
+    let policy = set.policy_for("sbx", None, true);
+    let deep = |end: &str| format!("{}{end}:443", "d.".repeat(110));
+    let (exactly, below) = (format!("{}deep.example:443", "d.".repeat(30)), deep("below.example"));
+    let (nowhere, long) = (deep("nowhere.example"), format!("/{}", "v1/x/".repeat(2_000)));
+    for (target, method, path, address, said) in [
+        ("h7.example:443", "GET", "/", "1.1.1.1", Ok(())),
+        ("a.b.s8.example:443", "GET", "/", "1.1.1.1", Ok(())),
+        ("a.s7.example:443", "GET", "/", "1.1.1.1", Err(Reason::HostDenied)),
+        ("a.s7.example:80", "GET", "/", "1.1.1.1", Ok(())),
+        ("s8.example:443", "GET", "/", "1.1.1.1", Err(Reason::DefaultDeny)),
+        (exactly.as_str(), "GET", "/", "1.1.1.1", Ok(())),
+        (below.as_str(), "GET", "/", "1.1.1.1", Ok(())),
+        (nowhere.as_str(), "GET", "/", "1.1.1.1", Err(Reason::DefaultDeny)),
+        ("db.example:5432", "GET", "/", "1.1.1.1", Ok(())),
+        ("x.db.example:5432", "GET", "/", "1.1.1.1", Ok(())),
+        ("db.example:443", "GET", "/", "1.1.1.1", Err(Reason::DefaultDeny)),
+        ("x.y.a.z.b.example:443", "GET", "/", "1.1.1.1", Ok(())),
+        ("x-1.z.y.example:443", "GET", "/", "1.1.1.1", Ok(())),
+        ("x-1.y.example:443", "GET", "/", "1.1.1.1", Err(Reason::DefaultDeny)),
+        ("[2606:4700::1]:8443", "GET", "/", "2606:4700::1", Ok(())),
+        ("[2606:4700::1]:443", "GET", "/", "2606:4700::1", Err(Reason::DefaultDeny)),
+        ("h7.example:443", "GET", "/", "20.0.4.1", Err(Reason::CidrDenied)),
+        ("h7.example:443", "GET", "/", "20.0.5.1", Ok(())),
+        ("h7.example:443", "GET", "/", "2a00:4::1", Err(Reason::CidrDenied)),
+        ("h7.example:80", "GET", "/", "2a00:4::1", Ok(())),
+        ("h7.example:443", "PUT", "/v1/x", "1.1.1.1", Err(Reason::RuleDenied)),
+        ("h7.example:443", "POST", "/v1/x", "1.1.1.1", Ok(())),
+        ("p.example:443", "M7", "/v1/any/r47", "1.1.1.1", Ok(())),
+        ("p.example:443", "M8", "/v1/any/r47", "1.1.1.1", Err(Reason::RuleDenied)),
+        ("p.example:443", "M7", "/v1/fixed/r47", "1.1.1.1", Ok(())),
+        ("p.example:443", "UNHEARD", "/v1/fixed/last", "1.1.1.1", Ok(())),
+        ("p.example:443", "M7", "/v1/fold/last", "1.1.1.1", Err(Reason::RuleDenied)),
+        ("p.example:443", "M7", long.as_str(), "1.1.1.1", Err(Reason::RuleDenied)),
+    ] {
+        let (asked, address) = (target.parse().unwrap(), address.parse().unwrap());
+        let answer = free(target, || request(&policy, &asked, (method, path), address));
+        assert_eq!(answer, said, "{target} {method} {path:.40} {address}");
     }
 }
 

@@ -25,6 +25,10 @@ impl Host {
     /// # Errors
     /// The first rule of `policy.md` §3 that the text breaks.
     pub fn parse(text: &str) -> Result<Self, HostError> {
+        // A plain name is neither a spelling of an address nor in brackets.
+        if let Some(name) = Name::plain(text) {
+            return Ok(Self::Name(name));
+        }
         if let Some(rest) = text.strip_prefix('[') {
             return bracketed(rest);
         }

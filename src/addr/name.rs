@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use idna::AsciiDenyList;
 
-use super::HostError;
+use super::{Dots, HostError};
 
 /// The longest name in bytes, without the trailing dot (RFC 1035 §2.3.4).
 pub(crate) const MAX_NAME: usize = 253;
@@ -37,9 +37,48 @@ impl Name {
     /// # Errors
     /// The first rule of `policy.md` §3 that the text breaks; [`HostError::Address`] for the text of an address.
     pub fn parse(text: &str) -> Result<Self, HostError> {
-        if is_canonical(text) {
-            return Ok(Self(Arc::from(text)));
+        Self::plain(text).map_or_else(|| Self::any(text), Ok)
+    }
+
+    /// The name of a text that is plainly one: ASCII without A-labels, and a last label that no number starts like. One
+    /// allocation; `None` says nothing about the text.
+    pub(super) fn plain(text: &str) -> Option<Self> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        let bytes = text.as_bytes();
+        // No way out in between and no choice: so several bytes are looked at in one step.
+        let (odd, capitals) = bytes.iter().fold((0, 0), |(odd, capitals), byte| {
+            let letter = u8::from(byte.is_ascii_lowercase());
+            let capital = u8::from(byte.is_ascii_uppercase());
+            let digit = u8::from(byte.is_ascii_digit());
+            let mark = u8::from(*byte == b'-') | u8::from(*byte == b'_') | u8::from(*byte == b'.');
+            (odd | (1 ^ (letter | capital | digit | mark)), capitals | capital)
+        });
+        if odd != 0 || bytes.len() > MAX_NAME {
+            return None;
         }
+        let (mut dots, mut end, mut last) = (Dots::of(bytes), bytes.len(), true);
+        loop {
+            let dot = dots.next();
+            let label = bytes.get(dot.map_or(0, |dot| dot + 1)..end)?;
+            match label.first()? {
+                // A number, perhaps.
+                b'0'..=b'9' if last => return None,
+                // What it stands for is for UTS-46 to see.
+                b'x' | b'X' if is_a_label(label) => return None,
+                b'-' => return None,
+                _ if label.len() > MAX_LABEL => return None,
+                _ => {}
+            }
+            match dot {
+                Some(dot) => (end, last) = (dot, false),
+                None => break,
+            }
+        }
+        Some(Self(if capitals != 0 { text.to_ascii_lowercase().into() } else { text.into() }))
+    }
+
+    /// The name of any text.
+    fn any(text: &str) -> Result<Self, HostError> {
         if text.parse::<std::net::IpAddr>().is_ok() {
             return Err(HostError::Address);
         }
@@ -62,12 +101,9 @@ impl Name {
     }
 }
 
-/// Whether a text is a canonical name as it stands, decided in one pass without allocation.
-///
-/// An `xn--` label is left to UTS-46, which must see what it stands for.
-fn is_canonical(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
-    text.bytes().all(plain) && !text.contains("xn--") && check(text).is_ok()
+/// Whether a label starts as an A-label does (RFC 5890 §2.3.2.1).
+fn is_a_label(label: &[u8]) -> bool {
+    label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"xn--"))
 }
 
 /// Maps a text to lower-case ASCII by UTS-46, after refusing every ASCII byte that no name has.
@@ -298,6 +334,15 @@ mod tests {
             if let Ok(name) = Name::parse(&text) {
                 prop_assert_eq!(Name::parse(name.as_str()), Ok(name.clone()));
                 prop_assert!(name.as_str().bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.')));
+            }
+        }
+
+        #[test]
+        fn n4_a_plain_name_is_what_any_text_is(
+            text in "[a-cxnA-CXN0-9_.-]{0,16}|(xn--|XN--|Xn-)?[a-z0-9]{1,3}(\\.(xn--)?[a-zA-Z0-9_-]{0,5}){0,4}\\.?|[a-z]{60,66}\\.[a-z]{1,3}|([a-z]{1,62}\\.){3,5}[a-z]{1,4}"
+        ) {
+            if let Some(plain) = Name::plain(&text) {
+                prop_assert_eq!(Ok(plain), Name::any(&text));
             }
         }
 

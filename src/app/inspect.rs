@@ -61,34 +61,25 @@ impl Inspect for Inspector {
 
 /// A document in force: what it is, where it stands, and its rules as written.
 fn describe(document: &Compiled) -> Value {
-    let source = document.source();
-    let spec = &source.spec;
-    let hosts = spec
-        .host_rules
-        .iter()
-        .map(|rule| json!({"pattern": rule.pattern.to_string(), "action": rule.action}));
-    let cidrs = spec.cidr_rules.iter().map(|rule| {
-        json!({"cidr": rule.net, "action": rule.action, "ports": rule.ports.as_ref().map(ToString::to_string)})
-    });
-    let rules = spec.rules.iter().map(|rule| {
-        json!({"name": rule.name, "host": rule.host.to_string(), "path": rule.path.as_ref().map(ToString::to_string),
-               "methods": rule.methods, "action": format!("{:?}", rule.action)})
-    });
-    let categories = spec.categories.iter().map(|entry| match &entry.part {
-        Some(part) => format!("{}/{part}", entry.category),
-        None => entry.category.to_string(),
+    let hosts = document.host_rules().map(|rule| json!({"pattern": rule.pattern, "action": rule.action}));
+    let cidrs = document.cidr_rules().map(
+        |rule| json!({"cidr": rule.net, "action": rule.action, "ports": rule.ports.map(ToString::to_string)}),
+    );
+    let rules = document.rules().map(|rule| {
+        json!({"name": rule.name, "host": rule.host, "path": rule.path, "methods": rule.methods,
+               "action": format!("{:?}", rule.action)})
     });
     json!({
-        "name": source.name,
-        "scope": source.scope.kind(),
-        "appliesTo": source.scope.to_string(),
-        "place": source.place.to_string(),
-        "mode": spec.mode,
-        "defaultAction": spec.default_action,
-        "trafficInspection": spec.inspection,
-        "enforcement": spec.enforcement,
-        "ports": spec.ports.as_ref().map(ToString::to_string),
-        "categories": categories.collect::<Vec<_>>(),
+        "name": document.name(),
+        "scope": document.scope().kind(),
+        "appliesTo": document.scope().to_string(),
+        "place": document.place().to_string(),
+        "mode": document.mode(),
+        "defaultAction": document.default_action(),
+        "trafficInspection": document.inspection(),
+        "enforcement": document.enforcement(),
+        "ports": document.ports().map(ToString::to_string),
+        "categories": document.categories().collect::<Vec<_>>(),
         "hostRules": hosts.collect::<Vec<_>>(),
         "cidrRules": cidrs.collect::<Vec<_>>(),
         "rules": rules.collect::<Vec<_>>(),

@@ -74,7 +74,7 @@ impl Reloader {
         if loaded.has_errors() {
             return Err(Box::new(loaded));
         }
-        let rules = count(&loaded);
+        let rules = loaded.policies.rule_count();
         let Loaded { policies, problems, texts } = loaded;
         let report = Report { generation: 1, swapped: true, problems, texts, rules };
         Ok((policies, report))
@@ -148,7 +148,7 @@ impl Work {
         // A host that cannot say its addresses has those that it had.
         let guards = (self.guards)().map_or_else(|_| Arc::clone(current.policies.guards()), Arc::new);
         let Some(loaded) = self.store.load(&guards, Some(&current.policies)) else { return };
-        let rules = count(&loaded);
+        let rules = loaded.policies.rule_count();
         let Loaded { policies, problems, texts } = loaded;
         let swapped = !policies.is_same(&current.policies);
         let generation = if swapped { self.live.replace(policies) } else { current.generation };
@@ -156,11 +156,6 @@ impl Work {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&report);
         (self.on_load)(&report);
     }
-}
-
-/// How many rules a load puts in force.
-fn count(loaded: &Loaded) -> usize {
-    loaded.policies.documents().iter().map(|document| document.rule_count()).sum()
 }
 
 /// Waits until the signs have stopped for a moment, within bounds.

@@ -10,32 +10,25 @@
 //! | hold it twice | keeps its last good version; a problem |
 //! | say `metadata: {removed: true}` | is removed |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::hash::BuildHasher;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::policy::category::{CategoryList, CategoryLists};
-use crate::policy::document::{self, Document, Secret};
-use crate::policy::{Guards, PolicySet, Roster, Scope};
+use crate::policy::category::CategoryLists;
+use crate::policy::document::Secret;
+use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope};
 use crate::source::Problem;
 use crate::source::yaml::MOST_BYTES;
 
+mod held;
+
+use held::{Entry, Held, Rare};
+
 /// The endings of policy files in a directory.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
-
-/// What one file held when it was last read.
-#[derive(Debug)]
-struct Held {
-    /// A hash of its text, keyed for this process.
-    digest: u64,
-    documents: Vec<Arc<Document>>,
-    secrets: Vec<Secret>,
-    lists: Vec<CategoryList>,
-    problems: Vec<Problem>,
-}
 
 /// The policy files of this process.
 #[derive(Debug)]
@@ -94,8 +87,8 @@ impl Store {
         &self.path
     }
 
-    /// Reads what is on disk, and keeps of `previous` what is not well on disk. Nothing is read twice that did
-    /// not change. `None`: nothing changed since the last load.
+    /// Reads what is on disk, and keeps of `previous` what is not well on disk. Nothing is parsed twice that did
+    /// not change, unless the list of its categories did. `None`: nothing changed since the last load.
     pub fn load(&mut self, guards: &Arc<Guards>, previous: Option<&PolicySet>) -> Option<Loaded> {
         let (texts, mut problems) = read(&self.path);
         let changed = self.take(&texts) || problems != self.unread || previous.is_none();
@@ -104,89 +97,152 @@ impl Store {
         if !changed && same_guards {
             return None;
         }
-        problems.extend(self.files.values().flat_map(|file| file.problems.iter().cloned()));
-        let lists: Vec<&CategoryList> = self.files.values().flat_map(|file| &file.lists).collect();
-        let (lists, problem) = self.categories.followed_by(&lists);
+        problems.extend(self.rare().flat_map(|file| file.problems.iter().cloned()));
+        let (lists, problem) =
+            self.categories.followed_by(&self.rare().flat_map(|file| &file.lists).collect::<Vec<_>>());
         problems.extend(problem);
-        self.categories = lists.clone();
-        let (current, removed) = self.units(previous);
-        let (mut policies, found) =
-            PolicySet::compile(&current, &lists, Arc::clone(guards), self.roster.as_ref(), previous);
+        self.categories = lists;
+        let (mut policies, found) = self.compile(&texts, guards, previous);
         problems.extend(found);
-        for kept in previous.into_iter().flat_map(PolicySet::documents) {
-            if policies.unit(kept.scope()).is_none() && !removed.contains(&Unit::of(kept.scope())) {
-                problems.push(orphan(kept.source(), kept.scope()));
-                policies.keep(Arc::clone(kept));
-            }
-        }
+        problems.extend(self.keep_orphans(&mut policies, previous));
         problems.extend(policies.conflicts(self.roster.as_ref()));
-        if previous.is_none() && policies.documents().is_empty() && !problems.iter().any(Problem::is_error) {
+        if let Some(moved) = policies.compacted() {
+            self.follow(&policies, &moved);
+            policies = moved;
+        }
+        if previous.is_none() && policies.units().next().is_none() && !problems.iter().any(Problem::is_error)
+        {
             let message = format!("{} holds no policy", self.path.display());
             problems.push(Problem::error(message).cure("write one; the smallest is `mode: Limited`"));
         }
-        let shown = |path: &str| {
-            problems.iter().filter_map(|problem| problem.place.as_ref()).any(|place| *place.file == *path)
-        };
-        let texts = texts.into_iter().map(|(path, text)| (path.display().to_string(), text));
-        let texts = texts.filter(|(path, _)| shown(path)).collect();
+        let shown: HashSet<&str> =
+            problems.iter().filter_map(|problem| problem.place.as_ref()).map(|place| &*place.file).collect();
+        let texts =
+            texts.into_iter().filter(|(path, _)| path.to_str().is_none_or(|path| shown.contains(path)));
+        let texts = texts.map(|(path, text)| (path.display().to_string(), text)).collect();
         Some(Loaded { policies, problems, texts })
     }
 
-    /// The documents to put in force, in name order of their files, and the units to take away.
+    /// The set of the documents of all files, in name order, each compiled unless `previous` has it.
     ///
     /// Where a unit is on disk more than once and has a version in force, that one comes first, so that none
     /// of the others takes its place.
-    fn units<'a>(&'a self, previous: Option<&'a PolicySet>) -> (Vec<Arc<Document>>, BTreeSet<Unit<'a>>) {
-        let all = || self.files.values().flat_map(|file| &file.documents);
-        let (mut seen, mut twice) = (BTreeSet::new(), BTreeSet::new());
-        for document in all().filter(|document| !document.removed) {
-            let unit = Unit::of(&document.scope);
-            if !seen.insert(unit) {
-                twice.insert(unit);
+    fn compile(
+        &mut self,
+        texts: &BTreeMap<PathBuf, String>,
+        guards: &Arc<Guards>,
+        previous: Option<&PolicySet>,
+    ) -> (PolicySet, Vec<Problem>) {
+        let Self { files, categories, roster, .. } = self;
+        let in_force = self::in_force(files, previous);
+        for (path, file) in &mut *files {
+            let digest = file.digest;
+            let read = || Held::parse(path, texts.get(path).map(String::as_str).unwrap_or_default(), digest);
+            file.refresh(read, |own| previous.is_some_and(|set| set.holds(own, categories)));
+        }
+        let mut draft = Draft::new(categories, roster.as_ref(), previous);
+        let mut entries: Vec<&mut Entry> = files.values_mut().flat_map(|file| &mut file.entries).collect();
+        entries.retain(|entry| !entry.is_removal());
+        let is =
+            |entry: &Entry, compiled| entry.compiled.as_ref().is_some_and(|own| Arc::ptr_eq(own, compiled));
+        for compiled in &in_force {
+            if let Some(entry) = entries.iter_mut().find(|entry| is(entry, compiled)) {
+                entry.put(&mut draft);
+            }
+            if draft.set().unit(compiled.scope()).is_none() {
+                draft.reuse(compiled);
             }
         }
-        let kept = previous.into_iter().flat_map(PolicySet::documents).map(|kept| kept.source());
-        let kept: Vec<_> = kept.filter(|kept| twice.contains(&Unit::of(&kept.scope))).collect();
-        let others = all().filter(|document| !document.removed);
-        let others = others.filter(|document| !kept.iter().any(|kept| Arc::ptr_eq(kept, document)));
-        let current = kept.iter().copied().chain(others).map(Arc::clone).collect();
-        let removed = all().filter(|document| document.removed);
-        (current, removed.map(|document| Unit::of(&document.scope)).collect())
+        // INVARIANT: what was put in first is there as it is.
+        let done = |entry: &Entry, draft: &Draft<'_>| {
+            let own = entry.compiled.as_ref().filter(|_| !in_force.is_empty());
+            own.is_some_and(|own| draft.set().unit(own.scope()).is_some_and(|there| Arc::ptr_eq(there, own)))
+        };
+        for entry in entries {
+            if !done(entry, &draft) {
+                entry.put(&mut draft);
+            }
+        }
+        draft.finish(Arc::clone(guards))
+    }
+
+    /// Keeps each document of `previous` in force whose unit has no good version and is not taken away; problems.
+    fn keep_orphans(&self, policies: &mut PolicySet, previous: Option<&PolicySet>) -> Vec<Problem> {
+        let removals = self.files.values().flat_map(|file| &file.entries).filter(|entry| entry.is_removal());
+        let removed: BTreeSet<Unit<'_>> = removals.filter_map(Entry::scope).map(Unit::of).collect();
+        let mut orphans: Vec<&Arc<Compiled>> = previous.into_iter().flat_map(PolicySet::units).collect();
+        orphans.retain(|kept| {
+            policies.unit(kept.scope()).is_none() && !removed.contains(&Unit::of(kept.scope()))
+        });
+        orphans.sort_by_key(|kept| kept.scope());
+        for kept in &orphans {
+            policies.keep(Arc::clone(kept));
+        }
+        orphans.into_iter().map(|kept| orphan(kept)).collect()
+    }
+
+    /// Takes over that the documents of one set moved to another.
+    fn follow(&mut self, from: &PolicySet, to: &PolicySet) {
+        for own in self
+            .files
+            .values_mut()
+            .flat_map(|file| &mut file.entries)
+            .filter_map(|entry| entry.compiled.as_mut())
+        {
+            let is_there = from.unit(own.scope()).is_some_and(|there| Arc::ptr_eq(there, own));
+            if let Some(moved) = to.unit(own.scope()).filter(|_| is_there) {
+                *own = Arc::clone(moved);
+            }
+        }
+    }
+
+    /// What few files hold.
+    fn rare(&self) -> impl Iterator<Item = &Rare> {
+        self.files.values().filter_map(|file| file.rare.as_deref())
     }
 
     /// Every secret document of the files.
     pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.files.values().flat_map(|file| &file.secrets)
+        self.rare().flat_map(|file| &file.secrets)
     }
 
     /// Parses the files whose text changed; answers whether anything did.
     fn take(&mut self, texts: &BTreeMap<PathBuf, String>) -> bool {
-        let before = self.files.len();
-        self.files.retain(|path, _| texts.contains_key(path));
-        let mut changed = self.files.len() != before;
-        for (path, text) in texts {
-            let digest = self.hasher.hash_one(text);
-            if self.files.get(path).is_some_and(|held| held.digest == digest) {
-                continue;
+        // Paths are slow to compare: where the files are the same ones, none is looked up.
+        let mut changed = !self.files.keys().eq(texts.keys());
+        if changed {
+            self.files.retain(|path, _| texts.contains_key(path));
+            for (path, text) in texts {
+                let parse = || Held::parse(path, text, self.hasher.hash_one(text));
+                self.files.entry(path.clone()).or_insert_with(parse);
             }
-            changed = true;
-            let parsed = document::parse(&Arc::from(path.display().to_string()), text);
-            let documents = parsed.documents.into_iter().map(Arc::new).collect();
-            let held = Held {
-                digest,
-                documents,
-                secrets: parsed.secrets,
-                lists: parsed.lists,
-                problems: parsed.problems,
-            };
-            self.files.insert(path.clone(), held);
+        }
+        for (held, (path, text)) in self.files.values_mut().zip(texts) {
+            let digest = self.hasher.hash_one(text);
+            if held.digest != digest {
+                *held = Held::parse(path, text, digest);
+                changed = true;
+            }
         }
         changed
     }
 }
 
+/// What `previous` has in force of the units that are on disk more than once.
+fn in_force(files: &BTreeMap<PathBuf, Held>, previous: Option<&PolicySet>) -> Vec<Arc<Compiled>> {
+    let Some(previous) = previous else { return Vec::new() };
+    let entries = files.values().flat_map(|file| &file.entries).filter(|entry| !entry.is_removal());
+    let mut seen = HashSet::with_capacity(files.len());
+    let twice: BTreeMap<Unit<'_>, &Scope> = entries
+        .filter_map(Entry::scope)
+        .map(|scope| (Unit::of(scope), scope))
+        .filter(|(unit, _)| !seen.insert(*unit))
+        .collect();
+    twice.into_values().filter_map(|scope| previous.unit(scope).cloned()).collect()
+}
+
 /// What a document is known by. A sandbox is one unit, whatever group is named beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Unit<'a> {
     Global,
     Group(&'a str),
@@ -205,12 +261,13 @@ impl<'a> Unit<'a> {
 }
 
 /// The problem of a unit that is in force and no longer (well) on disk.
-fn orphan(document: &Document, scope: &Scope) -> Problem {
+fn orphan(kept: &Compiled) -> Problem {
     Problem::error(format!(
-        "the policy for {scope} has no good version any more: `{}` stays in force as it was",
-        document.name
+        "the policy for {} has no good version any more: `{}` stays in force as it was",
+        kept.scope(),
+        kept.name()
     ))
-    .at(document.place.clone())
+    .at(kept.place())
     .cure("mend or restore it; to take it away, write `metadata: {removed: true}` in it")
 }
 

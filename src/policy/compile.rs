@@ -1,178 +1,256 @@
 //! A document as written becomes one that answers: indexes built, categories spelled out.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::category::CategoryLists;
-use super::cidr_set::CidrSet;
+use super::cidr_set::{CidrMatch, CidrSet};
 use super::decision::RuleId;
-use super::document::{Document, RuleAction};
-use super::host_set::HostSet;
+use super::document::{Constraints, Document, Rule, RuleAction};
+use super::host_set::{Class, HostSet, HostSetError};
+use super::method_set::{MethodSet, Methods};
 use super::mode::{Action, Enforcement, Inspection, Mode, Scope};
-use super::path_pattern::PathPattern;
 use super::pattern::Pattern;
+use super::pattern_pool::{Interner, PatternPool, PatternRef, Texts};
 use super::port_set::PortSet;
+use super::rule_list::RuleList;
 use crate::addr::Port;
-use crate::source::{Place, Problem};
+use crate::source::{Place, Position, Problem};
+
+mod places;
+mod told;
+
+use places::Places;
+use told::Told;
 
 /// Ports of an Allow under `defaultAction: Deny` where the document has no `ports`.
-const WEB_PORTS: [(u16, u16); 2] = [(80, 80), (443, 443)];
-
-/// One entry of `rules`, without its host.
-#[derive(Debug)]
-pub(super) struct CompiledRule {
-    /// What to do.
-    pub(super) action: RuleAction,
-    /// The path it speaks of; any when absent.
-    pub(super) path: Option<PathPattern>,
-    /// The methods it speaks of; any when absent.
-    pub(super) methods: Option<Box<[Box<str>]>>,
-}
-
-impl CompiledRule {
-    /// Whether it can be decided only by a request.
-    pub(super) const fn is_conditional(&self) -> bool {
-        self.path.is_some() || self.methods.is_some()
-    }
-}
+const WEB_PORTS: [Port; 2] = [Port::HTTP, Port::HTTPS];
 
 /// One document, compiled. Immutable.
-#[derive(Debug)]
+///
+/// Of what was written it keeps what is told of a rule: its text, which `texts` has, and its place.
+#[derive(Debug, Clone)]
 pub struct Compiled {
+    /// `hostRules`, then the hosts of `categories`, then those of `rules`, each once.
+    pub(super) hosts: HostSet,
+    /// What the references of `hosts` mean.
+    texts: Arc<Texts>,
     pub(super) name: Arc<str>,
     pub(super) scope: Scope,
+    /// The file that it stands in.
+    file: Arc<str>,
+    /// Where it begins, and where each of its `hostRules`, `cidrRules`, `rules` and `categories` stands.
+    places: Places,
+    rare: Option<Box<Rare>>,
+    /// How many `hostRules` there are.
+    written: u32,
     pub(super) mode: Mode,
     pub(super) default_action: Action,
     pub(super) inspection: Inspection,
     pub(super) enforcement: Enforcement,
-    /// `hostRules` Deny.
-    pub(super) denied: HostSet,
-    /// `hostRules` Allow by position, then the patterns of `categories`.
-    pub(super) allowed: HostSet,
-    /// `rules` by host.
-    pub(super) ruled: HostSet,
-    pub(super) rules: Vec<CompiledRule>,
-    pub(super) cidrs: CidrSet,
-    /// The ports of an Allow; `None` is any.
-    pub(super) ports: Option<PortSet>,
-    /// The `categories` entry that each id of `allowed` beyond the `hostRules` belongs to.
-    categories: Vec<u32>,
+}
+
+/// What few documents have.
+#[derive(Debug, Clone, Default)]
+struct Rare {
+    /// `ports`.
+    ports: Option<PortSet>,
+    cidrs: CidrSet,
+    /// The `rules` of each of their hosts.
+    lists: Box<[RuleList]>,
+    /// The methods that `rules` name.
+    methods: Methods,
+    /// The `categories` entry that each of their hosts belongs to.
+    uses: Box<[u32]>,
+    constraints: Constraints,
     /// What should be looked at.
-    warnings: Vec<Problem>,
-    /// The document as it was written, for names and places.
-    source: Arc<Document>,
+    warnings: Box<[Problem]>,
+    /// The pattern at each place of `hosts`, and what it does there, where `hosts` itself does not know.
+    patterns: Box<[u32]>,
+    told: Told,
 }
 
 impl Compiled {
-    /// Compiles `document`, spelling its categories out from `lists`.
+    /// Compiles `document`, spelling its categories out from `lists` and storing its patterns by `interner`.
     ///
     /// # Errors
-    /// Every problem of its `categories`.
-    pub fn new(document: &Arc<Document>, lists: &CategoryLists) -> Result<Self, Vec<Problem>> {
+    /// Every problem of its `categories`, or a limit that it exceeds; with them what should be looked at besides.
+    pub fn new(
+        document: &Document,
+        lists: &CategoryLists,
+        interner: &mut Interner,
+    ) -> Result<Self, Vec<Problem>> {
+        let wide: Vec<Problem> = wide_patterns(document).collect();
+        match Self::sound(document, lists, &wide, interner) {
+            Ok(compiled) => Ok(compiled),
+            Err(mut problems) => {
+                problems.extend(wide);
+                Err(problems)
+            }
+        }
+    }
+
+    /// Compiles a document that nothing is wrong with but what `wide` says.
+    fn sound(
+        document: &Document,
+        lists: &CategoryLists,
+        wide: &[Problem],
+        interner: &mut Interner,
+    ) -> Result<Self, Vec<Problem>> {
         let spec = &document.spec;
+        let limit = |what: &str, cure: &str| vec![Problem::error(what).at(document.place.clone()).cure(cure)];
         let categories = Categories::of(document, lists)?;
-        let hosts = || spec.host_rules.iter().zip(0_u32..);
-        let with = |action| {
-            hosts().filter(move |(rule, _)| rule.action == action).map(|(rule, id)| (id, &rule.pattern))
+        let named = spec.rules.iter().filter_map(|rule| rule.methods.as_deref()).flatten();
+        let methods = Methods::of(named.map(|method| &**method))
+            .map_err(|many| limit(&many.to_string(), "leave `methods` out where any will do"))?;
+        let by_host = by_host(&spec.rules);
+        let rules = by_host.iter().map(|(host, _)| (Class::Rules, *host));
+        let written = spec.host_rules.iter().map(|rule| {
+            let class = if rule.action == Action::Deny { Class::Deny } else { Class::Allow };
+            (class, &rule.pattern)
+        });
+        let listed = categories.patterns.iter().map(|pattern| (Class::Allow, pattern));
+        let all = written.chain(listed).chain(rules);
+        let beyond = |error: HostSetError| {
+            limit(&error.to_string(), "name fewer hosts, or put one wider pattern in the place of many")
         };
-        let first = u32::try_from(spec.host_rules.len()).unwrap_or(u32::MAX);
-        let listed = categories.patterns.iter().zip(first..).map(|(pattern, id)| (id, pattern));
-        Ok(Self {
-            name: document.name.clone(),
-            scope: document.scope.clone(),
-            mode: spec.mode,
-            default_action: spec.default_action,
-            inspection: spec.inspection,
-            enforcement: spec.enforcement,
-            denied: HostSet::new(with(Action::Deny)),
-            allowed: HostSet::new(with(Action::Allow).chain(listed)),
-            ruled: HostSet::new(spec.rules.iter().zip(0_u32..).map(|(rule, id)| (id, &rule.host))),
-            rules: spec.rules.iter().map(compile_rule).collect(),
+        let hosts = HostSet::new(interner, all.clone()).map_err(beyond)?;
+        let patterns = patterns(&hosts, all, interner).ok_or_else(|| beyond(HostSetError::PoolFull))?;
+        let list = |rules: &[(u32, &Rule)]| {
+            RuleList::new(rules.iter().map(|(id, rule)| {
+                (*id, rule.action, rule.path.as_ref(), methods.set(rule.methods.as_deref()))
+            }))
+        };
+        let rare = Rare {
+            ports: spec.ports.clone(),
             cidrs: CidrSet::new(
                 spec.cidr_rules
                     .iter()
                     .zip(0_u32..)
                     .map(|(rule, id)| (id, rule.net, rule.action, rule.ports.as_ref())),
             ),
-            ports: match (&spec.ports, spec.default_action) {
-                (Some(ports), _) => Some(ports.clone()),
-                (None, Action::Deny) => Some(WEB_PORTS.into_iter().collect()),
-                (None, Action::Allow) => None,
-            },
-            categories: categories.uses,
-            warnings: categories.warnings,
-            source: Arc::clone(document),
+            lists: by_host.iter().map(|(_, rules)| list(rules)).collect(),
+            told: Told::of(spec, &by_host, &methods),
+            methods,
+            uses: categories.uses.into(),
+            constraints: spec.constraints,
+            warnings: categories.warnings.into_iter().chain(wide.iter().cloned()).collect(),
+            patterns,
+        };
+        Ok(Self {
+            hosts,
+            texts: Arc::clone(interner.texts()),
+            name: name(document),
+            scope: document.scope.clone(),
+            file: Arc::clone(&document.place.file),
+            places: Places::new(
+                places(document).map(|place| Position { line: place.line, column: place.column }),
+            ),
+            rare: (!rare.is_empty()).then(|| Box::new(rare)),
+            written: u32::try_from(spec.host_rules.len()).unwrap_or(u32::MAX),
+            mode: spec.mode,
+            default_action: spec.default_action,
+            inspection: spec.inspection,
+            enforcement: spec.enforcement,
         })
     }
 
-    /// The document as it was written.
-    #[must_use]
-    pub fn source(&self) -> &Arc<Document> {
-        &self.source
+    /// The same document over another pool, which gets what this one needs. `None`: that pool is full.
+    pub(super) fn moved(&self, from: &PatternPool, to: &mut Interner) -> Option<Self> {
+        let mut moved =
+            Self { hosts: self.hosts.moved(from, to)?, texts: Arc::clone(to.texts()), ..self.clone() };
+        for pattern in moved.rare.iter_mut().flat_map(|rare| &mut rare.patterns) {
+            *pattern = Class::of(*pattern).tag(to.add(from.get(PatternRef::from_bits(*pattern))?)?);
+        }
+        Some(moved)
     }
 
-    /// Whom it applies to.
-    #[must_use]
-    pub const fn scope(&self) -> &Scope {
-        &self.scope
+    /// Equal to that of the pool that it refers to.
+    pub(super) fn lineage(&self) -> u64 {
+        self.texts.lineage()
     }
 
-    /// What should be looked at, though it loads.
-    #[must_use]
-    pub fn warnings(&self) -> &[Problem] {
-        &self.warnings
+    /// The patterns that it refers to, perhaps some more than once.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = PatternRef> {
+        let more = self.rare.iter().flat_map(|rare| &rare.patterns).copied();
+        let all = self.hosts.patterns().into_iter().map(|filed| filed.pattern).chain(more);
+        all.map(PatternRef::from_bits)
     }
 
-    /// How many rules the document has, categories spelled out.
-    #[must_use]
-    pub fn rule_count(&self) -> usize {
-        self.denied.len() + self.allowed.len() + self.rules.len() + self.cidrs.len()
+    /// Whether it has nothing of what few documents have.
+    #[cfg(test)]
+    pub(super) const fn is_plain(&self) -> bool {
+        self.rare.is_none()
     }
 
     /// Whether an Allow may use `port`.
     pub(super) fn bounds(&self, port: Port) -> bool {
-        self.ports.as_ref().is_none_or(|ports| ports.contains(port))
-    }
-
-    /// The rule behind an id of `allowed`.
-    pub(super) fn allowing(&self, id: u32) -> RuleId {
-        let hosts = self.source.spec.host_rules.len();
-        let listed = usize::try_from(id).ok().and_then(|id| id.checked_sub(hosts));
-        match listed.and_then(|index| self.categories.get(index)) {
-            Some(category) => RuleId::Category(*category),
-            None => RuleId::Host(id),
+        match self.ports() {
+            Some(ports) => ports.contains(port),
+            None => self.default_action == Action::Allow || WEB_PORTS.contains(&port),
         }
     }
 
-    /// What a rule is called in records and refusals.
-    pub(super) fn label(&self, rule: RuleId) -> String {
-        let spec = &self.source.spec;
-        let text = match rule {
-            RuleId::Host(index) => {
-                at(&spec.host_rules, index).map(|found| format!("{rule} {}", found.pattern))
-            }
-            RuleId::Cidr(index) => at(&spec.cidr_rules, index).map(|found| format!("{rule} {}", found.net)),
-            RuleId::Rule(index) => at(&spec.rules, index).map(|found| match &found.name {
-                Some(name) => name.to_string(),
-                None => format!("{rule} {}", found.host),
-            }),
-            RuleId::Category(index) => at(&spec.categories, index).map(|found| match &found.part {
-                Some(part) => format!("{rule} {}/{part}", found.category),
-                None => format!("{rule} {}", found.category),
-            }),
-        };
-        text.unwrap_or_default()
+    /// The rule at a place of `hosts` that denies or allows.
+    pub(super) fn host_rule(&self, place: u32) -> RuleId {
+        let listed = place.checked_sub(self.written);
+        match self.rare.as_ref().zip(listed).and_then(|(rare, listed)| at(&rare.uses, listed)) {
+            Some(category) => RuleId::Category(*category),
+            None => RuleId::Host(place),
+        }
     }
 
-    /// Where a rule stands; where the document stands without one.
-    pub(super) fn place_of(&self, rule: Option<RuleId>) -> &Place {
-        let spec = &self.source.spec;
-        let place = rule.and_then(|rule| match rule {
-            RuleId::Host(index) => at(&spec.host_rules, index).map(|rule| &rule.place),
-            RuleId::Cidr(index) => at(&spec.cidr_rules, index).map(|rule| &rule.place),
-            RuleId::Rule(index) => at(&spec.rules, index).map(|rule| &rule.place),
-            RuleId::Category(index) => at(&spec.categories, index).map(|entry| &entry.place),
-        });
-        place.unwrap_or(&self.source.place)
+    /// The `rules` at a place of `hosts`.
+    pub(super) fn rules_at(&self, place: u32) -> Option<&RuleList> {
+        let rare = self.rare.as_deref()?;
+        let listed = usize::try_from(place.checked_sub(self.written)?).ok()?;
+        rare.lists.get(listed.checked_sub(rare.uses.len())?)
+    }
+
+    /// What one of `rules` does.
+    pub(super) fn action(&self, rule: u32) -> RuleAction {
+        self.told_rule(rule).map_or(RuleAction::Deny, |rule| rule.action)
+    }
+
+    /// Whether there are `rules`.
+    pub(super) fn has_rules(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| !rare.lists.is_empty())
+    }
+
+    /// The method of a request, as its `rules` have it.
+    pub(super) fn method(&self, name: &str) -> MethodSet {
+        self.rare.as_ref().map_or_else(|| Methods::default().bit(name), |rare| rare.methods.bit(name))
+    }
+
+    /// What the longest prefix says, as in [`CidrSet::longest`].
+    pub(super) fn longest(&self, address: IpAddr, port: Port) -> Option<CidrMatch> {
+        self.rare.as_ref()?.cidrs.longest(address, port)
+    }
+
+    /// The same where it is an Allow.
+    pub(super) fn allows(&self, address: IpAddr, port: Port) -> Option<CidrMatch> {
+        self.rare.as_ref()?.cidrs.allows(address, port)
+    }
+
+    /// Bounds on lower documents.
+    pub(super) fn constraints(&self) -> Constraints {
+        self.rare.as_ref().map(|rare| rare.constraints).unwrap_or_default()
+    }
+}
+
+impl Rare {
+    /// Whether there is nothing in it.
+    fn is_empty(&self) -> bool {
+        let Self { ports, cidrs, lists, methods: _, uses, constraints, warnings, patterns, told } = self;
+        ports.is_none()
+            && cidrs.is_empty()
+            && lists.is_empty()
+            && uses.is_empty()
+            && *constraints == Constraints::default()
+            && warnings.is_empty()
+            && patterns.is_empty()
+            && told.categories.is_empty()
     }
 }
 
@@ -181,9 +259,67 @@ fn at<T>(list: &[T], index: u32) -> Option<&T> {
     list.get(usize::try_from(index).ok()?)
 }
 
-/// The part of a rule that is asked once its host matched.
-fn compile_rule(rule: &super::document::Rule) -> CompiledRule {
-    CompiledRule { action: rule.action, path: rule.path.clone(), methods: rule.methods.clone() }
+/// The name of a document; one text with that of its sandbox or group, where these are equal.
+fn name(document: &Document) -> Arc<str> {
+    let own = match &document.scope {
+        Scope::Global => None,
+        Scope::Group(group) => Some(group),
+        Scope::Sandbox { sandbox, .. } => Some(sandbox),
+    };
+    Arc::clone(own.filter(|own| **own == document.name).unwrap_or(&document.name))
+}
+
+/// Where a document begins, and where each of its rules stands.
+fn places(document: &Document) -> impl Iterator<Item = &Place> {
+    let spec = &document.spec;
+    std::iter::once(&document.place)
+        .chain(spec.host_rules.iter().map(|rule| &rule.place))
+        .chain(spec.cidr_rules.iter().map(|rule| &rule.place))
+        .chain(spec.rules.iter().map(|rule| &rule.place))
+        .chain(spec.categories.iter().map(|entry| &entry.place))
+}
+
+/// The pattern at each place, and what it does there; nothing when the set tells that itself. `None`: the pool is full.
+fn patterns<'a>(
+    hosts: &HostSet,
+    all: impl Iterator<Item = (Class, &'a Pattern)> + Clone,
+    interner: &mut Interner,
+) -> Option<Box<[u32]>> {
+    let count = all.clone().count();
+    if count
+        .checked_sub(1)
+        .is_none_or(|last| u32::try_from(last).is_ok_and(|last| hosts.pattern(last).is_some()))
+    {
+        return Some(Box::default());
+    }
+    let mut patterns = vec![None; count];
+    for filed in hosts.patterns() {
+        if let Some(own) = usize::try_from(filed.place).ok().and_then(|place| patterns.get_mut(place)) {
+            *own = Some(filed.pattern);
+        }
+    }
+    // Literals, and what is written twice.
+    let filled = patterns.into_iter().zip(all).map(|(filed, (class, pattern))| match filed {
+        Some(filed) => Some(filed),
+        None => Some(class.tag(interner.intern(pattern)?)),
+    });
+    filled.collect()
+}
+
+/// The rules of each host, in order; the hosts in the order in which they come first.
+fn by_host(rules: &[Rule]) -> Vec<(&Pattern, Vec<(u32, &Rule)>)> {
+    let mut lists: Vec<(&Pattern, Vec<(u32, &Rule)>)> = Vec::new();
+    let mut known: HashMap<&Pattern, usize> = HashMap::new();
+    for (rule, id) in rules.iter().zip(0_u32..) {
+        let list = *known.entry(&rule.host).or_insert_with(|| {
+            lists.push((&rule.host, Vec::new()));
+            lists.len() - 1
+        });
+        if let Some((_, list)) = lists.get_mut(list) {
+            list.push((id, rule));
+        }
+    }
+    lists
 }
 
 /// The patterns that a document's `categories` stand for, and the entry each came from.
@@ -214,4 +350,16 @@ impl Categories {
         }
         if problems.is_empty() { Ok(found) } else { Err(problems) }
     }
+}
+
+/// A warning for each Allow that reaches every tenant of a shared domain while the default is Deny.
+fn wide_patterns(document: &Document) -> impl Iterator<Item = Problem> {
+    let spec = &document.spec;
+    let wide =
+        spec.host_rules.iter().filter(|rule| rule.action == Action::Allow && rule.pattern.is_tenant_wide());
+    wide.filter(|_| spec.default_action == Action::Deny).map(|rule| {
+        Problem::warning(format!("tenant-wide: `{}` allows every tenant of a shared domain", rule.pattern))
+            .at(rule.place.clone())
+            .cure("name the hosts you need: any tenant there could receive the data")
+    })
 }

@@ -79,7 +79,7 @@ impl Cause {
 
     /// Where the rule stands; where the document stands when no rule decided.
     #[must_use]
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> Place {
         self.document.place_of(self.rule)
     }
 }

@@ -24,22 +24,42 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::compile::{Compiled, CompiledRule};
+use super::compile::Compiled;
 use super::decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit};
 use super::document::RuleAction;
 use super::guard::{embedded, views};
+use super::host_set::{HostKey, HostMatch};
 use super::mode::{Action, Enforcement};
+use super::pattern_pool::PatternPool;
 use super::reason::Reason;
+use super::rule_list::RuleList;
 use super::scope::Policy;
 use super::verdict::{Verdict, Ways};
 use crate::addr::special::Ipv6Prefix;
 use crate::addr::{Host, Port, Target};
 
-/// Whether a rule's path and methods fit what is known.
-enum Fit {
-    Yes,
-    No,
-    Unknown,
+/// A host and a port, prepared for every document.
+struct Asked<'t> {
+    host: HostKey<'t>,
+    port: Port,
+}
+
+impl<'t> Asked<'t> {
+    /// What is asked of a target.
+    fn of(target: &'t Target) -> Self {
+        Self { host: HostKey::new(target.host()), port: target.port() }
+    }
+
+    /// The IPv4 addresses that a literal carries inside, as questions of their own.
+    fn inner<'f>(&self, nat64: &'f [Ipv6Prefix]) -> impl Iterator<Item = Self> + use<'t, 'f> {
+        let port = self.port;
+        let literal = match self.host {
+            HostKey::Ip(ip) => Some(ip),
+            HostKey::Name(_) => None,
+        };
+        let inside = literal.into_iter().flat_map(move |ip| embedded(ip, nat64));
+        inside.map(move |ip| Self { host: HostKey::Ip(ip), port })
+    }
 }
 
 /// What every document together says to a target that none denies.
@@ -100,10 +120,11 @@ impl Policy {
             return Err(Denial::new(Reason::SniMissing, "the TLS inside carries no server name"));
         };
         let port = permit.target.port();
+        let host = HostKey::new(permit.target.host());
         for document in self.documents() {
-            let judges_names = document.denied.names_any_name() || !document.rules.is_empty();
-            let has_ip_rule = document.allowed.find(permit.target.host(), port).is_some()
-                || views(*ip, &self.guards().nat64).all(|view| document.cidrs.allows(view, port).is_some());
+            let judges_names = document.hosts.denies_names() || document.has_rules();
+            let has_ip_rule = document.hosts.find(self.pool(), &host, port).allowed.is_some()
+                || views(*ip, &self.guards().nat64).all(|view| document.allows(view, port).is_some());
             if judges_names && !has_ip_rule && document.enforcement == Enforcement::Enforce {
                 return Err(Denial::by(
                     Reason::SniMissing,
@@ -181,7 +202,7 @@ impl Policy {
         guards.views(address).find_map(|view| {
             let lifts = |listed: bool| {
                 self.documents().all(|document| {
-                    document.cidrs.allows(view, port).is_some_and(|found| found.lists_port || !listed)
+                    document.allows(view, port).is_some_and(|found| found.lists_port || !listed)
                 })
             };
             let private = guards.soft(view).filter(|_| !lifts(false));
@@ -203,31 +224,77 @@ impl Policy {
 
     /// Asks every document in order, of which there must be one.
     fn ask_documents(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
-        let mut answer =
-            Answer { cause: Cause { document: self.check()?, rule: None }, open: None, would_deny: None };
+        let asked = Asked::of(target);
+        let (mut last, mut open, mut would_deny) = ((self.check()?, None), None, None);
         for document in self.documents() {
-            let cause = |rule| Cause { document: Arc::clone(document), rule };
-            match ask_document(document, target, facts, &self.guards().nat64) {
-                Verdict::Allow(rule) => answer.cause = cause(rule),
-                Verdict::Deny(reason, rule) => hold(document, reason, rule, &mut answer.would_deny)?,
+            match self.ask_document(document, &asked, facts) {
+                Verdict::Allow(rule) => last = (document, rule),
+                Verdict::Deny(reason, rule) => hold(document, reason, rule, &mut would_deny)?,
                 Verdict::Open(rule) => {
-                    answer.cause = cause(Some(rule));
+                    last = (document, Some(rule));
                     if document.enforcement == Enforcement::Enforce {
-                        answer.open.get_or_insert_with(|| cause(Some(rule)));
+                        open.get_or_insert(last);
                     }
                 }
             }
         }
-        Ok(answer)
+        let cause = |(document, rule): (&Arc<Compiled>, _)| Cause { document: Arc::clone(document), rule };
+        Ok(Answer { cause: cause(last), open: open.map(cause), would_deny })
     }
 
     /// Whether some rule for `target` asks for a path or a method.
     fn decides_by_request(&self, target: &Target) -> bool {
-        let hangs = |document: &Compiled, form: &Target| {
-            rules_for(document, form).any(|(_, rule, _)| rule.is_conditional())
+        let mut decides = false;
+        let mut documents = self.documents().filter(|document| document.has_rules()).peekable();
+        if documents.peek().is_none() {
+            return false;
+        }
+        let asked = Asked::of(target);
+        for document in documents {
+            let mut see = |asked: &Asked<'_>| {
+                document.hosts.rules(self.pool(), &asked.host, asked.port, |found| {
+                    decides |= document.rules_at(found.place).is_some_and(RuleList::is_conditional);
+                });
+            };
+            see(&asked);
+            asked.inner(&self.guards().nat64).for_each(|form| see(&form));
+        }
+        decides
+    }
+
+    /// Steps a to f for one document.
+    fn ask_document(
+        &self,
+        document: &Compiled,
+        asked: &Asked<'_>,
+        facts: Option<&RequestFacts<'_>>,
+    ) -> Verdict {
+        let (pool, nat64) = (self.pool(), self.guards().nat64.as_slice());
+        let find = |asked: &Asked<'_>| document.hosts.find(pool, &asked.host, asked.port);
+        let found = find(asked);
+        let denied = || asked.inner(nat64).find_map(|form| find(&form).denied);
+        if let Some(denied) = found.denied.or_else(denied) {
+            return Verdict::Deny(Reason::HostDenied, Some(document.host_rule(denied.place)));
+        }
+        let mut cidr = None;
+        if let HostKey::Ip(ip) = asked.host {
+            match ask_cidrs(document, views(ip, nat64), asked.port) {
+                deny @ Verdict::Deny(..) => return deny,
+                Verdict::Allow(rule) => cidr = rule,
+                Verdict::Open(_) => {}
+            }
+        }
+        let rest = || ask_rest(document, asked.port, found.allowed, cidr);
+        if !document.has_rules() {
+            return rest();
+        }
+        let ways = |asked: &Asked<'_>, allow: &dyn Fn(RuleId, bool) -> Verdict| {
+            ask_rules(document, pool, asked, facts, allow)
         };
-        self.documents().any(|document| {
-            hangs(document, target) || inner(target, &self.guards().nat64).any(|form| hangs(document, &form))
+        let own = ways(asked, &|rule, own_port| allow(document, asked.port, rule, own_port)).join(rest);
+        // SECURITY: a Deny of 192.0.2.7 holds for [::ffff:192.0.2.7] too; an Allow of it says nothing.
+        asked.inner(nat64).fold(own, |verdict, form| {
+            verdict.and(ways(&form, &|_, _| Verdict::Allow(None)).join(|| Verdict::Allow(None)))
         })
     }
 }
@@ -249,48 +316,13 @@ fn hold(
     }
 }
 
-/// Steps a to f for one document.
-fn ask_document(
-    document: &Compiled,
-    target: &Target,
-    facts: Option<&RequestFacts<'_>>,
-    nat64: &[Ipv6Prefix],
-) -> Verdict {
-    let denied = |form: &Target| document.denied.find(form.host(), form.port());
-    if let Some(found) = denied(target).or_else(|| inner(target, nat64).find_map(|form| denied(&form))) {
-        return Verdict::Deny(Reason::HostDenied, Some(RuleId::Host(found.id)));
-    }
-    let mut cidr = None;
-    if let Host::Ip(ip) = target.host() {
-        match ask_cidrs(document, views(*ip, nat64), target.port()) {
-            deny @ Verdict::Deny(..) => return deny,
-            Verdict::Allow(rule) => cidr = rule,
-            Verdict::Open(_) => {}
-        }
-    }
-    let own = ask_rules(document, target, facts, |rule, own_port| allow(document, target, rule, own_port))
-        .join(|| ask_rest(document, target, cidr));
-    // SECURITY: a Deny of 192.0.2.7 holds for [::ffff:192.0.2.7] too; an Allow of it says nothing.
-    inner(target, nat64).fold(own, |verdict, form| {
-        verdict
-            .and(ask_rules(document, &form, facts, |_, _| Verdict::Allow(None)).join(|| Verdict::Allow(None)))
-    })
-}
-
-/// The IPv4 addresses that a literal carries inside, as targets of their own.
-fn inner(target: &Target, nat64: &[Ipv6Prefix]) -> impl Iterator<Item = Target> {
-    let port = target.port();
-    let inside = target.host().ip().into_iter().flat_map(move |ip| embedded(ip, nat64));
-    inside.map(move |ip| Target::new(Host::Ip(ip), port))
-}
-
 /// Step b: Deny when a form of the address has a Deny as its longest prefix; Allow by the rule that allows
 /// the address when every form has an Allow; Allow by nothing otherwise.
 fn ask_cidrs(document: &Compiled, views: impl Iterator<Item = IpAddr>, port: Port) -> Verdict {
     let mut first = None;
     let mut all = true;
     for view in views {
-        match document.cidrs.longest(view, port) {
+        match document.longest(view, port) {
             Some(found) if found.action == Action::Deny => {
                 return Verdict::Deny(Reason::CidrDenied, Some(RuleId::Cidr(found.id)));
             }
@@ -302,75 +334,65 @@ fn ask_cidrs(document: &Compiled, views: impl Iterator<Item = IpAddr>, port: Por
 }
 
 /// Step c: every way the rules can turn out, given what is known; `allow` says what an Allow comes to.
+///
+/// The rules of a document are one list by their ids, kept as one list for each host. A request is decided by the
+/// smallest id that fits in any of them. Without a request the first rule that asks for nothing decides at last, unless
+/// one before it fits.
 fn ask_rules(
     document: &Compiled,
-    target: &Target,
+    pool: &PatternPool,
+    asked: &Asked<'_>,
     facts: Option<&RequestFacts<'_>>,
-    allow: impl Fn(RuleId, bool) -> Verdict,
+    allow: &dyn Fn(RuleId, bool) -> Verdict,
 ) -> Ways {
-    let mut ways = Ways::default();
-    for (index, rule, own_port) in rules_for(document, target) {
-        let id = RuleId::Rule(index);
-        let verdict = match rule.action {
-            RuleAction::Deny => Verdict::Deny(Reason::RuleDenied, Some(id)),
-            RuleAction::Allow => allow(id, own_port),
-        };
-        match fit(rule, facts) {
-            Fit::No => {}
-            Fit::Yes => {
-                ways.last = Some(verdict);
-                return ways;
+    let lists = |see: &mut dyn FnMut(&RuleList, bool)| {
+        document.hosts.rules(pool, &asked.host, asked.port, |found| {
+            if let Some(list) = document.rules_at(found.place) {
+                see(list, found.own_port);
             }
-            Fit::Unknown => ways.maybe(id, verdict),
-        }
+        });
+    };
+    let verdict = |id: u32, own_port: bool| match document.action(id) {
+        RuleAction::Deny => Verdict::Deny(Reason::RuleDenied, Some(RuleId::Rule(id))),
+        RuleAction::Allow => allow(RuleId::Rule(id), own_port),
+    };
+    let facts = facts.map(|facts| (facts.path, document.method(facts.method)));
+    let mut first: Option<(u32, bool)> = None;
+    lists(&mut |list, own_port| {
+        let fits = facts.map_or_else(|| list.unconditional(), |(path, method)| list.first(path, method));
+        first = first.into_iter().chain(fits.map(|id| (id, own_port))).min();
+    });
+    let mut ways = Ways::ending(first.map(|(id, own_port)| verdict(id, own_port)));
+    if facts.is_none() {
+        let end = first.map_or(u32::MAX, |(id, _)| id);
+        lists(&mut |list, own_port| {
+            let firsts = [list.conditional(true), list.conditional(false)];
+            for id in firsts.into_iter().flatten().filter(|id| *id < end) {
+                ways.maybe(id, verdict(id, own_port));
+            }
+        });
     }
     ways
 }
 
-/// Steps d, e and f; `cidr` is the rule that allows an IP literal.
-fn ask_rest(document: &Compiled, target: &Target, cidr: Option<RuleId>) -> Verdict {
-    if let Some(found) = document.allowed.find(target.host(), target.port()) {
-        return allow(document, target, document.allowing(found.id), found.own_port);
+/// Steps d, e and f: the host that allows, the `cidrRules` entry that allows an IP literal, the default.
+fn ask_rest(document: &Compiled, port: Port, allowed: Option<HostMatch>, cidr: Option<RuleId>) -> Verdict {
+    if let Some(found) = allowed {
+        return allow(document, port, document.host_rule(found.place), found.own_port);
     }
     match (cidr, document.default_action) {
         (Some(rule), _) => Verdict::Allow(Some(rule)),
         (None, Action::Deny) => Verdict::Deny(Reason::DefaultDeny, None),
-        (None, Action::Allow) if document.bounds(target.port()) => Verdict::Allow(None),
+        (None, Action::Allow) if document.bounds(port) => Verdict::Allow(None),
         (None, Action::Allow) => Verdict::Deny(Reason::PortDenied, None),
     }
 }
 
 /// An Allow by `rule`, which `ports` bounds unless the pattern has its own port.
-fn allow(document: &Compiled, target: &Target, rule: RuleId, own_port: bool) -> Verdict {
-    if own_port || document.bounds(target.port()) {
+fn allow(document: &Compiled, port: Port, rule: RuleId, own_port: bool) -> Verdict {
+    if own_port || document.bounds(port) {
         Verdict::Allow(Some(rule))
     } else {
         Verdict::Deny(Reason::PortDenied, Some(rule))
     }
-}
-
-/// The entries of `rules` whose host matches, in order.
-fn rules_for<'a>(
-    document: &'a Compiled,
-    target: &'a Target,
-) -> impl Iterator<Item = (u32, &'a CompiledRule, bool)> {
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        let found = document.ruled.next(target.host(), target.port(), from)?;
-        from = found.id.checked_add(1)?;
-        let rule = document.rules.get(usize::try_from(found.id).ok()?)?;
-        Some((found.id, rule, found.own_port))
-    })
-}
-
-/// Whether a rule's methods and path fit.
-fn fit(rule: &CompiledRule, facts: Option<&RequestFacts<'_>>) -> Fit {
-    let Some(facts) = facts else {
-        return if rule.is_conditional() { Fit::Unknown } else { Fit::Yes };
-    };
-    let method =
-        rule.methods.as_ref().is_none_or(|methods| methods.iter().any(|method| &**method == facts.method));
-    let deny = rule.action == RuleAction::Deny;
-    let path = rule.path.as_ref().is_none_or(|path| path.matches(facts.path, deny));
-    if method && path { Fit::Yes } else { Fit::No }
 }

@@ -1,181 +1,428 @@
-//! All host patterns of one list, compiled: exact names, suffixes, inner wildcards, literals.
+//! All host patterns of one document, compiled.
 //!
-//! A name is looked up once as it stands and once for each of its suffixes, so the cost is its number of
-//! labels, never the number of patterns. Patterns with a wildcard inside are kept under their longest
-//! literal suffix and tried one by one there. Nothing is allocated by a look-up.
+//! Each pattern is filed under one hash, which is made of those of its labels that have no star:
+//!
+//! | pattern | filed under the hash of |
+//! |---|---|
+//! | `example.com` | the whole name |
+//! | `*.example.com`, `*` | the suffix below which it matches |
+//! | `reg.*.data.azurecr.io`, `api-*.example.com` | the labels without a star in their places: a `Shape` |
+//! | any of these with a port of its own | the same, and the port |
+//!
+//! A look-up asks for each suffix of the name, for the whole name, and once for each shape that a pattern of the set has.
+//! So its cost is the number of labels (at most as many as the longest pattern has) and of shapes, never of patterns;
+//! only patterns that differ in nothing but their stars (`api-*.x`, `web-*.x`) are tried one by one. What is found
+//! is compared with the name as a whole before it counts, and nothing is allocated.
+//!
+//! ```text
+//! name ─NameKey─► hashes ─FlatTable─► candidates ─PatternPool─► matches ─► Found { denied, allowed, ruled }
+//! ```
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
+use thiserror::Error;
 
-use super::pattern::{LabelPattern, Pattern, PatternKind};
-use crate::addr::{Host, Name, Port};
+use super::flat_table::{Filed, FlatTable, SMALL};
+use super::name_key::{self, DEPTH, NameKey};
+use super::pattern::{Pattern, PatternKind};
+use super::pattern_pool::{Interner, PatternPool, PatternRef, REF_BITS};
+use super::shape::{Shape, Shapes};
+use crate::addr::{Host, Port};
 
-/// An entry of a [`HostSet`]: the pattern's position in its list, and its own port if it names one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Entry {
-    id: u32,
-    port: Option<Port>,
+/// The most shapes of one set.
+const MOST_SHAPES: usize = 64;
+/// The most patterns that only their stars tell apart.
+const MOST_ALIKE: usize = 1024;
+/// Mixed into the hash of a suffix, for the patterns below it.
+const BELOW: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Mixed into the hash of the last [`DEPTH`] labels, for patterns that have a leading star and more labels.
+const DEEP: u64 = 0xc2b2_ae3d_27d4_eb4f;
+
+/// What a pattern does in its document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A `hostRules` Deny.
+    Deny,
+    /// A `hostRules` Allow, or a host of a category.
+    Allow,
+    /// The host of some `rules`.
+    Rules,
 }
 
-impl Entry {
-    /// Whether this entry speaks of `port`.
-    fn covers(self, port: Port) -> bool {
-        self.port.is_none_or(|own| own == port)
+impl Class {
+    /// The class in the bits above a reference.
+    pub(super) const fn of(pattern: u32) -> Self {
+        match pattern >> REF_BITS {
+            0 => Self::Deny,
+            1 => Self::Allow,
+            _ => Self::Rules,
+        }
+    }
+
+    /// A reference with the class in the bits above it.
+    pub(super) const fn tag(self, at: PatternRef) -> u32 {
+        let class = match self {
+            Self::Deny => 0,
+            Self::Allow => 1,
+            Self::Rules => 2,
+        };
+        class << REF_BITS | at.bits()
     }
 }
 
-/// What is known below one suffix.
-#[derive(Debug, Default)]
-struct Bucket {
-    /// The suffix itself is the name.
-    exact: Vec<Entry>,
-    /// One or more labels stand before the suffix.
-    below: Vec<Entry>,
-    /// Patterns with wildcards whose longest literal suffix this is.
-    inner: Vec<(Pattern, Entry)>,
-}
-
-/// A match: which pattern, and whether that pattern carries its own port.
+/// A match: at which place of the document, and whether the pattern has a port of its own, so that the document's
+/// `ports` do not bound it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostMatch {
-    /// The id that the pattern was inserted with.
-    pub id: u32,
-    /// The pattern names a port of its own, so the document's `ports` do not bound it.
+    /// The place of the pattern.
+    pub place: u32,
+    /// The pattern names the port.
     pub own_port: bool,
 }
 
+impl HostMatch {
+    /// The one of two that binds more loosely: with its own port before without, then the first in the document.
+    fn or(self, other: Option<Self>) -> Self {
+        let rank = |found: &Self| (!found.own_port, found.place);
+        other.filter(|other| rank(other) <= rank(&self)).unwrap_or(self)
+    }
+}
+
+/// What a document's patterns say of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// A Deny that matches.
+    pub denied: Option<HostMatch>,
+    /// The Allow that matches and binds most loosely.
+    pub allowed: Option<HostMatch>,
+    /// Some `rules` are about it.
+    pub ruled: bool,
+}
+
+/// A host, prepared for any number of sets.
+#[derive(Debug)]
+pub enum HostKey<'h> {
+    /// A name.
+    Name(NameKey<'h>),
+    /// A literal.
+    Ip(IpAddr),
+}
+
+impl<'h> HostKey<'h> {
+    /// Prepares a host.
+    #[must_use]
+    #[inline]
+    pub fn new(host: &'h Host) -> Self {
+        match host {
+            Host::Name(name) => Self::Name(NameKey::new(name.as_str())),
+            Host::Ip(ip) => Self::Ip(*ip),
+        }
+    }
+}
+
+/// What few documents have.
+#[derive(Debug, Default, Clone)]
+struct Rare {
+    /// The shapes of its patterns with stars.
+    shapes: Shapes,
+    /// Literals in order, each with its port, 0 for any.
+    literals: Box<[(IpAddr, u16, Filed)]>,
+    /// Some patterns with a leading star have more than [`DEPTH`] other labels.
+    deep: bool,
+    /// The ports that patterns have of their own, in order.
+    ports: Box<[u16]>,
+}
+
+/// Why patterns cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HostSetError {
+    /// Every place of the pool is taken.
+    #[error("all documents together have too many different hosts")]
+    PoolFull,
+    /// A look-up asks once for each shape.
+    #[error("the patterns have stars in more than {MOST_SHAPES} different combinations of labels")]
+    Shapes,
+    /// A look-up tries each of them.
+    #[error("more than {MOST_ALIKE} patterns differ from `{0}` only in the labels that have a star")]
+    Alike(String),
+}
+
+/// Counts a pattern among those that are filed under one hash by nature.
+fn crowd(alike: &mut HashMap<u64, usize>, hash: u64, pattern: &Pattern) -> Result<(), HostSetError> {
+    let count = alike.entry(hash).or_default();
+    *count += 1;
+    if *count > MOST_ALIKE { Err(HostSetError::Alike(pattern.to_string())) } else { Ok(()) }
+}
+
 /// Host patterns compiled for look-up; immutable once built.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct HostSet {
-    any: Vec<Entry>,
-    suffixes: HashMap<Box<str>, Bucket, RandomState>,
-    literals: HashMap<IpAddr, Vec<Entry>, RandomState>,
-    len: usize,
+    table: FlatTable,
+    rare: Option<Box<Rare>>,
+    /// The numbers of labels that exact names have: a bit for each.
+    exact: u16,
+    /// The numbers of labels behind a leading star; the lowest bit is for `*` alone.
+    below: u16,
+    /// Some Deny is about names.
+    denies_names: bool,
 }
 
 impl HostSet {
-    /// Compiles `patterns`; each keeps the id it comes with. Ids must come in increasing order.
-    pub fn new<'a>(patterns: impl IntoIterator<Item = (u32, &'a Pattern)>) -> Self {
+    /// Compiles patterns; the place of each is its position here.
+    ///
+    /// # Errors
+    /// The patterns exceed a limit.
+    pub fn new<'a>(
+        interner: &mut Interner,
+        patterns: impl IntoIterator<Item = (Class, &'a Pattern)>,
+    ) -> Result<Self, HostSetError> {
         let mut set = Self::default();
-        for (id, pattern) in patterns {
-            set.insert(pattern, Entry { id, port: pattern.port() });
-        }
-        set.suffixes.shrink_to_fit();
-        set
-    }
-
-    /// How many patterns there are.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether there is no pattern.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Whether some pattern speaks of names rather than of IP literals.
-    #[must_use]
-    pub fn names_any_name(&self) -> bool {
-        !self.any.is_empty() || !self.suffixes.is_empty()
-    }
-
-    /// The match for `host` on `port` that binds most loosely: one with its own port if there is one,
-    /// else the first in the list.
-    #[must_use]
-    pub fn find(&self, host: &Host, port: Port) -> Option<HostMatch> {
-        let rank = |entry: Entry| (entry.port.is_none(), entry.id);
-        let mut best: Option<Entry> = None;
-        self.visit(host, |entries, pattern| {
-            for entry in entries.iter().filter(|entry| entry.covers(port)) {
-                if best.is_none_or(|old| rank(*entry) < rank(old))
-                    && pattern.is_none_or(|pattern| pattern.matches(host, port))
-                {
-                    best = Some(*entry);
+        let mut rare = Rare::default();
+        let (mut shapes, mut ports, mut literals) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let (mut rights, mut alike) = (HashSet::new(), HashMap::new());
+        let mut seen = HashSet::<u32, foldhash::fast::FixedState>::default();
+        let (mut entries, mut noted) = (Vec::new(), Vec::new());
+        for ((class, pattern), place) in patterns.into_iter().zip(0_u32..) {
+            let port = pattern.port().map_or(0, Port::get);
+            let hash = match pattern.kind() {
+                PatternKind::Ip(ip) => {
+                    let stored = interner.intern(pattern).ok_or(HostSetError::PoolFull)?;
+                    noted.push(Filed { pattern: class.tag(stored), place });
+                    let pattern = class.tag(PatternRef::from_bits(0));
+                    literals.push((*ip, port, Filed { pattern, place }));
+                    entries.push(None);
+                    continue;
                 }
-            }
-        });
-        best.map(|entry| HostMatch { id: entry.id, own_port: entry.port.is_some() })
-    }
-
-    /// The first match in list order whose id is `from` or later.
-    #[must_use]
-    pub fn next(&self, host: &Host, port: Port, from: u32) -> Option<HostMatch> {
-        let mut best: Option<Entry> = None;
-        self.visit(host, |entries, pattern| {
-            // INVARIANT: entries stand in the order of their ids, so each list is entered where `from` is.
-            let start = entries.partition_point(|entry| entry.id < from);
-            let rest = entries.get(start..).unwrap_or_default();
-            let found = rest.iter().find(|entry| entry.covers(port));
-            if let Some(entry) = found.filter(|entry| best.is_none_or(|old| entry.id < old.id))
-                && pattern.is_none_or(|pattern| pattern.matches(host, port))
-            {
-                best = Some(*entry);
-            }
-        });
-        best.map(|entry| HostMatch { id: entry.id, own_port: entry.port.is_some() })
-    }
-
-    /// Files one pattern where [`Self::visit`] finds it.
-    fn insert(&mut self, pattern: &Pattern, entry: Entry) {
-        self.len += 1;
-        match pattern.kind() {
-            PatternKind::Any => self.any.push(entry),
-            PatternKind::Exact(name) => self.bucket(name.as_str()).exact.push(entry),
-            PatternKind::Suffix(name) => self.bucket(name.as_str()).below.push(entry),
-            PatternKind::Inner(inner) => {
-                self.bucket(&literal_suffix(inner)).inner.push((pattern.clone(), entry));
-            }
-            PatternKind::Ip(ip) => self.literals.entry(*ip).or_default().push(entry),
-        }
-    }
-
-    /// The bucket of `suffix`, made if need be.
-    fn bucket(&mut self, suffix: &str) -> &mut Bucket {
-        self.suffixes.entry(suffix.into()).or_default()
-    }
-
-    /// Shows every list of entries that match `host`, each in the order of its ids and on any port; with a
-    /// pattern, they match only if that does.
-    fn visit<'a>(&'a self, host: &'a Host, mut see: impl FnMut(&'a [Entry], Option<&'a Pattern>)) {
-        match host {
-            Host::Ip(ip) => see(self.literals.get(ip).map(Vec::as_slice).unwrap_or_default(), None),
-            Host::Name(name) => {
-                see(&self.any, None);
-                for (suffix, is_whole) in suffixes(name) {
-                    let Some(bucket) = self.suffixes.get(suffix) else { continue };
-                    see(if is_whole { &bucket.exact } else { &bucket.below }, None);
-                    for (pattern, entry) in &bucket.inner {
-                        see(std::slice::from_ref(entry), Some(pattern));
+                PatternKind::Any => {
+                    set.below |= 1;
+                    name_key::root() ^ BELOW
+                }
+                PatternKind::Exact(name) | PatternKind::Suffix(name) => {
+                    let key = NameKey::new(name.as_str());
+                    if matches!(pattern.kind(), PatternKind::Exact(_)) {
+                        set.exact |= depth(&key);
+                        key.all()
+                    } else if key.is_whole() {
+                        set.below |= depth(&key);
+                        key.all() ^ BELOW
+                    } else {
+                        rare.deep = true;
+                        let hash = key.suffix(DEPTH).unwrap_or_default() ^ DEEP;
+                        crowd(&mut alike, hash, pattern)?;
+                        hash
                     }
                 }
+                PatternKind::Inner(labels) => {
+                    let (shape, right, hash) = Shape::of(labels);
+                    shapes.insert(shape);
+                    rights.insert(right);
+                    if shapes.len() > MOST_SHAPES {
+                        return Err(HostSetError::Shapes);
+                    }
+                    crowd(&mut alike, hash, pattern)?;
+                    hash
+                }
+            };
+            let hash = if port == 0 { hash } else { name_key::on_port(hash, port) };
+            if port != 0 {
+                ports.insert(port);
+            }
+            set.denies_names |= class == Class::Deny;
+            let pattern = class.tag(interner.intern(pattern).ok_or(HostSetError::PoolFull)?);
+            if seen.insert(pattern) {
+                entries.push(Some((hash, pattern)));
+            } else {
+                noted.push(Filed { pattern, place });
+                entries.push(None);
             }
         }
+        literals.sort_by_key(|(ip, _, filed)| (*ip, filed.place));
+        rare.shapes = Shapes::new(shapes, &rights);
+        rare.ports = ports.into_iter().collect();
+        rare.literals = literals.into();
+        let is_rare =
+            rare.deep || !rare.ports.is_empty() || !rare.shapes.is_empty() || !rare.literals.is_empty();
+        set.rare = is_rare.then(|| Box::new(rare));
+        while entries.len() > SMALL && entries.pop_if(|entry| entry.is_none()).is_some() {}
+        set.table = FlatTable::new(&entries);
+        for noted in noted {
+            set.table.note(noted);
+        }
+        Ok(set)
+    }
+
+    /// Whether some Deny is about names rather than about IP literals.
+    #[must_use]
+    pub const fn denies_names(&self) -> bool {
+        self.denies_names
+    }
+
+    /// What the patterns say of a host on a port.
+    #[must_use]
+    pub fn find(&self, pool: &PatternPool, host: &HostKey<'_>, port: Port) -> Found {
+        let mut found = Found::default();
+        self.each(pool, host, port, |class, matched| match class {
+            Class::Deny => found.denied = Some(matched.or(found.denied)),
+            Class::Allow => found.allowed = Some(matched.or(found.allowed)),
+            Class::Rules => found.ruled = true,
+        });
+        found
+    }
+
+    /// Shows the patterns of `rules` that match a host on a port, in no order, and perhaps one twice.
+    pub(super) fn rules(
+        &self,
+        pool: &PatternPool,
+        host: &HostKey<'_>,
+        port: Port,
+        mut see: impl FnMut(HostMatch),
+    ) {
+        self.each(pool, host, port, |class, matched| {
+            if class == Class::Rules {
+                see(matched);
+            }
+        });
+    }
+
+    /// Shows everything that matches, in no order, and perhaps something twice.
+    fn each(
+        &self,
+        pool: &PatternPool,
+        host: &HostKey<'_>,
+        port: Port,
+        mut see: impl FnMut(Class, HostMatch),
+    ) {
+        let rare = self.rare.as_deref();
+        let key = match host {
+            HostKey::Name(key) => key,
+            HostKey::Ip(ip) => {
+                let literals = rare.map(|rare| &*rare.literals).unwrap_or_default();
+                let first = literals.partition_point(|(own, ..)| own < ip);
+                let same = literals.iter().skip(first).take_while(|(own, ..)| own == ip);
+                for (_, own, filed) in same.filter(|(_, own, _)| *own == 0 || *own == port.get()) {
+                    see(Class::of(filed.pattern), HostMatch { place: filed.place, own_port: *own != 0 });
+                }
+                return;
+            }
+        };
+        let mut probe = |hash: u64| {
+            self.table.each(hash, |filed| {
+                let stored = pool.get(PatternRef::from_bits(filed.pattern));
+                if let Some(stored) = stored.filter(|stored| stored.matches(key.name(), port)) {
+                    let own_port = stored.has_port();
+                    see(Class::of(filed.pattern), HostMatch { place: filed.place, own_port });
+                }
+            });
+        };
+        let own_port = rare.is_some_and(|rare| rare.ports.binary_search(&port.get()).is_ok());
+        let mut ask = |hash: u64| {
+            probe(hash);
+            if own_port {
+                probe(name_key::on_port(hash, port.get()));
+            }
+        };
+        // A star stands for one label or more, so not before all of them.
+        let most = key.seen() - usize::from(key.is_whole());
+        let mut below = self.below & ((2 << most) - 1);
+        while let Some(hash) = lowest(below).and_then(|labels| key.suffix(labels)) {
+            ask(hash ^ BELOW);
+            below &= below - 1;
+        }
+        if self.exact & depth(key) != 0 {
+            ask(key.all());
+        }
+        let Some(rare) = rare else { return };
+        if let Some(hash) = key.suffix(DEPTH).filter(|_| rare.deep && !key.is_whole()) {
+            ask(hash ^ DEEP);
+        }
+        rare.shapes.each(key, ask);
+    }
+
+    /// The patterns as far as the set knows them, each with its class and its place.
+    pub(super) fn patterns(&self) -> Vec<Filed> {
+        self.table.all()
+    }
+
+    /// The pattern at a place, with its class; a large set does not know.
+    pub(super) fn pattern(&self, place: u32) -> Option<u32> {
+        self.table.at(place)
+    }
+
+    /// The same set over another pool, which gets what this one needs. `None`: that pool is full.
+    pub(super) fn moved(&self, from: &PatternPool, to: &mut Interner) -> Option<Self> {
+        let mut whole = true;
+        let table = self.table.map(|pattern| {
+            let stored = from.get(PatternRef::from_bits(pattern));
+            let moved = stored.and_then(|stored| to.add(stored));
+            whole &= moved.is_some();
+            Class::of(pattern).tag(moved.unwrap_or(PatternRef::from_bits(0)))
+        });
+        let Self { rare, exact, below, denies_names, .. } = self;
+        whole.then(|| Self {
+            table,
+            rare: rare.clone(),
+            exact: *exact,
+            below: *below,
+            denies_names: *denies_names,
+        })
     }
 }
 
-/// Every suffix of `name` at a label boundary, the whole name first and the empty one last.
-fn suffixes(name: &Name) -> impl Iterator<Item = (&str, bool)> {
-    let mut rest = Some(name.as_str());
-    let below = std::iter::from_fn(move || {
-        let (_, suffix) = rest?.split_once('.').unwrap_or_default();
-        rest = Some(suffix).filter(|suffix| !suffix.is_empty());
-        Some((suffix, false))
-    });
-    std::iter::once((name.as_str(), true)).chain(below)
+/// The bit for the number of labels that a name has; what is deeper shares one.
+const fn depth(key: &NameKey<'_>) -> u16 {
+    1 << if key.is_whole() { key.seen() } else { DEPTH + 1 }
 }
 
-/// The labels right of the last wildcard, joined; the key under which an inner pattern is found.
-fn literal_suffix(labels: &[LabelPattern]) -> String {
-    let literals = labels.iter().rev().map_while(|label| match label {
-        LabelPattern::Literal(text) => Some(text.as_ref()),
-        LabelPattern::One | LabelPattern::Many | LabelPattern::Part(_) => None,
-    });
-    let mut labels: Vec<&str> = literals.collect();
-    labels.reverse();
-    labels.join(".")
+/// The number of the lowest bit that is set.
+fn lowest(bits: u16) -> Option<usize> {
+    (bits != 0).then_some(bits.trailing_zeros()).and_then(|bit| usize::try_from(bit).ok())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// The set that allows these.
+    fn set(patterns: impl IntoIterator<Item = String>) -> (Result<HostSet, HostSetError>, PatternPool) {
+        let patterns: Vec<Pattern> = patterns.into_iter().map(|text| text.parse().unwrap()).collect();
+        let mut interner = Interner::default();
+        let set = HostSet::new(&mut interner, patterns.iter().map(|pattern| (Class::Allow, pattern)));
+        (set, interner.pool())
+    }
+
+    /// The place of the pattern that allows a host.
+    fn allowed(set: &HostSet, pool: &PatternPool, host: &str) -> Option<u32> {
+        let host = Host::parse(host).unwrap();
+        set.find(pool, &HostKey::new(&host), Port::HTTPS).allowed.map(|found| found.place)
+    }
+
+    #[test]
+    fn patterns_that_only_their_stars_tell_apart_are_limited() {
+        let alike = |count: usize| (0..count).map(|n| format!("a{n}-*.example.com"));
+        let (most, pool) = set(alike(MOST_ALIKE).chain(["b.example.com".into(), "c.*.example.com".into()]));
+        let most = most.unwrap();
+        assert_eq!(allowed(&most, &pool, "a1023-x.example.com"), Some(1023));
+        assert_eq!(allowed(&most, &pool, "c.x.example.com"), Some(1025));
+        assert_eq!(allowed(&most, &pool, "a1024-x.example.com"), None);
+        let (more, _) = set(alike(MOST_ALIKE + 1));
+        assert_eq!(more.unwrap_err(), HostSetError::Alike("a1024-*.example.com".into()));
+        let deep = (0..=MOST_ALIKE).map(|n| format!("*.a{n}.1.2.3.4.5.6.7.example"));
+        assert!(matches!(set(deep).0, Err(HostSetError::Alike(_))));
+        // Without a star each has a hash of its own, however deep.
+        let (deep, pool) = set((0..5_000).map(|n| format!("a{n}.1.2.3.4.5.6.7.example")));
+        assert_eq!(allowed(&deep.unwrap(), &pool, "a4999.1.2.3.4.5.6.7.example"), Some(4999));
+    }
+
+    #[test]
+    fn combinations_of_labels_with_stars_are_limited() {
+        let shape = |bits: usize| {
+            let label = |place: usize| if bits >> place & 1 == 0 { "a" } else { "*b" };
+            format!("a.{}.example", (0..7).map(label).collect::<Vec<_>>().join("."))
+        };
+        let (most, pool) = set((1..=MOST_SHAPES).map(shape));
+        assert_eq!(allowed(&most.unwrap(), &pool, "a.xb.xb.a.a.a.a.a.example"), Some(2));
+        assert_eq!(set((1..=MOST_SHAPES + 1).map(shape)).0.unwrap_err(), HostSetError::Shapes);
+    }
 }

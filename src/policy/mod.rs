@@ -1,9 +1,9 @@
 //! Whether a destination may be reached: pure functions over compiled documents.
 //!
 //! ```text
-//! text ─document─► Document ─compile─► Compiled ─┐
-//!                                               PolicySet ─policy_for─► Policy ─► permit | denial
-//! guards, roster ───────────────────────────────┘
+//! text ─document─► Document ─compile─► Compiled ─Draft─┐
+//!                                                     PolicySet ─policy_for─► Policy ─► permit | denial
+//! guards, roster ─────────────────────────────────────┘
 //! ```
 //! [`evaluate`] is the decision, whole, on one page.
 
@@ -12,31 +12,44 @@ pub mod cidr_set;
 pub mod compile;
 pub mod decision;
 pub mod document;
+pub mod draft;
 pub mod evaluate;
 mod explain;
+mod flat_table;
 pub mod guard;
 pub mod host_set;
+pub mod method_set;
 pub mod mode;
+mod name_key;
 pub mod path_pattern;
+mod path_tree;
 pub mod pattern;
 mod pattern_error;
+pub mod pattern_pool;
 pub mod port_set;
 pub mod reason;
+pub mod rule_list;
 pub mod scope;
+mod shape;
 mod tenant;
+mod units;
 mod verdict;
 pub mod wildcard;
 
 pub use compile::Compiled;
 pub use decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit, settle};
+pub use draft::Draft;
 pub use guard::Guards;
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
 pub use reason::Reason;
 pub use scope::{Policy, PolicySet, Roster};
 
-#[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
+#[cfg(any(test, feature = "oracle"))]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "it judges tests")]
 mod naive;
+#[cfg(any(test, feature = "oracle"))]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "it judges tests")]
+pub mod oracle;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 mod properties;

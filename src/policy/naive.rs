@@ -3,12 +3,17 @@
 //! It shares the decoded [`Document`] and the [`Reason`] codes with the real one, and no way of matching: patterns,
 //! prefixes and paths are read from their text again. Properties compare the two.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::Reason;
-use super::document::{Document, RuleAction};
+use super::document::{Document, Rule, RuleAction};
 use super::mode::{Action, Enforcement};
+
+mod text;
+
+pub(super) use text::fits;
+use text::{has_port, path_fits, within};
 
 /// What a document, or all of them, say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +42,25 @@ pub(super) enum Where {
     Ip(IpAddr),
 }
 
+/// A document, and its patterns, networks and paths written out again.
+#[derive(Debug, Clone)]
+struct Written {
+    document: Arc<Document>,
+    /// Of `hostRules`.
+    hosts: Vec<String>,
+    /// Of `rules`: host and path.
+    rules: Vec<(String, Option<String>)>,
+    /// Of `cidrRules`.
+    nets: Vec<String>,
+}
+
 /// The policy: documents from Global to Sandbox, and the operator's lists.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Naive {
-    pub(super) documents: Vec<Arc<Document>>,
-    pub(super) exempt: Vec<String>,
-    pub(super) own: Vec<String>,
-    pub(super) sockets: Vec<(IpAddr, u16)>,
+    documents: Vec<Written>,
+    exempt: Vec<String>,
+    own: Vec<String>,
+    sockets: Vec<(IpAddr, u16)>,
 }
 
 /// The addresses of metadata services, `policy.md` §5.
@@ -58,6 +75,28 @@ const SOFT: &str = "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 172.16.0.0/12 192.0.0.0/2
     203.0.113.0/24 240.0.0.0/4 2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20";
 
 impl Naive {
+    /// The policy of documents, from Global to Sandbox, and an operator's lists: exempt, own, sockets.
+    pub(super) fn new(documents: &[Arc<Document>], [exempt, own, sockets]: &[Vec<&'static str>; 3]) -> Self {
+        let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+        let written = |document: &Arc<Document>| {
+            let spec = &document.spec;
+            let path = |rule: &Rule| rule.path.as_ref().map(ToString::to_string);
+            Written {
+                document: Arc::clone(document),
+                hosts: spec.host_rules.iter().map(|rule| rule.pattern.to_string()).collect(),
+                rules: spec.rules.iter().map(|rule| (rule.host.to_string(), path(rule))).collect(),
+                nets: spec.cidr_rules.iter().map(|rule| rule.net.to_string()).collect(),
+            }
+        };
+        let sockets = sockets.iter().map(|socket| socket.parse::<SocketAddr>().unwrap());
+        Self {
+            documents: documents.iter().map(written).collect(),
+            exempt: owned(exempt),
+            own: owned(own),
+            sockets: sockets.map(|socket| (socket.ip(), socket.port())).collect(),
+        }
+    }
+
     /// Questions A (no request) and C for one target.
     pub(super) fn ask(&self, host: &Where, port: u16, request: Option<(&str, &str)>) -> Answer {
         let mut answer = Answer { said: Said::Allow, scope: None, would_deny: None };
@@ -65,8 +104,8 @@ impl Naive {
             return Answer { said: Said::Deny(Reason::NoPolicy), ..answer };
         }
         for document in &self.documents {
-            let scope = document.scope.kind();
-            match (say(document, host, port, request), document.spec.enforcement) {
+            let scope = document.document.scope.kind();
+            match (say(document, host, port, request), document.document.spec.enforcement) {
                 (Said::Deny(reason), Enforcement::Enforce) => {
                     return Answer { said: Said::Deny(reason), scope: Some(scope), would_deny: None };
                 }
@@ -101,8 +140,8 @@ impl Naive {
                 .iter()
                 .any(|form| cidr(document, *form, port).is_some_and(|(action, _)| action == Action::Deny))
             {
-                let scope = document.scope.kind();
-                match document.spec.enforcement {
+                let scope = document.document.scope.kind();
+                match document.document.spec.enforcement {
                     Enforcement::Enforce => return Answer { scope: Some(scope), ..deny(Reason::CidrDenied) },
                     Enforcement::Report => {
                         answer.would_deny = answer.would_deny.or(Some((Reason::CidrDenied, scope)));
@@ -139,16 +178,15 @@ impl Naive {
 }
 
 /// Steps a to f for one document, over every way its rules can turn out.
-fn say(document: &Document, host: &Where, port: u16, request: Option<(&str, &str)>) -> Said {
-    let spec = &document.spec;
+fn say(document: &Written, host: &Where, port: u16, request: Option<(&str, &str)>) -> Said {
+    let spec = &document.document.spec;
+    let patterns = || spec.host_rules.iter().zip(&document.hosts);
     let carried: Vec<Where> = match host {
         Where::Name(_) => Vec::new(),
         Where::Ip(ip) => forms(*ip).into_iter().skip(1).map(Where::Ip).collect(),
     };
     let denied = |form: &Where| {
-        spec.host_rules
-            .iter()
-            .any(|rule| rule.action == Action::Deny && fits(&rule.pattern.to_string(), form, port))
+        patterns().any(|(rule, pattern)| rule.action == Action::Deny && fits(pattern, form, port))
     };
     if denied(host) || carried.iter().any(denied) {
         return Said::Deny(Reason::HostDenied);
@@ -170,11 +208,9 @@ fn say(document: &Document, host: &Where, port: u16, request: Option<(&str, &str
     let bounded = |own: bool| if own || listed { Said::Allow } else { Said::Deny(Reason::PortDenied) };
 
     let rest = || {
-        let allowing: Vec<String> = spec
-            .host_rules
-            .iter()
-            .filter(|rule| rule.action == Action::Allow)
-            .map(|rule| rule.pattern.to_string())
+        let allowing: Vec<&String> = patterns()
+            .filter(|(rule, _)| rule.action == Action::Allow)
+            .map(|(_, pattern)| pattern)
             .filter(|pattern| fits(pattern, host, port))
             .collect();
         if !allowing.is_empty() {
@@ -201,7 +237,7 @@ fn say(document: &Document, host: &Where, port: u16, request: Option<(&str, &str
 
 /// The one verdict of `rules` and what follows when every way agrees on it, else open.
 fn turn_out(
-    document: &Document,
+    document: &Written,
     host: &Where,
     port: u16,
     request: Option<(&str, &str)>,
@@ -210,23 +246,21 @@ fn turn_out(
 ) -> Said {
     let mut ways = Vec::new();
     let mut last = None;
-    for rule in &document.spec.rules {
-        let pattern = rule.host.to_string();
-        if !fits(&pattern, host, port) {
+    for (rule, (pattern, path)) in document.document.spec.rules.iter().zip(&document.rules) {
+        if !fits(pattern, host, port) {
             continue;
         }
         let deny = rule.action == RuleAction::Deny;
-        let said = if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(&pattern)) };
-        let conditional = rule.path.is_some() || rule.methods.is_some();
+        let said = if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(pattern)) };
+        let conditional = path.is_some() || rule.methods.is_some();
         match request {
             None if conditional => ways.push(said),
-            Some((method, path)) if conditional => {
+            Some((method, asked)) if conditional => {
                 let method = rule
                     .methods
                     .as_ref()
                     .is_none_or(|methods| methods.iter().any(|known| **known == *method));
-                let path =
-                    rule.path.as_ref().is_none_or(|pattern| path_fits(&pattern.to_string(), path, deny));
+                let path = path.as_ref().is_none_or(|pattern| path_fits(pattern, asked, deny));
                 if method && path {
                     last = Some(said);
                     break;
@@ -243,88 +277,15 @@ fn turn_out(
     if ways.iter().all(|said| allows(said) == allows(&last)) { last } else { Said::Open }
 }
 
-/// Whether a pattern's text names a port.
-fn has_port(pattern: &str) -> bool {
-    split(pattern).1.is_some()
-}
-
-/// A pattern's host and port.
-fn split(pattern: &str) -> (&str, Option<u16>) {
-    let after = pattern.rfind(']').map_or(0, |end| end + 1);
-    match pattern[after..].find(':') {
-        Some(colon) => (&pattern[..after + colon], Some(pattern[after + colon + 1..].parse().unwrap())),
-        None => (pattern, None),
-    }
-}
-
-/// Whether a pattern's text matches, `policy.md` §4.
-pub(super) fn fits(pattern: &str, host: &Where, port: u16) -> bool {
-    let (pattern, own) = split(pattern);
-    if own.is_some_and(|own| own != port) {
-        return false;
-    }
-    let literal = pattern.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-    match (host, literal) {
-        (Where::Ip(ip), Some(literal)) => *ip == literal,
-        (Where::Ip(_), None) | (Where::Name(_), Some(_)) => false,
-        (Where::Name(name), None) => {
-            let own: Vec<&str> = pattern.split('.').collect();
-            let labels: Vec<&str> = name.split('.').collect();
-            pattern == "*" || labels_fit(&own, &labels, true)
-        }
-    }
-}
-
-/// Whether labels fit from the left: a leading `*` is one or more of them, any other `*` label exactly one.
-fn labels_fit(pattern: &[&str], labels: &[&str], leading: bool) -> bool {
-    match (pattern.split_first(), labels.split_first()) {
-        (None, None) => true,
-        (Some((&"*", rest)), Some(_)) if leading => {
-            (1..=labels.len()).any(|n| labels_fit(rest, &labels[n..], false))
-        }
-        (Some((own, rest)), Some((label, after))) => {
-            stars_fit(own.as_bytes(), label.as_bytes()) && labels_fit(rest, after, false)
-        }
-        (None, Some(_)) | (Some(_), None) => false,
-    }
-}
-
-/// Whether a text fits where each `*` is one or more characters.
-fn stars_fit(pattern: &[u8], text: &[u8]) -> bool {
-    match pattern.split_first() {
-        None => text.is_empty(),
-        Some((b'*', rest)) => (1..=text.len()).any(|n| stars_fit(rest, &text[n..])),
-        Some((byte, rest)) => text.first() == Some(byte) && stars_fit(rest, &text[1..]),
-    }
-}
-
-/// Whether a path fits, `policy.md` §6 `match`: every way to cut the path is tried.
-pub(super) fn path_fits(pattern: &str, path: &str, deny: bool) -> bool {
-    let inside = |pattern: &str, path: &str| {
-        let (own, segments): (Vec<&str>, Vec<&str>) =
-            (pattern.split('/').collect(), path.split('/').collect());
-        own.len() == segments.len()
-            && own.iter().zip(segments).all(|(own, text)| stars_fit(own.as_bytes(), text.as_bytes()))
-    };
-    if let Some(start) = pattern.strip_suffix('*') {
-        return (0..=path.len()).any(|n| inside(start, &path[..n]));
-    }
-    let subtree = |n: usize| {
-        path[..n].ends_with('/') && (inside(pattern, &path[..n]) || inside(pattern, &path[..n - 1]))
-    };
-    inside(pattern, path) || deny && (1..=path.len()).any(subtree)
-}
-
 /// The deciding `cidrRules` entry about an address: its action, and whether it lists ports.
-pub(super) fn cidr(document: &Document, address: IpAddr, port: u16) -> Option<(Action, bool)> {
+fn cidr(document: &Written, address: IpAddr, port: u16) -> Option<(Action, bool)> {
     let mut best: Option<(u8, Action, bool)> = None;
-    for rule in &document.spec.cidr_rules {
+    for (rule, net) in document.document.spec.cidr_rules.iter().zip(&document.nets) {
         let lists = rule.ports.as_ref();
         if lists.is_some_and(|ports| !ports.ranges().any(|(low, high)| low <= port && port <= high)) {
             continue;
         }
-        let net = rule.net.to_string();
-        if !within(&net, address) {
+        if !within(net, address) {
             continue;
         }
         let length: u8 = net.split_once('/').unwrap().1.parse().unwrap();
@@ -342,24 +303,8 @@ pub(super) fn cidr(document: &Document, address: IpAddr, port: u16) -> Option<(A
     best.map(|(_, action, lists)| (action, lists))
 }
 
-/// An address as 128 bits, its family, and how long the family is.
-fn bits(address: IpAddr) -> (u128, u32) {
-    match address {
-        IpAddr::V4(ip) => (u128::from(u32::from(ip)) << 96, 32),
-        IpAddr::V6(ip) => (u128::from(ip), 128),
-    }
-}
-
-/// Whether a network's text covers an address of its family.
-fn within(net: &str, address: IpAddr) -> bool {
-    let (net, length) = net.split_once('/').unwrap();
-    let (length, (net, family)) = (length.parse::<u32>().unwrap(), bits(net.parse().unwrap()));
-    let (address, own) = bits(address);
-    family == own && (length == 0 || (net ^ address) >> (128 - length) == 0)
-}
-
 /// An address and every IPv4 address inside it, `policy.md` §3 (without the operator's NAT64 prefixes).
-pub(super) fn forms(address: IpAddr) -> Vec<IpAddr> {
+fn forms(address: IpAddr) -> Vec<IpAddr> {
     let mut forms = vec![address];
     let IpAddr::V6(ip) = address else { return forms };
     let bytes = ip.octets();

@@ -27,16 +27,37 @@ pub struct PathPattern {
     open: bool,
 }
 
-/// What one segment of a path pattern takes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Segment {
+/// What one segment of a path pattern takes. Texts come before texts with stars.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Segment {
     /// This text.
     Literal(Box<str>),
     /// A text with stars.
     Part(Wildcard),
 }
 
+/// What a path that fits has after the segments that it must have whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum End<'p> {
+    /// Nothing, or a slash and any rest.
+    Subtree,
+    /// Nothing.
+    Exact,
+    /// A slash, what begins a segment, and any rest.
+    Open(&'p Segment),
+}
+
 impl PathPattern {
+    /// The segments that a path must have whole, and what it may have after them.
+    pub(super) fn cut(&self, deny: bool) -> Option<(&[Segment], End<'_>)> {
+        let (last, before) = self.segments.split_last()?;
+        Some(if self.open || (deny && last.is_empty()) {
+            (before, End::Open(last))
+        } else {
+            (&self.segments, if deny { End::Subtree } else { End::Exact })
+        })
+    }
+
     /// Whether a canonical path fits; for a Deny the paths below it fit as well.
     #[must_use]
     pub fn matches(&self, path: &str, deny: bool) -> bool {
@@ -59,6 +80,19 @@ impl PathPattern {
 }
 
 impl Segment {
+    /// The text, stars included.
+    pub(super) const fn as_str(&self) -> &str {
+        match self {
+            Self::Literal(literal) => literal,
+            Self::Part(part) => part.as_str(),
+        }
+    }
+
+    /// Whether there are stars in it.
+    pub(super) const fn has_stars(&self) -> bool {
+        matches!(self, Self::Part(_))
+    }
+
     /// Whether a whole segment fits.
     fn is(&self, text: &str) -> bool {
         match self {
@@ -153,10 +187,7 @@ fn check_escapes(text: &str) -> Result<(), PathPatternError> {
 
 impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.segments.iter().try_for_each(|segment| match segment {
-            Segment::Literal(text) => write!(f, "/{text}"),
-            Segment::Part(part) => write!(f, "/{part}"),
-        })?;
+        self.segments.iter().try_for_each(|segment| write!(f, "/{}", segment.as_str()))?;
         f.write_str(if self.open { "*" } else { "" })
     }
 }
@@ -191,6 +222,41 @@ pub enum PathPatternError {
     Segment,
 }
 
+/// Rows of the table of [`PathPattern`]: a pattern, a path, whether it is granted, whether it is denied.
+#[cfg(test)]
+pub(super) const ROWS: [(&str, &str, bool, bool); 30] = [
+    ("/admin", "/admin", true, true),
+    ("/admin", "/admin/", false, true),
+    ("/admin", "/admin/x/y", false, true),
+    ("/admin", "/administrator", false, false),
+    ("/admin", "/x/admin", false, false),
+    ("/admin", "/", false, false),
+    ("/admin/", "/admin/", true, true),
+    ("/admin/", "/admin/x", false, true),
+    ("/admin/", "/admin", false, false),
+    ("/", "/", true, true),
+    ("/", "/x/y", false, true),
+    ("/*", "/", true, true),
+    ("/*", "/x/y", true, true),
+    ("/v1/*", "/v1/", true, true),
+    ("/v1/*", "/v1/a/b", true, true),
+    ("/v1/*", "/v1", false, false),
+    ("/v1*", "/v1", true, true),
+    ("/v1*", "/v12/x", true, true),
+    ("/v1*", "/v2", false, false),
+    ("/repos/*/pulls", "/repos/a/pulls", true, true),
+    ("/repos/*/pulls", "/repos/a/b/pulls", false, false),
+    ("/repos/*/pulls", "/repos/a/pulls/1", false, true),
+    ("/repos/*/pulls/*", "/repos/a/pulls/1/x", true, true),
+    ("/repos/*/pulls/*", "/repos/a/issues/1", false, false),
+    ("/x/a*b", "/x/a1b", true, true),
+    ("/x/a*b", "/x/ab", false, false),
+    ("/x/a*b*", "/x/a1b/c", true, true),
+    ("/x/a*b*", "/x/a/b", false, false),
+    ("/a%20b", "/a%20b", true, true),
+    ("/Case", "/case", false, false),
+];
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -206,38 +272,7 @@ mod tests {
 
     #[test]
     fn each_row_of_the_table_holds() {
-        for (pattern, path, grants, denies) in [
-            ("/admin", "/admin", true, true),
-            ("/admin", "/admin/", false, true),
-            ("/admin", "/admin/x/y", false, true),
-            ("/admin", "/administrator", false, false),
-            ("/admin", "/x/admin", false, false),
-            ("/admin", "/", false, false),
-            ("/admin/", "/admin/", true, true),
-            ("/admin/", "/admin/x", false, true),
-            ("/admin/", "/admin", false, false),
-            ("/", "/", true, true),
-            ("/", "/x/y", false, true),
-            ("/*", "/", true, true),
-            ("/*", "/x/y", true, true),
-            ("/v1/*", "/v1/", true, true),
-            ("/v1/*", "/v1/a/b", true, true),
-            ("/v1/*", "/v1", false, false),
-            ("/v1*", "/v1", true, true),
-            ("/v1*", "/v12/x", true, true),
-            ("/v1*", "/v2", false, false),
-            ("/repos/*/pulls", "/repos/a/pulls", true, true),
-            ("/repos/*/pulls", "/repos/a/b/pulls", false, false),
-            ("/repos/*/pulls", "/repos/a/pulls/1", false, true),
-            ("/repos/*/pulls/*", "/repos/a/pulls/1/x", true, true),
-            ("/repos/*/pulls/*", "/repos/a/issues/1", false, false),
-            ("/x/a*b", "/x/a1b", true, true),
-            ("/x/a*b", "/x/ab", false, false),
-            ("/x/a*b*", "/x/a1b/c", true, true),
-            ("/x/a*b*", "/x/a/b", false, false),
-            ("/a%20b", "/a%20b", true, true),
-            ("/Case", "/case", false, false),
-        ] {
+        for (pattern, path, grants, denies) in ROWS {
             assert_eq!(both(pattern, path), (grants, denies), "{pattern} {path}");
         }
     }

@@ -10,13 +10,15 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
 use super::cidr_set::CidrSet;
-use super::host_set::HostSet;
+use super::host_set::{Class, HostKey, HostMatch, HostSet};
 use super::mode::Action;
-use super::naive::{Answer, Naive, Said, Where, fits};
+use super::naive::{Answer, Naive, Said, fits};
+use super::oracle::{self, c, guards, place};
 use super::pattern::Pattern;
+use super::pattern_pool::Interner;
 use super::port_set::PortSet;
 use super::tests::{documents, layers, policy_over};
-use super::{Denial, Guards, Policy, RequestFacts};
+use super::{Guards, Policy};
 use crate::addr::{Host, Port, Target};
 
 /// Ports that are met: two web ports, the guarded one, and one more.
@@ -198,69 +200,24 @@ fn operator() -> impl Strategy<Value = [Vec<&'static str>; 3]> {
     (exempt, own, sockets).prop_map(|(exempt, own, sockets)| [exempt, own, sockets])
 }
 
-/// The guards of an operator's lists.
-fn guards([exempt, own, sockets]: &[Vec<&'static str>; 3]) -> Guards {
-    let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
-    let sockets = sockets.iter().map(|socket| socket.parse().unwrap()).collect();
-    Guards { exempt: nets(exempt), own: nets(own), sockets, nat64: Vec::new() }
-}
-
 /// The naive policy of the same texts.
-fn naive(text: &str, [exempt, own, sockets]: &[Vec<&'static str>; 3]) -> Naive {
-    let owned = |list: &[&str]| list.iter().map(ToString::to_string).collect();
-    let sockets = sockets.iter().map(|socket| socket.parse::<std::net::SocketAddr>().unwrap());
-    Naive {
-        documents: documents(text),
-        exempt: owned(exempt),
-        own: owned(own),
-        sockets: sockets.map(|socket| (socket.ip(), socket.port())).collect(),
-    }
-}
-
-/// A target's host as the naive policy takes it.
-fn place(text: &str) -> (Where, u16) {
-    let (host, port) = text.rsplit_once(':').unwrap();
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
-    (ip.map_or_else(|_| Where::Name(host.to_owned()), Where::Ip), port.parse().unwrap())
-}
-
-/// A real answer in the naive one's words.
-fn answer(result: Result<(Said, Option<Denial>), Denial>) -> Answer {
-    let by = |denial: &Denial| denial.cause().map(|cause| cause.scope().kind());
-    match result {
-        Ok((said, would)) => {
-            let would_deny = would.map(|denial| (denial.reason(), by(&denial).unwrap()));
-            Answer { said, scope: None, would_deny }
-        }
-        Err(denial) => Answer { said: Said::Deny(denial.reason()), scope: by(&denial), would_deny: None },
-    }
+fn naive(text: &str, lists: &[Vec<&'static str>; 3]) -> Naive {
+    Naive::new(&documents(text), lists)
 }
 
 /// Question A.
 fn a(policy: &Policy, target: &str) -> Answer {
-    answer(policy.admit(&target.parse().unwrap()).map(|permit| {
-        let said = if permit.open().is_some() { Said::Open } else { Said::Allow };
-        (said, permit.would_deny().cloned())
-    }))
+    oracle::a(policy, &target.parse().unwrap())
 }
 
 /// A permit for any target, to ask the other questions with.
 fn free(target: &str) -> super::TargetPermit {
-    policy_over(&layers(&[("Global", "{mode: Unrestricted}")]), Guards::default())
-        .admit(&target.parse().unwrap())
-        .unwrap()
-}
-
-/// Question C, whatever A says.
-fn c(policy: &Policy, permit: &super::TargetPermit, method: &str, path: &str) -> Answer {
-    let request = policy.admit_request(permit, &RequestFacts { method, path });
-    answer(request.map(|permit| (Said::Allow, permit.would_deny().cloned())))
+    oracle::free(&target.parse().unwrap())
 }
 
 /// Question B, whatever A says.
 fn b(policy: &Policy, permit: &super::TargetPermit, address: &str) -> Answer {
-    let judged = policy.admit_address(permit, address.parse().unwrap());
-    answer(judged.map(|permit| (Said::Allow, permit.would_deny().cloned())))
+    oracle::b(policy, permit, address.parse().unwrap())
 }
 
 /// How much an answer lets pass.
@@ -405,27 +362,57 @@ proptest! {
     }
 
     #[test]
-    fn n5_a_host_set_is_a_scan_of_its_list(patterns in vec(pattern(), 0..24), targets in vec(target(), 16)) {
-        let patterns: Vec<Pattern> = patterns.iter().map(|text| text.parse().unwrap()).collect();
-        let set = HostSet::new((0..).zip(&patterns));
-        prop_assert_eq!(set.len(), patterns.len());
-        for text in &targets {
+    fn n5_a_host_set_is_a_scan_of_its_list(
+        patterns in vec((pattern(), 0..3_u8), 0..24),
+        targets in vec(target(), 16),
+        more in prop_oneof![Just(0), Just(100_u32)],
+        deep in 0..20_usize,
+    ) {
+        // More patterns make another kind of table, and more labels than are hashed another way of filing.
+        let below = |text: &str| if text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*') && !text.starts_with("*:") && text != "*" {
+            let (host, port) = text.split_once(':').map_or((text, String::new()), |(host, port)| (host, format!(":{port}")));
+            format!("{host}{}{port}", ".z".repeat(deep))
+        } else {
+            text.to_owned()
+        };
+        let mut patterns: Vec<(Class, Pattern)> = patterns.iter().map(|(text, class)| {
+            ([Class::Deny, Class::Allow, Class::Rules][usize::from(*class)], below(text).parse().unwrap())
+        }).collect();
+        patterns.extend((0..more).map(|n| (Class::Allow, format!("{n}.more.invalid").parse().unwrap())));
+        let mut interner = Interner::default();
+        let set = HostSet::new(&mut interner, patterns.iter().map(|(class, pattern)| (*class, pattern))).unwrap();
+        let pool = interner.pool();
+        let mut other = Interner::default();
+        other.intern(&"first.invalid".parse().unwrap());
+        let moved = set.moved(&pool, &mut other).unwrap();
+        let moved_pool = other.pool();
+        for text in targets.iter().flat_map(|text| [text.clone(), below(text)]) {
             let target: Target = text.parse().unwrap();
             let (host, port) = (target.host(), target.port());
-            let all: Vec<u32> = (0..).zip(&patterns).filter(|(_, one)| one.matches(host, port)).map(|(id, _)| id).collect();
-            let (place, number) = place(text);
-            let naive: Vec<u32> = (0..).zip(&patterns).filter(|(_, one)| fits(&one.to_string(), &place, number)).map(|(id, _)| id).collect();
+            let all: Vec<(Class, u32)> = (0..).zip(&patterns)
+                .filter(|(_, (_, one))| one.matches(host, port)).map(|(place, (class, _))| (*class, place)).collect();
+            let (place, number) = place(&text);
+            let naive: Vec<(Class, u32)> = (0..).zip(&patterns)
+                .filter(|(_, (_, one))| fits(&one.to_string(), &place, number)).map(|(place, (class, _))| (*class, place)).collect();
             prop_assert_eq!(&all, &naive);
-            let mut found = Vec::new();
-            let mut from = 0;
-            while let Some(next) = set.next(host, port, from) {
-                from = next.id + 1;
-                found.push(next.id);
+            let own = |place: u32| patterns[place as usize].1.port().is_some();
+            let best = |class: Class| all.iter().filter(|found| found.0 == class).map(|(_, place)| *place)
+                .min_by_key(|place| (!own(*place), *place)).map(|place| HostMatch { place, own_port: own(place) });
+            let key = HostKey::new(host);
+            for (set, pool) in [(&set, &pool), (&moved, &moved_pool)] {
+                let found = set.find(pool, &key, port);
+                prop_assert_eq!((found.denied, found.allowed), (best(Class::Deny), best(Class::Allow)), "{}", text);
+                let mut ruled = Vec::new();
+                set.rules(pool, &key, port, |found| ruled.push(found.place));
+                prop_assert_eq!(found.ruled, !ruled.is_empty());
+                // Of equal patterns only the first is filed.
+                let mut firsts: Vec<u32> = all.iter().filter(|(class, _)| *class == Class::Rules).map(|(_, place)| *place)
+                    .filter(|place| host.ip().is_some() || !patterns[..*place as usize].contains(&patterns[*place as usize])).collect();
+                ruled.sort_unstable();
+                ruled.dedup();
+                firsts.sort_unstable();
+                prop_assert_eq!(ruled, firsts, "{}", text);
             }
-            prop_assert_eq!(&found, &all);
-            let own = |id: &u32| patterns[*id as usize].port().is_none();
-            let best = all.iter().copied().min_by_key(|id| (own(id), *id));
-            prop_assert_eq!(set.find(host, port).map(|found| (found.id, found.own_port)), best.map(|id| (id, !own(&id))));
         }
     }
 
@@ -506,4 +493,72 @@ proptest! {
             }
         }
     }
+}
+
+/// Rules near one another: prefixes of a few addresses that differ in a few bits.
+fn crowd(v4: bool) -> impl Strategy<Value = Vec<Plain>> {
+    let bits = if v4 { 32 } else { 128_u8 };
+    let crowd = (vec(any::<u128>(), 1..4), 1..300_usize).prop_flat_map(move |(bases, count)| {
+        let one =
+            (select(bases), vec(0..bits, 0..4), 0..=bits, any::<bool>(), of((440u16..445, 440u16..445)));
+        vec(one, count)
+    });
+    crowd.prop_map(move |rules| {
+        let rule = |(base, flips, length, deny, ports): (u128, Vec<u8>, u8, bool, Option<(u16, u16)>)| {
+            let near = flips.iter().fold(base >> (128 - bits), |base, bit| base ^ 1 << bit);
+            let gap = u32::from(bits - length);
+            let net = near.checked_shr(gap).unwrap_or(0).checked_shl(gap).unwrap_or(0);
+            let action = if deny { Action::Deny } else { Action::Allow };
+            (net, length, action, ports.map(|(a, b)| (a.min(b), a.max(b))))
+        };
+        rules.into_iter().map(rule).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    #[test]
+    fn a5_among_hundreds_of_nested_networks_the_deciding_rule_is_that_of_a_linear_scan(
+        (v4, rules) in any::<bool>().prop_flat_map(|v4| (Just(v4), crowd(v4))), seed in any::<u64>(),
+    ) {
+        let bits: u32 = if v4 { 32 } else { 128 };
+        let last = u128::MAX >> (128 - bits);
+        let address = |number: u128| -> IpAddr {
+            if v4 { u32::try_from(number).unwrap().to_be_bytes().into() } else { number.to_be_bytes().into() }
+        };
+        let ports: Vec<Option<PortSet>> = rules.iter().map(|(_, _, _, ports)| ports.map(|range| [range].into_iter().collect())).collect();
+        let set = CidrSet::new((0..).zip(&rules).zip(&ports).map(|((id, (net, length, action, _)), ports)| {
+            (id, IpNet::new(address(*net), *length).unwrap(), *action, ports.as_ref())
+        }));
+        prop_assert_eq!(set.len(), rules.len());
+        let mut state = seed;
+        for (net, length, _, _) in &rules {
+            let end = net | last.checked_shr((*length).into()).unwrap_or(0);
+            let inside = net | (u128::from(next(&mut state)) << 64 | u128::from(next(&mut state))) & (end - net);
+            for place in [*net, end, inside, net.saturating_sub(1), end.saturating_add(1).min(last)] {
+                let port = 439 + u16::try_from(next(&mut state) % 7).unwrap();
+                let covering = (0..).zip(&rules).filter(|(_, (net, length, _, ports))| {
+                    (net ^ place).checked_shr(bits - u32::from(*length)).unwrap_or(0) == 0
+                        && ports.is_none_or(|(low, high)| low <= port && port <= high)
+                });
+                let first = covering.min_by_key(|(id, (_, length, action, ports))| {
+                    (std::cmp::Reverse(*length), *action == Action::Allow, ports.is_none(), *id)
+                });
+                let naive = first.map(|(id, (_, _, action, ports))| (id, *action, ports.is_some()));
+                let found = set.longest(address(place), Port::new(port).unwrap());
+                prop_assert_eq!(found.map(|found| (found.id, found.action, found.lists_port)), naive, "{} {}", address(place), port);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_policy_drawn_at_random_decides_as_the_naive_one() {
+    let mut asked = 0;
+    for seed in 0..300 {
+        let case = oracle::Case::draw(&mut oracle::Choices::Seed(seed));
+        asked += case.compare().unwrap_or_else(|difference| panic!("seed {seed}\n{difference}"));
+    }
+    assert!(asked > 100_000, "{asked} decisions are too few");
 }

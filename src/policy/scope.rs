@@ -1,15 +1,18 @@
 //! The documents in force: all of them, and the few that apply to one sandbox.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::category::CategoryLists;
 use super::compile::Compiled;
 use super::decision::{Cause, Denial};
-use super::document::Document;
+use super::document::{Constraints, Document};
+use super::draft::Draft;
 use super::guard::Guards;
-use super::mode::{Action, Inspection, Scope};
+use super::mode::{Inspection, Scope};
+use super::pattern_pool::{Interner, PatternPool};
 use super::reason::Reason;
+use super::units::Units;
 use crate::source::Problem;
 
 /// The sandboxes that the process configuration lists, each with its group.
@@ -19,8 +22,16 @@ pub type Roster = BTreeMap<Arc<str>, Option<Arc<str>>>;
 #[derive(Debug, Clone)]
 pub struct Policy {
     documents: [Option<Arc<Compiled>>; 3],
-    guards: Arc<Guards>,
+    ground: Arc<Ground>,
     fault: Option<Denial>,
+}
+
+/// What all documents stand on.
+#[derive(Debug, Default)]
+struct Ground {
+    guards: Arc<Guards>,
+    /// The host patterns of every document.
+    pool: PatternPool,
 }
 
 impl Policy {
@@ -37,15 +48,20 @@ impl Policy {
 
     /// The guards below the documents.
     pub(super) fn guards(&self) -> &Guards {
-        &self.guards
+        &self.ground.guards
+    }
+
+    /// The host patterns of every document.
+    pub(super) fn pool(&self) -> &PatternPool {
+        &self.ground.pool
     }
 
     /// Whether there are documents and they can be evaluated together; the highest of them.
-    pub(super) fn check(&self) -> Result<Arc<Compiled>, Denial> {
+    pub(super) fn check(&self) -> Result<&Arc<Compiled>, Denial> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let highest = self.documents().next().cloned();
+        let highest = self.documents().next();
         highest.ok_or_else(|| Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox"))
     }
 }
@@ -53,16 +69,16 @@ impl Policy {
 /// Every document in force, compiled, and the guards.
 #[derive(Debug, Default)]
 pub struct PolicySet {
-    global: Option<Arc<Compiled>>,
-    groups: HashMap<Arc<str>, Arc<Compiled>>,
-    sandboxes: HashMap<Arc<str>, Arc<Compiled>>,
-    guards: Arc<Guards>,
+    units: Units,
+    ground: Arc<Ground>,
+    /// What stores the patterns of this set and of those that follow it.
+    pub(super) interner: Arc<Mutex<Interner>>,
     /// What the categories of these documents were spelled out from.
-    lists: CategoryLists,
+    pub(super) lists: CategoryLists,
 }
 
 impl PolicySet {
-    /// Compiles `documents`. What `previous` already compiled from the very same document and lists is used again.
+    /// Compiles `documents` to a set that follows `previous`, as a [`Draft`] of nothing but new documents.
     ///
     /// The set holds every document that compiled, the first of each scope; problems, errors and warnings,
     /// come beside it. What does not go together is told by [`Self::conflicts`].
@@ -74,42 +90,57 @@ impl PolicySet {
         roster: Option<&Roster>,
         previous: Option<&Self>,
     ) -> (Self, Vec<Problem>) {
-        let mut set = Self { guards, lists: lists.clone(), ..Self::default() };
-        let mut problems = Vec::new();
+        let mut draft = Draft::new(lists, roster, previous);
         for document in documents {
-            problems.extend(roster.and_then(|roster| misplaced(document, roster)));
-            if let Some(first) = set.unit(&document.scope) {
-                problems.push(second(document, first));
-                continue;
-            }
-            let same_lists = |set: &&Self| document.spec.categories.is_empty() || set.lists.is(lists);
-            let known = previous.filter(same_lists).and_then(|set| set.unit(&document.scope));
-            match known.filter(|known| Arc::ptr_eq(known.source(), document)) {
-                Some(known) => {
-                    problems.extend_from_slice(known.warnings());
-                    set.insert(Arc::clone(known));
-                }
-                None => match Compiled::new(document, lists) {
-                    Ok(compiled) => {
-                        problems.extend_from_slice(compiled.warnings());
-                        set.insert(Arc::new(compiled));
-                    }
-                    Err(found) => problems.extend(found),
-                },
-            }
-            problems.extend(wide_patterns(document));
+            draft.compile(document);
         }
-        (set, problems)
+        draft.finish(guards)
+    }
+
+    /// An empty set that shares the pool of `previous`.
+    pub(super) fn after(previous: Option<&Self>, lists: &CategoryLists) -> Self {
+        Self {
+            units: previous.map(|set| Units::like(&set.units)).unwrap_or_default(),
+            interner: previous.map(|set| Arc::clone(&set.interner)).unwrap_or_default(),
+            lists: lists.clone(),
+            ground: Arc::default(),
+        }
+    }
+
+    /// The same documents over these guards and all that was stored for them.
+    pub(super) fn over(self, guards: Arc<Guards>) -> Self {
+        let pool = self.interner.lock().unwrap_or_else(PoisonError::into_inner).pool();
+        Self { ground: Arc::new(Ground { guards, pool }), ..self }
+    }
+
+    /// The same documents with a pool of their own, if most of the pool holds patterns that none of them has.
+    #[must_use]
+    pub fn compacted(&self) -> Option<Self> {
+        if !self.interner.lock().unwrap_or_else(PoisonError::into_inner).is_due() {
+            return None;
+        }
+        let pool = &self.ground.pool;
+        let used = || self.units().flat_map(|unit| unit.patterns());
+        if !pool.is_wasteful(used()) {
+            return None;
+        }
+        let mut interner = Interner::default();
+        let mut moved = |unit: &Arc<Compiled>| unit.moved(pool, &mut interner).map(Arc::new);
+        let mut set = Self { lists: self.lists.clone(), ..Self::default() };
+        for unit in self.units() {
+            set.keep(moved(unit)?);
+        }
+        let ground = Ground { guards: Arc::clone(&self.ground.guards), pool: interner.pool() };
+        Some(Self { ground: Arc::new(ground), interner: Arc::new(Mutex::new(interner)), ..set })
     }
 
     /// The same documents over other guards, as when an interface of this host got another address.
     #[must_use]
     pub fn with_guards(&self, guards: Arc<Guards>) -> Self {
         Self {
-            global: self.global.clone(),
-            groups: self.groups.clone(),
-            sandboxes: self.sandboxes.clone(),
-            guards,
+            units: self.units.clone(),
+            ground: Arc::new(Ground { guards, pool: self.ground.pool.clone() }),
+            interner: Arc::clone(&self.interner),
             lists: self.lists.clone(),
         }
     }
@@ -117,19 +148,30 @@ impl PolicySet {
     /// The policy of one sandbox; `require_own` denies it while it has no document of its own.
     #[must_use]
     pub fn policy_for(&self, sandbox: &str, group: Option<&str>, require_own: bool) -> Policy {
-        let own = self.sandboxes.get(sandbox).cloned();
+        let own = self.units.sandbox(sandbox).cloned();
         let missing = (require_own && own.is_none()).then(|| {
             Denial::new(Reason::NoPolicy, "this sandbox must have a document of its own and has none")
         });
-        let documents = [self.global.clone(), group.and_then(|group| self.groups.get(group).cloned()), own];
-        let fault = missing.or_else(|| fault(&documents));
-        Policy { documents, guards: Arc::clone(&self.guards), fault }
+        let group = group.and_then(|group| self.units.group(group).cloned());
+        let documents = [self.units.global.clone(), group, own];
+        let fault = missing.or_else(|| fault(&documents)).or_else(|| self.foreign(&documents));
+        Policy { documents, ground: Arc::clone(&self.ground), fault }
+    }
+
+    /// Why these documents cannot be asked: one of them refers to patterns of another pool.
+    ///
+    /// SECURITY: no set is put together like that. If one were, its references would mean other hosts.
+    fn foreign(&self, documents: &[Option<Arc<Compiled>>; 3]) -> Option<Denial> {
+        let lineage = self.ground.pool.lineage();
+        let foreign = documents.iter().flatten().any(|document| document.lineage() != lineage);
+        foreign
+            .then(|| Denial::new(Reason::PolicyError, "a document was compiled for another set of documents"))
     }
 
     /// The group that the document of `sandbox` names, for questions asked without a process configuration.
     #[must_use]
     pub fn group_of(&self, sandbox: &str) -> Option<Arc<str>> {
-        match &self.sandboxes.get(sandbox)?.scope {
+        match &self.units.sandbox(sandbox)?.scope {
             Scope::Sandbox { group, .. } => group.clone(),
             Scope::Global | Scope::Group(_) => None,
         }
@@ -138,40 +180,54 @@ impl PolicySet {
     /// Every document, in the order Global, groups and sandboxes by name.
     #[must_use]
     pub fn documents(&self) -> Vec<&Arc<Compiled>> {
-        let mut all: Vec<_> =
-            self.global.iter().chain(self.groups.values()).chain(self.sandboxes.values()).collect();
+        let mut all: Vec<_> = self.units().collect();
         all.sort_by(|left, right| left.scope.cmp(&right.scope));
         all
     }
 
+    /// Every document, in no order.
+    pub fn units(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.units.iter()
+    }
+
+    /// How many rules are in force.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        self.units().map(|unit| unit.rule_count()).sum()
+    }
+
     /// The guards below every document.
     #[must_use]
-    pub const fn guards(&self) -> &Arc<Guards> {
-        &self.guards
+    pub fn guards(&self) -> &Arc<Guards> {
+        &self.ground.guards
     }
 
     /// The document of a scope; a sandbox has one whatever group is named beside it.
     #[must_use]
     pub fn unit(&self, scope: &Scope) -> Option<&Arc<Compiled>> {
-        match scope {
-            Scope::Global => self.global.as_ref(),
-            Scope::Group(group) => self.groups.get(group),
-            Scope::Sandbox { sandbox, .. } => self.sandboxes.get(sandbox),
-        }
+        self.units.get(scope)
+    }
+
+    /// Whether this very document is in force, and what it says does not depend on other lists than `lists`.
+    #[must_use]
+    pub fn holds(&self, compiled: &Arc<Compiled>, lists: &CategoryLists) -> bool {
+        self.unit(compiled.scope()).is_some_and(|own| Arc::ptr_eq(own, compiled))
+            && (self.lists.is(lists) || !compiled.names_categories())
     }
 
     /// Keeps a document in force that has no newer version.
     pub fn keep(&mut self, compiled: Arc<Compiled>) {
-        self.insert(compiled);
+        self.units.insert(compiled);
     }
 
     /// Whether both hold the very same documents over equal guards.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let (ours, theirs) = (self.documents(), other.documents());
-        self.guards == other.guards
-            && ours.len() == theirs.len()
-            && ours.iter().zip(theirs).all(|(one, other)| Arc::ptr_eq(one, other))
+        let is_theirs =
+            |unit: &Arc<Compiled>| other.unit(&unit.scope).is_some_and(|theirs| Arc::ptr_eq(unit, theirs));
+        self.guards() == other.guards()
+            && self.units.len() == other.units.len()
+            && self.units().all(is_theirs)
     }
 
     /// Every document in force that a higher one does not permit, so that its sandboxes are denied everything.
@@ -180,6 +236,9 @@ impl PolicySet {
     /// sandbox is in the group that it says, as for a call; else in the one that its document names.
     #[must_use]
     pub fn conflicts(&self, roster: Option<&Roster>) -> Vec<Problem> {
+        if self.units.above().all(|higher| higher.constraints() == Constraints::default()) {
+            return Vec::new();
+        }
         let conflict = |lower: &Arc<Compiled>| {
             let group = match (&lower.scope, roster) {
                 (Scope::Global, _) => return None,
@@ -187,23 +246,13 @@ impl PolicySet {
                 (Scope::Sandbox { sandbox, .. }, Some(roster)) => roster.get(sandbox)?.as_ref(),
                 (Scope::Sandbox { group, .. }, None) => group.as_ref(),
             };
-            let group = group.and_then(|group| self.groups.get(group));
-            self.global.iter().chain(group).find_map(|higher| not_permitted(higher, lower))
+            let group = group.and_then(|group| self.units.group(group));
+            self.units.global.iter().chain(group).find_map(|higher| not_permitted(higher, lower))
         };
-        self.documents().into_iter().filter_map(conflict).collect()
-    }
-
-    /// Puts a document in force.
-    fn insert(&mut self, compiled: Arc<Compiled>) {
-        match &compiled.scope {
-            Scope::Global => self.global = Some(compiled),
-            Scope::Group(group) => {
-                self.groups.insert(Arc::clone(group), compiled);
-            }
-            Scope::Sandbox { sandbox, .. } => {
-                self.sandboxes.insert(Arc::clone(sandbox), compiled);
-            }
-        }
+        let mut found: Vec<_> =
+            self.units().filter_map(|lower| Some((&lower.scope, conflict(lower)?))).collect();
+        found.sort_by_key(|(scope, _)| *scope);
+        found.into_iter().map(|(_, problem)| problem).collect()
     }
 }
 
@@ -221,7 +270,7 @@ fn fault(documents: &[Option<Arc<Compiled>>; 3]) -> Option<Denial> {
 
 /// What in `lower` goes beyond the constraints of `higher`.
 fn beyond(higher: &Compiled, lower: &Compiled) -> Option<String> {
-    let constraints = &higher.source().spec.constraints;
+    let constraints = higher.constraints();
     let above = || format!("{} `{}`", higher.scope, higher.name);
     if let Some(max) = constraints.max_mode.filter(|max| lower.mode > *max) {
         let found = lower.mode;
@@ -240,48 +289,7 @@ fn not_permitted(higher: &Compiled, lower: &Compiled) -> Option<Problem> {
         "{message}; until that is mended, {} is denied everything (`policy_error`)",
         lower.scope
     ));
-    let above = &higher.source().place;
+    let above = higher.place();
     let cure = format!("narrow this document, or widen the `constraints` of the one at {above}");
-    Some(problem.at(lower.source().place.clone()).cure(cure))
-}
-
-/// The problem of a document whose sandbox or group the process configuration does not know.
-fn misplaced(document: &Document, roster: &Roster) -> Option<Problem> {
-    let unknown_group = |group: &Arc<str>| !roster.values().flatten().any(|known| known == group);
-    let message = match &document.scope {
-        Scope::Group(group) if unknown_group(group) => format!("no configured sandbox is in group `{group}`"),
-        Scope::Global | Scope::Group(_) => return None,
-        Scope::Sandbox { group, sandbox } => match (roster.get(sandbox), group) {
-            (None, _) => format!("the process configuration lists no sandbox `{sandbox}`"),
-            (Some(known), Some(group)) if known.as_ref() != Some(group) => {
-                let known = known.as_deref().unwrap_or("no group");
-                format!("sandbox `{sandbox}` is configured in {known}, not in `{group}`")
-            }
-            (Some(_), _) => return None,
-        },
-    };
-    Some(
-        Problem::error(message)
-            .at(document.place.clone())
-            .cure("name a sandbox or group of the process configuration: this document would never apply"),
-    )
-}
-
-/// The problem of a second document for one scope.
-fn second(document: &Document, first: &Compiled) -> Problem {
-    Problem::error(format!("a second policy for {}", document.scope))
-        .at(document.place.clone())
-        .cure(format!("keep one: `{}` at {} is the first", first.name, first.source().place))
-}
-
-/// A warning for each Allow that reaches every tenant of a shared domain while the default is Deny.
-fn wide_patterns(document: &Document) -> impl Iterator<Item = Problem> {
-    let spec = &document.spec;
-    let wide =
-        spec.host_rules.iter().filter(|rule| rule.action == Action::Allow && rule.pattern.is_tenant_wide());
-    wide.filter(|_| spec.default_action == Action::Deny).map(|rule| {
-        Problem::warning(format!("tenant-wide: `{}` allows every tenant of a shared domain", rule.pattern))
-            .at(rule.place.clone())
-            .cure("name the hosts you need: any tenant there could receive the data")
-    })
+    Some(problem.at(lower.place()).cure(cure))
 }

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use super::category::CategoryLists;
 use super::document::{self, Document};
 use super::{
-    AddressPermit, Denial, Guards, Policy, PolicySet, Reason, RequestFacts, RequestPermit, TargetPermit,
-    settle,
+    AddressPermit, Denial, Draft, Guards, Policy, PolicySet, Reason, RequestFacts, RequestPermit,
+    TargetPermit, settle,
 };
 use crate::addr::{Host, Target};
 
 mod guard;
 mod hole;
 mod name;
+mod pool;
 mod table;
+mod told;
 mod word;
 
 /// Everything allowed by name.

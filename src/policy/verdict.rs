@@ -29,20 +29,25 @@ impl Verdict {
 /// The ways a verdict can turn out while path and method are unknown.
 #[derive(Default)]
 pub(super) struct Ways {
-    /// The first rule that might fit.
-    hangs_on: Option<RuleId>,
+    /// The first rule that might fit, by its place in `rules`.
+    hangs_on: Option<u32>,
     /// One of those that might fit allows.
     may_allow: bool,
     /// One of those that might fit denies.
     may_deny: bool,
     /// The rule that decides when none of the others fits.
-    pub(super) last: Option<Verdict>,
+    last: Option<Verdict>,
 }
 
 impl Ways {
-    /// Adds what happens if `rule` fits.
-    pub(super) fn maybe(&mut self, rule: RuleId, verdict: Verdict) {
-        self.hangs_on.get_or_insert(rule);
+    /// The ways that end in `last`, if nothing before it fits.
+    pub(super) fn ending(last: Option<Verdict>) -> Self {
+        Self { last, ..Self::default() }
+    }
+
+    /// Adds what happens if the rule at this place fits.
+    pub(super) fn maybe(&mut self, rule: u32, verdict: Verdict) {
+        self.hangs_on = Some(self.hangs_on.map_or(rule, |first| first.min(rule)));
         match verdict {
             Verdict::Allow(_) => self.may_allow = true,
             Verdict::Deny(..) | Verdict::Open(_) => self.may_deny = true,
@@ -58,7 +63,7 @@ impl Ways {
             Verdict::Open(_) => true,
         };
         match self.hangs_on {
-            Some(rule) if disagrees => Verdict::Open(rule),
+            Some(rule) if disagrees => Verdict::Open(RuleId::Rule(rule)),
             Some(_) | None => last,
         }
     }

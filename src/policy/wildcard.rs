@@ -2,48 +2,48 @@
 
 use std::fmt;
 
-/// A text cut at its stars. There is at least one star, and no two are next to each other.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Wildcard {
-    /// What stands before the first star, perhaps nothing.
-    head: Box<str>,
-    /// What stands between two stars, from left to right, and after the last one; only the last may be empty.
-    rest: Box<[Box<str>]>,
-}
+/// A text with at least one star, and no two next to each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wildcard(Box<str>);
 
 impl Wildcard {
-    /// Cuts a text at its stars; none when it has no star or two in a row.
+    /// Takes a text with stars; none when it has no star or two in a row.
     pub(crate) fn new(text: &str) -> Option<Self> {
-        if text.contains("**") {
-            return None;
-        }
-        let (head, rest) = text.split_once('*')?;
-        Some(Self { head: head.into(), rest: rest.split('*').map(Into::into).collect() })
+        (text.contains('*') && !text.contains("**")).then(|| Self(text.into()))
+    }
+
+    /// The text, stars included.
+    #[must_use]
+    pub(crate) const fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// Whether the whole text fits.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
-        let Some((last, middle)) = self.rest.split_last() else { return false };
-        self.after(middle, text)
-            .is_some_and(|rest| past_one(rest).is_some_and(|rest| rest.ends_with(&**last)))
+        fits(&self.0, text)
     }
 
     /// What is left of the text after the shortest beginning that fits.
     #[must_use]
     pub(crate) fn strip<'t>(&self, text: &'t str) -> Option<&'t str> {
-        self.after(&self.rest, text)
+        strip(&self.0, text)
     }
+}
 
-    /// What is left of the text after the head and these pieces, each taken where it is first found.
-    ///
-    /// The first place is the best one: it leaves the most for the pieces that follow.
-    fn after<'t>(&self, pieces: &[Box<str>], text: &'t str) -> Option<&'t str> {
-        let rest = text.strip_prefix(&*self.head)?;
-        pieces
-            .iter()
-            .try_fold(rest, |rest, piece| past_one(rest)?.split_once(&**piece).map(|(_, after)| after))
-    }
+/// Whether the whole text fits the text of a [`Wildcard`].
+pub(super) fn fits(stars: &str, text: &str) -> bool {
+    let Some((front, last)) = stars.rsplit_once('*') else { return stars == text };
+    strip(front, text).and_then(past_one).is_some_and(|rest| rest.ends_with(last))
+}
+
+/// What is left of the text after the shortest beginning that fits the text of a [`Wildcard`].
+///
+/// Each piece between two stars is taken where it is first found, which leaves the most for the pieces that follow.
+pub(super) fn strip<'t>(stars: &str, text: &'t str) -> Option<&'t str> {
+    let mut pieces = stars.split('*');
+    let rest = text.strip_prefix(pieces.next()?)?;
+    pieces.try_fold(rest, |rest, piece| past_one(rest)?.split_once(piece).map(|(_, after)| after))
 }
 
 /// The text without its first character, of which there must be one.
@@ -54,8 +54,7 @@ fn past_one(text: &str) -> Option<&str> {
 
 impl fmt::Display for Wildcard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.head)?;
-        self.rest.iter().try_for_each(|piece| write!(f, "*{piece}"))
+        f.write_str(&self.0)
     }
 }
 

@@ -427,3 +427,74 @@ fn p2_a_category_list_that_breaks_or_vanishes_keeps_its_last_good_version() {
     bench.load_well();
     assert!(bench.allows("new.test:443") && !bench.allows("old.test:443"));
 }
+
+#[test]
+fn what_is_in_force_is_not_kept_as_it_was_parsed_and_only_what_depends_on_a_list_is_parsed_again() {
+    let listed =
+        allowing("name: b, sandbox: two", "b.test").replace("spec: {", "spec: {categories: [mine], ");
+    let mut bench = Bench::new(&[
+        ("a.yaml", &allowing("name: a, sandbox: one", "a.test")),
+        ("b.yaml", &format!("{}---\n{listed}", allowing("name: c, sandbox: three", "c.test"))),
+        ("list.yaml", &list("old.test")),
+    ]);
+    let entries = |bench: &Bench| {
+        let entries = bench.store.files.values().flat_map(|file| &file.entries);
+        entries.map(|entry| (entry.parsed.is_none(), entry.compiled.clone().unwrap())).collect::<Vec<_>>()
+    };
+    let before = entries(&bench);
+    bench.write("list.yaml", list("new.test"));
+    bench.load_well();
+    let after = entries(&bench);
+    assert!(before.iter().chain(&after).all(|(compiled, _)| *compiled));
+    let same = before.iter().zip(&after).map(|((_, before), (_, after))| Arc::ptr_eq(before, after));
+    assert_eq!(same.collect::<Vec<_>>(), [true, true, false]);
+    assert!(bench.allows_for("two", None, "new.test:443") && !bench.allows_for("two", None, "old.test:443"));
+    // The same store for a set that has nothing of it begins anew.
+    bench.policies = bench.store.load(&Arc::default(), None).unwrap().policies;
+    assert!(bench.allows_for("two", None, "new.test:443") && bench.allows_for("three", None, "c.test:443"));
+}
+
+#[test]
+fn p2_a_unit_that_is_there_twice_keeps_its_version_when_the_list_of_its_category_changes() {
+    let policy = "mode: Limited\ncategories: [mine]\n";
+    let mut bench = Bench::new(&[("b.yaml", policy), ("list.yaml", &list("old.test"))]);
+    bench.write("a.yaml", "mode: Unrestricted\n");
+    bench.load_badly("a second policy for Global");
+    bench.write("list.yaml", list("new.test"));
+    bench.load_badly("a second policy for Global");
+    assert!(bench.allows("new.test:443") && !bench.allows("old.test:443"));
+    // A list without the category: what was in force stays, and the other one does not take its place.
+    bench.write("list.yaml", list("other.test").replace("mine", "others"));
+    bench.load_badly("unknown category");
+    assert!(bench.allows("new.test:443") && !bench.allows("any.test:443"));
+    fs::remove_file(bench.path("a.yaml")).unwrap();
+    bench.load_badly("unknown category");
+    assert!(bench.allows("new.test:443") && !bench.allows("any.test:443"));
+    bench.write("list.yaml", list("new.test"));
+    bench.load_well();
+    assert!(bench.allows("new.test:443"));
+}
+
+#[test]
+fn documents_that_moved_to_another_pool_are_not_compiled_again() {
+    let long = "a".repeat(63);
+    let many = |kind: &str| {
+        let hosts = (0..10_000).map(|n| format!("{kind}{n}.{long}.{long}.{long}.test"));
+        allowing("name: b, sandbox: two", &hosts.collect::<Vec<_>>().join(", "))
+    };
+    let mut bench =
+        Bench::new(&[("a.yaml", &allowing("name: a, sandbox: one", "a.test")), ("b.yaml", &many("x"))]);
+    let unit = |bench: &Bench| {
+        let scope = Scope::Sandbox { group: None, sandbox: "one".into() };
+        Arc::clone(bench.policies.unit(&scope).unwrap())
+    };
+    let (mut units, last) = (vec![unit(&bench)], allowing("name: b, sandbox: two", "b.test"));
+    for text in ["y", "z", "u", "v"].map(many).into_iter().chain([last]) {
+        bench.write("b.yaml", text);
+        bench.load_well();
+        units.push(unit(&bench));
+    }
+    units.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    assert_eq!(units.len(), 2, "it moves once, when most of the pool is of no use");
+    assert!(bench.allows_for("one", None, "a.test:443") && bench.allows_for("two", None, "b.test:443"));
+}

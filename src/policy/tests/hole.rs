@@ -119,13 +119,15 @@ fn a6_a_socket_written_as_ipv4_in_ipv6_is_guarded_in_both_forms() {
 
 #[test]
 fn a_document_that_is_used_again_warns_again() {
-    let text = "{mode: Limited, categories: [code-repositories/github]}";
+    let text = "{mode: Limited, categories: [code-repositories/github], hostRules: [\"*.azurecr.io\"]}";
     let documents = documents(&layers(&[("Global", text)]));
-    let compile =
-        |previous| PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::default(), None, previous);
-    let (first, problems) = compile(None);
-    assert_eq!(problems.len(), 1);
-    let (second, again) = compile(Some(&first));
+    let lists = CategoryLists::shipped();
+    let (first, problems) = PolicySet::compile(&documents, &lists, Arc::default(), None, None);
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.message.contains("tenant-wide")), "{problems:?}");
+    let mut draft = Draft::new(&lists, None, Some(&first));
+    first.units().for_each(|unit| draft.reuse(unit));
+    let (second, again) = draft.finish(Arc::default());
     assert_eq!(problems, again);
     assert!(second.is_same(&first));
 }

@@ -1,0 +1,286 @@
+//! What is told of a compiled document: names, texts and places, as they were written.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::{Compiled, at};
+use crate::policy::decision::RuleId;
+use crate::policy::document::{CategoryUse, Rule, RuleAction, Spec};
+use crate::policy::host_set::Class;
+use crate::policy::method_set::Methods;
+use crate::policy::mode::{Action, Enforcement, Inspection, Mode, Scope};
+use crate::policy::pattern::Pattern;
+use crate::policy::pattern_pool::PatternRef;
+use crate::policy::port_set::PortSet;
+use crate::source::{Place, Problem};
+
+/// What the indexes of a document do not tell of it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Told {
+    /// `cidrRules`.
+    nets: Box<[(IpNet, Action)]>,
+    /// Those of them that list ports.
+    ports: Box<[(u32, PortSet)]>,
+    /// `rules`.
+    rules: Box<[ToldRule]>,
+    /// `categories`: a name, or a name and a part.
+    pub(super) categories: Box<[Box<str>]>,
+}
+
+/// One of `rules`.
+#[derive(Debug, Clone)]
+pub(super) struct ToldRule {
+    name: Option<Arc<str>>,
+    path: Option<Box<str>>,
+    /// The methods as written, each by its place among those of the document.
+    methods: Option<Box<[u8]>>,
+    /// Its host, by its place among those of `rules`.
+    host: u32,
+    pub(super) action: RuleAction,
+}
+
+impl Told {
+    /// What is told of `spec`, whose rules are these by their hosts.
+    pub(super) fn of(spec: &Spec, by_host: &[(&Pattern, Vec<(u32, &Rule)>)], methods: &Methods) -> Self {
+        let mut hosts = vec![0; spec.rules.len()];
+        for ((_, rules), place) in by_host.iter().zip(0_u32..) {
+            for (id, _) in rules {
+                if let Some(host) = usize::try_from(*id).ok().and_then(|id| hosts.get_mut(id)) {
+                    *host = place;
+                }
+            }
+        }
+        let rules = spec.rules.iter().zip(hosts).map(|(rule, host)| ToldRule {
+            name: rule.name.clone(),
+            path: rule.path.as_ref().map(|path| path.to_string().into()),
+            methods: rule
+                .methods
+                .as_ref()
+                .map(|listed| listed.iter().filter_map(|name| methods.place(name)).collect()),
+            host,
+            action: rule.action,
+        });
+        let ports = spec.cidr_rules.iter().zip(0_u32..);
+        let named = |entry: &CategoryUse| match &entry.part {
+            Some(part) => format!("{}/{part}", entry.category).into(),
+            None => entry.category.as_ref().into(),
+        };
+        Self {
+            nets: spec.cidr_rules.iter().map(|rule| (rule.net, rule.action)).collect(),
+            ports: ports.filter_map(|(rule, id)| Some((id, rule.ports.clone()?))).collect(),
+            rules: rules.collect(),
+            categories: spec.categories.iter().map(named).collect(),
+        }
+    }
+}
+
+/// A `hostRules` entry, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostEntry {
+    /// The hosts.
+    pub pattern: String,
+    /// What happens to them.
+    pub action: Action,
+}
+
+/// A `cidrRules` entry, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CidrEntry<'c> {
+    /// The addresses.
+    pub net: IpNet,
+    /// What happens to them.
+    pub action: Action,
+    /// The ports that it is about; any without.
+    pub ports: Option<&'c PortSet>,
+}
+
+/// A `rules` entry, as written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleEntry<'c> {
+    /// Its name.
+    pub name: Option<&'c str>,
+    /// The hosts.
+    pub host: String,
+    /// The paths; any without.
+    pub path: Option<&'c str>,
+    /// The methods; any without.
+    pub methods: Option<Vec<&'c str>>,
+    /// What happens.
+    pub action: RuleAction,
+}
+
+impl Compiled {
+    /// Its name in records and answers.
+    #[must_use]
+    pub const fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Whom it applies to.
+    #[must_use]
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The egress mode.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What happens to a destination that no rule mentions.
+    #[must_use]
+    pub const fn default_action(&self) -> Action {
+        self.default_action
+    }
+
+    /// What of TLS is decrypted.
+    #[must_use]
+    pub const fn inspection(&self) -> Inspection {
+        self.inspection
+    }
+
+    /// Whether its Deny is carried out.
+    #[must_use]
+    pub const fn enforcement(&self) -> Enforcement {
+        self.enforcement
+    }
+
+    /// Its `ports`, where it has some.
+    #[must_use]
+    pub fn ports(&self) -> Option<&PortSet> {
+        self.rare.as_ref()?.ports.as_ref()
+    }
+
+    /// What should be looked at, though it loads.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        self.rare.as_ref().map(|rare| &*rare.warnings).unwrap_or_default()
+    }
+
+    /// Whether it names categories, so that it depends on the list of them.
+    #[must_use]
+    pub fn names_categories(&self) -> bool {
+        self.told().is_some_and(|told| !told.categories.is_empty())
+    }
+
+    /// How many rules the document has, categories spelled out.
+    #[must_use]
+    pub fn rule_count(&self) -> usize {
+        let rare =
+            self.rare.as_ref().map_or(0, |rare| rare.uses.len() + rare.told.rules.len() + rare.cidrs.len());
+        rare + usize::try_from(self.written).unwrap_or(usize::MAX)
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place::new(&self.file, self.places.get(0).unwrap_or_default())
+    }
+
+    /// Its `hostRules`.
+    pub fn host_rules(&self) -> impl Iterator<Item = HostEntry> {
+        (0..self.written).map(|place| {
+            let pattern = self.pattern(place);
+            let denies = pattern.is_none_or(|pattern| Class::of(pattern) == Class::Deny);
+            let action = if denies { Action::Deny } else { Action::Allow };
+            HostEntry { pattern: self.text(place).unwrap_or_default(), action }
+        })
+    }
+
+    /// Its `cidrRules`.
+    pub fn cidr_rules(&self) -> impl Iterator<Item = CidrEntry<'_>> {
+        self.told().into_iter().flat_map(|told| {
+            let ports =
+                |id| Some(&told.ports.get(told.ports.binary_search_by_key(&id, |(id, _)| *id).ok()?)?.1);
+            told.nets.iter().zip(0..).map(move |((net, action), id)| CidrEntry {
+                net: *net,
+                action: *action,
+                ports: ports(id),
+            })
+        })
+    }
+
+    /// Its `rules`.
+    pub fn rules(&self) -> impl Iterator<Item = RuleEntry<'_>> {
+        self.rare.iter().flat_map(move |rare| {
+            rare.told.rules.iter().map(move |rule| RuleEntry {
+                name: rule.name.as_deref(),
+                host: self.host(rule).unwrap_or_default(),
+                path: rule.path.as_deref(),
+                methods: rule
+                    .methods
+                    .as_ref()
+                    .map(|listed| listed.iter().filter_map(|place| rare.methods.name(*place)).collect()),
+                action: rule.action,
+            })
+        })
+    }
+
+    /// Its `categories`.
+    pub fn categories(&self) -> impl Iterator<Item = &str> {
+        self.told().into_iter().flat_map(|told| &told.categories).map(|text| &**text)
+    }
+
+    /// What a rule is called in records and refusals.
+    pub(in crate::policy) fn label(&self, rule: RuleId) -> String {
+        let text = match rule {
+            RuleId::Host(place) => self.text(place),
+            RuleId::Cidr(id) => {
+                self.told().and_then(|told| at(&told.nets, id)).map(|(net, _)| net.to_string())
+            }
+            RuleId::Rule(id) => match self.told_rule(id) {
+                Some(ToldRule { name: Some(name), .. }) => return name.to_string(),
+                Some(rule) => self.host(rule),
+                None => None,
+            },
+            RuleId::Category(id) => {
+                self.told().and_then(|told| at(&told.categories, id)).map(ToString::to_string)
+            }
+        };
+        text.map_or_else(|| rule.to_string(), |text| format!("{rule} {text}"))
+    }
+
+    /// Where a rule stands; where the document stands without one.
+    pub(in crate::policy) fn place_of(&self, rule: Option<RuleId>) -> Place {
+        let hosts = usize::try_from(self.written).unwrap_or(usize::MAX);
+        let (cidrs, rules) = self.told().map_or((0, 0), |told| (told.nets.len(), told.rules.len()));
+        let (list, id) = match rule {
+            None => return self.place(),
+            Some(RuleId::Host(id)) => (1, id),
+            Some(RuleId::Cidr(id)) => (1 + hosts, id),
+            Some(RuleId::Rule(id)) => (1 + hosts + cidrs, id),
+            Some(RuleId::Category(id)) => (1 + hosts + cidrs + rules, id),
+        };
+        let place = usize::try_from(id).ok().and_then(|id| self.places.get(list + id));
+        place.map_or_else(|| self.place(), |place| Place::new(&self.file, place))
+    }
+
+    /// One of `rules`.
+    pub(super) fn told_rule(&self, id: u32) -> Option<&ToldRule> {
+        at(&self.told()?.rules, id)
+    }
+
+    /// What the indexes do not tell.
+    fn told(&self) -> Option<&Told> {
+        self.rare.as_ref().map(|rare| &rare.told)
+    }
+
+    /// The host of a rule, as written.
+    fn host(&self, rule: &ToldRule) -> Option<String> {
+        let listed = u32::try_from(self.rare.as_ref()?.uses.len()).ok()?;
+        self.text(self.written.checked_add(listed)?.checked_add(rule.host)?)
+    }
+
+    /// The text of the pattern at a place of `hosts`.
+    fn text(&self, place: u32) -> Option<String> {
+        self.texts.get(PatternRef::from_bits(self.pattern(place)?))
+    }
+
+    /// The pattern at a place of `hosts`, and what it does there.
+    fn pattern(&self, place: u32) -> Option<u32> {
+        let listed = self.rare.as_ref().and_then(|rare| at(&rare.patterns, place)).copied();
+        listed.or_else(|| self.hosts.pattern(place))
+    }
+}

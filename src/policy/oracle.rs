@@ -1,0 +1,229 @@
+//! Policies and questions near each other, and whether the compiled decision is the naive one.
+//!
+//! Not part of the program: tests, `benches/soak.rs` and `fuzz/fuzz_targets/decision.rs` use it, the last two by the
+//! feature `oracle`. A [`Case`] is drawn from [`Choices`], which are a seed's or a fuzzer's; names, patterns, networks
+//! and paths are made from each other so that they collide. [`Case::compare`] asks everything of both.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+
+use super::category::CategoryLists;
+use super::document::{self, Document};
+use super::naive::{Answer, Naive, Said, Where};
+use super::{Denial, Guards, Policy, PolicySet, RequestFacts, TargetPermit};
+use crate::addr::Target;
+use crate::source::Problem;
+
+mod draw;
+
+pub use draw::Choices;
+use draw::{ALPHABETS, Drawer, LITERALS, METHODS, PORTS};
+
+/// A policy and questions about it.
+#[derive(Debug)]
+pub struct Case {
+    /// Of each document the kind of scope and the spec in flow style.
+    layers: Vec<(&'static str, String)>,
+    /// The operator's lists: exempt, own, sockets.
+    lists: [Vec<&'static str>; 3],
+    targets: Vec<String>,
+    requests: Vec<(&'static str, String)>,
+    addresses: Vec<IpAddr>,
+}
+
+impl Case {
+    /// Draws a policy of one to three documents, and questions near it.
+    #[must_use]
+    pub fn draw(choices: &mut Choices<'_>) -> Self {
+        let alphabet = choices.pick(&ALPHABETS);
+        let mut drawer = Drawer { choices, alphabet, names: Vec::new(), nets: Vec::new() };
+        let scopes: &[&'static str] = drawer.choices.pick(&[
+            &["Global"][..],
+            &["Global", "Group", "Sandbox"],
+            &["Global", "Sandbox"],
+            &["Group", "Sandbox"],
+            &["Sandbox"],
+        ]);
+        let layers = scopes.iter().map(|scope| (*scope, drawer.spec())).collect();
+        let lists = [
+            drawer.operator(&["127.0.0.0/8", "10.0.0.0/24", "64:ff9b::/96", "8.8.8.8/32"]),
+            drawer.operator(&["8.8.4.4/32", "2606:4700::1/128"]),
+            drawer.operator(&["0.0.0.0:8443", "[::]:443", "8.8.8.8:25"]),
+        ];
+        let mut target = || {
+            let literal = drawer.choices.rarely(5);
+            let host = if literal { drawer.choices.pick(&LITERALS).to_owned() } else { drawer.name() };
+            format!("{host}:{}", drawer.port())
+        };
+        let targets = (0..24).map(|_| target()).collect();
+        let requests = (0..12).map(|at| (METHODS[at % METHODS.len()], drawer.path())).collect();
+        let addresses = drawer.addresses();
+        Self { layers, lists, targets, requests, addresses }
+    }
+
+    /// Asks every question of both, and counts them.
+    ///
+    /// # Errors
+    /// The first question that they answer differently.
+    ///
+    /// # Panics
+    /// When a question that was drawn is none.
+    pub fn compare(&self) -> Result<u64, Box<Difference>> {
+        let (documents, problems) = self.documents();
+        let difference = |question: String, real: String, naive: String| {
+            Box::new(Difference { case: self.to_string(), question, real, naive })
+        };
+        if let Some(problem) = problems.first() {
+            return Err(difference(String::new(), problem.to_string(), "a policy that loads".to_owned()));
+        }
+        let naive = Naive::new(&documents, &self.lists);
+        let (set, _) =
+            PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::new(self.guards()), None, None);
+        let real = set.policy_for("sbx", Some("grp"), false);
+        let mut asked = 0;
+        let mut check = |real: Answer, naive: Answer, question: &dyn Fn() -> String| {
+            asked += 1;
+            if real == naive {
+                return Ok(());
+            }
+            Err(difference(question(), format!("{real:?}"), format!("{naive:?}")))
+        };
+        for text in &self.targets {
+            let (target, (host, port)) = (text.parse().unwrap(), place(text));
+            check(a(&real, &target), naive.ask(&host, port, None), &|| format!("target: \"{text}\""))?;
+            let permit = free(&target);
+            for (method, path) in &self.requests {
+                let expected = naive.ask(&host, port, Some((method, path)));
+                check(c(&real, &permit, method, path), expected, &|| {
+                    format!("target: \"{text}\", method: {method}, path: \"{path}\"")
+                })?;
+            }
+        }
+        for port in PORTS {
+            let permit = free(&Target::parse(&format!("a:{port}")).unwrap());
+            for address in &self.addresses {
+                check(b(&real, &permit, *address), naive.address(*address, port), &|| {
+                    format!("target: \"any.name:{port}\", address: \"{address}\"")
+                })?;
+            }
+        }
+        Ok(asked)
+    }
+
+    /// The documents, and the errors in them.
+    fn documents(&self) -> (Vec<Arc<Document>>, Vec<Problem>) {
+        let mut documents = Vec::new();
+        let mut problems = Vec::new();
+        for (scope, spec) in &self.layers {
+            let parsed = document::parse(&"oracle.yaml".into(), &text(scope, spec));
+            problems.extend(parsed.problems.into_iter().filter(Problem::is_error));
+            documents.extend(parsed.documents.into_iter().map(Arc::new));
+        }
+        (documents, problems)
+    }
+
+    /// The guards of the operator's lists.
+    fn guards(&self) -> Guards {
+        guards(&self.lists)
+    }
+}
+
+/// The guards of an operator's lists: exempt, own, sockets.
+pub(super) fn guards([exempt, own, sockets]: &[Vec<&'static str>; 3]) -> Guards {
+    let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
+    let sockets = sockets.iter().map(|socket| socket.parse().unwrap()).collect();
+    Guards { exempt: nets(exempt), own: nets(own), sockets, nat64: Vec::new() }
+}
+
+/// The text of one document.
+fn text(scope: &str, spec: &str) -> String {
+    let named = match scope {
+        "Global" => "",
+        "Group" => ", group: grp",
+        _ => ", group: grp, sandbox: sbx",
+    };
+    format!("kind: EgressPolicy\nmetadata: {{name: {}-doc{named}}}\nspec: {spec}\n", scope.to_lowercase())
+}
+
+/// As a document of `tests/corpus`, without its questions.
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [exempt, own, sockets] = &self.lists;
+        writeln!(f, "# guards: {{exempt: {exempt:?}, self: {own:?}, sockets: {sockets:?}}}")?;
+        writeln!(f, "policy:")?;
+        for (scope, spec) in &self.layers {
+            for (at, line) in text(scope, spec).lines().enumerate() {
+                writeln!(f, "  {} {line}", if at == 0 { '-' } else { ' ' })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A question that the two answer differently.
+#[derive(Debug)]
+pub struct Difference {
+    case: String,
+    question: String,
+    real: String,
+    naive: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { case, question, real, naive } = self;
+        writeln!(f, "{case}questions:\n  - {{{question}}}")?;
+        write!(f, "# the compiled policy: {real}\n# the naive one:       {naive}")
+    }
+}
+
+/// A target's host as the naive policy takes it.
+pub(super) fn place(text: &str) -> (Where, u16) {
+    let (host, port) = text.rsplit_once(':').unwrap();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
+    (ip.map_or_else(|_| Where::Name(host.to_owned()), Where::Ip), port.parse().unwrap())
+}
+
+/// A real answer in the naive one's words.
+fn answer(result: Result<(Said, Option<Denial>), Denial>) -> Answer {
+    let by = |denial: &Denial| denial.cause().map(|cause| cause.scope().kind());
+    match result {
+        Ok((said, would)) => {
+            let would_deny = would.map(|denial| (denial.reason(), by(&denial).unwrap()));
+            Answer { said, scope: None, would_deny }
+        }
+        Err(denial) => Answer { said: Said::Deny(denial.reason()), scope: by(&denial), would_deny: None },
+    }
+}
+
+/// Question A.
+pub(super) fn a(policy: &Policy, target: &Target) -> Answer {
+    answer(policy.admit(target).map(|permit| {
+        let said = if permit.open().is_some() { Said::Open } else { Said::Allow };
+        (said, permit.would_deny().cloned())
+    }))
+}
+
+/// A permit for any target, to ask the other questions with.
+pub(super) fn free(target: &Target) -> TargetPermit {
+    static OPEN: LazyLock<Policy> = LazyLock::new(|| {
+        let parsed = document::parse(&"open.yaml".into(), &text("Global", "{mode: Unrestricted}"));
+        let documents: Vec<_> = parsed.documents.into_iter().map(Arc::new).collect();
+        let (set, _) = PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::default(), None, None);
+        set.policy_for("sbx", None, false)
+    });
+    OPEN.admit(target).unwrap()
+}
+
+/// Question C, whatever A says.
+pub(super) fn c(policy: &Policy, permit: &TargetPermit, method: &str, path: &str) -> Answer {
+    let request = policy.admit_request(permit, &RequestFacts { method, path });
+    answer(request.map(|permit| (Said::Allow, permit.would_deny().cloned())))
+}
+
+/// Question B, whatever A says.
+pub(super) fn b(policy: &Policy, permit: &TargetPermit, address: IpAddr) -> Answer {
+    let judged = policy.admit_address(permit, address);
+    answer(judged.map(|permit| (Said::Allow, permit.would_deny().cloned())))
+}
