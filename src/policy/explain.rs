@@ -102,7 +102,7 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
     let at = format!("policy `{}` ({})", cause.policy(), cause.place());
     let hint = match denial.reason {
         Reason::DefaultDeny | Reason::PortDenied if denial.guard.is_some() => {
-            guarded(denial.guard, &host, &port)
+            guarded(denial.guard, &host, &port, &at)
         }
         Reason::DefaultDeny => format!("add \"{}\" to hostRules of {at}", if bare { full } else { host }),
         Reason::PortDenied => format!("add {port} to ports of {at}, or write the pattern as \"{full}\""),
@@ -143,13 +143,15 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
 }
 
 /// What helps against a denial of an address that a guard would hold as well.
-fn guarded(guard: Option<Reason>, host: &str, port: &str) -> String {
+fn guarded(guard: Option<Reason>, host: &str, port: &str, at: &str) -> String {
     match guard {
         Some(Reason::GuardPrivate) => {
-            format!("if {host} is meant, add a cidrRules Allow for it to every policy that applies")
+            format!(
+                "if {host} is meant, add a cidrRules Allow for it to every policy that applies, first {at}"
+            )
         }
         Some(Reason::GuardPort) => format!(
-            "if mail is meant, add a cidrRules Allow for {host} with ports: [{port}] to every policy that applies"
+            "if mail is meant, add a cidrRules Allow for {host} with ports: [{port}] to every policy that applies, first {at}"
         ),
         Some(Reason::GuardSelf) => format!("no policy can allow {host}:{port}: it is the gateway itself"),
         Some(_) | None => format!(
