@@ -128,6 +128,7 @@ fn compiled(text: &str) -> PolicySet {
         nat64: vec!["2a00:1:2::/96".parse().unwrap()],
         own: vec!["8.8.4.4/32".parse().unwrap()],
         sockets: vec!["0.0.0.0:3128".parse().unwrap()],
+        ..Guards::default()
     };
     PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::new(guards), None, None).0
 }

@@ -33,6 +33,7 @@ pub fn guards(config: &Config, sockets: &[SocketAddr]) -> io::Result<Guards> {
         nat64: nat64.collect(),
         own,
         sockets: sockets.to_vec(),
+        deny_ech: config.ech == Ech::Deny,
     })
 }
 
@@ -110,7 +111,6 @@ pub(super) fn limits(config: &Config) -> Limits {
         header_bytes: config.limits.header_bytes,
         header_timeout: config.limits.header_timeout,
         idle_timeout: config.limits.idle_timeout,
-        deny_ech: config.ech == Ech::Deny,
     }
 }
 

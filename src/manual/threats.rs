@@ -43,7 +43,7 @@
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | I1 | CONNECT to one name, SNI of another: in the first hello, or in the one after a `HelloRetryRequest`, by which the server goes | `src/proxy/tunnel.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves; `src/proxy/handshake.rs`: [`server_hello::Scanner`](crate::wire::server_hello::Scanner), and no later hello leaves unjudged | `src/wire/server_hello.rs`, `tests/it/agreement.rs`, `tests/it/handshake.rs` |
+//! | I1 | CONNECT to one name, SNI of another: in the first hello, or in the one after a `HelloRetryRequest`, by which the server goes | `src/proxy/peek.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves; `src/proxy/handshake.rs`: [`server_hello::Scanner`](crate::wire::server_hello::Scanner), and no later hello leaves unjudged | `src/wire/server_hello.rs`, `tests/it/agreement.rs`, `tests/it/handshake.rs` |
 //! | I3 | an absolute-form URI and another `Host`; two; none | [`Head::scan`](crate::wire::head::Head::scan), [`headers::agrees`](crate::wire::headers::agrees) | `src/wire/head_tests.rs`, `src/wire/headers.rs`, `tests/it/agreement.rs`, `tests/it/forward.rs` |
 //! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs`, and none opens a socket without a permit | `tests/it/agreement.rs`, `tests/it/attack.rs` |
 //! | I6 | another host in the second request of a connection | `src/proxy/forward.rs`: each request is asked | `tests/it/agreement.rs`, `tests/it/forward.rs` |
@@ -55,7 +55,7 @@
 //! |---|---|---|---|
 //! | T1 | a hello in one-byte segments or many records | [`client_hello::parse`](crate::wire::client_hello::parse): the same answer for every split | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
 //! | T2 | no name, an encrypted hello, no TLS at all | the same, and [`Policy::admit_nameless_tls`](crate::policy::Policy::admit_nameless_tls) | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs`, `tests/it/attack.rs` |
-//! | T3 | a hello that is large or never ends | 64 KiB and 5 seconds: `src/proxy/tunnel.rs` | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
+//! | T3 | a hello that is large or never ends | 64 KiB and 5 seconds: `src/proxy/peek.rs` | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
 //! | T4 | two names, a name that is an address | refused; `rustls` is the second opinion of the tests | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
 //!
 //! # Messages

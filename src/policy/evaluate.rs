@@ -82,59 +82,6 @@ impl Policy {
         Ok(TargetPermit { target: target.clone(), alias: None, cause, open, would_deny })
     }
 
-    /// Question A for a second name of the same call: an SNI or a `Host`. It must equal the target's name;
-    /// for a target that is an IP literal it is judged besides the literal, and a third one must equal it.
-    ///
-    /// # Errors
-    /// `authority_mismatch` when the names differ, or the denial of the second name.
-    pub fn admit_alias(&self, permit: TargetPermit, alias: &Host) -> Result<TargetPermit, Denial> {
-        let differs = |known: &dyn std::fmt::Display| {
-            let detail = format!("the call was opened for {known} but names {alias} inside");
-            Err(Denial::new(Reason::AuthorityMismatch, detail))
-        };
-        let name = match (permit.target.host(), alias, &permit.alias) {
-            (own, alias, _) if own == alias => return Ok(permit),
-            (Host::Ip(_), Host::Name(name), Some(known)) if name == known => return Ok(permit),
-            (Host::Ip(_), Host::Name(_), Some(known)) => return differs(known),
-            (Host::Ip(_), Host::Name(name), None) => name,
-            (own, _, _) => return differs(own),
-        };
-        let named = Target::new(alias.clone(), permit.target.port());
-        let second = self.admit(&named);
-        let second = second.map_err(|denial| Denial { alias: Some(named), ..denial })?;
-        Ok(TargetPermit {
-            alias: Some(name.clone()),
-            open: permit.open.or(second.open),
-            would_deny: permit.would_deny.or(second.would_deny),
-            ..permit
-        })
-    }
-
-    /// Whether TLS without a server name may pass to this target: never to a name, and to an IP literal only
-    /// by an IP rule wherever a document denies names or has `rules`.
-    ///
-    /// # Errors
-    /// `sni_missing`.
-    pub fn admit_nameless_tls(&self, permit: &TargetPermit) -> Result<(), Denial> {
-        let Host::Ip(ip) = permit.target.host() else {
-            return Err(Denial::new(Reason::SniMissing, "the TLS inside carries no server name"));
-        };
-        let port = permit.target.port();
-        let host = HostKey::new(permit.target.host());
-        for document in self.documents() {
-            let judges_names = document.hosts.denies_names() || document.has_rules();
-            let has_ip_rule = document.hosts.find(self.pool(), &host, port).allowed.is_some()
-                || views(*ip, &self.guards().nat64).all(|view| document.allows(view, port).is_some());
-            if judges_names && !has_ip_rule && document.enforcement == Enforcement::Enforce {
-                return Err(Denial::by(
-                    Reason::SniMissing,
-                    Cause { document: Arc::clone(document), rule: None },
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Whether a tunnel may carry this target unread: not while the verdict hangs on a path or method.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::addr::special::{self, Ipv6Prefix, Special};
 /// The port of SMTP, which no sandbox reaches by accident.
 const SMTP: u16 = 25;
 
-/// What the operator says about addresses, and what belongs to the gateway itself.
+/// What the operator says about addresses and hellos, and what belongs to the gateway itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Guards {
     /// Prefixes exempt from every guard but `guard_self`.
@@ -31,6 +31,8 @@ pub struct Guards {
     /// Sockets of the gateway: its listeners, resolvers and parent proxies. An unspecified address stands
     /// for every local one.
     pub sockets: Vec<SocketAddr>,
+    /// Whether TLS whose `ClientHello` is encrypted is refused (`ech: Deny`).
+    pub deny_ech: bool,
 }
 
 /// An address with every form it is judged by: itself, and each IPv4 address inside it.

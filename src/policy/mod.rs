@@ -17,6 +17,7 @@ pub mod evaluate;
 mod explain;
 mod flat_table;
 pub mod guard;
+pub mod hello;
 pub mod host_set;
 pub mod method_set;
 pub mod mode;

@@ -133,7 +133,7 @@ impl Case {
 pub(super) fn guards([exempt, own, sockets]: &[Vec<&'static str>; 3]) -> Guards {
     let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
     let sockets = sockets.iter().map(|socket| socket.parse().unwrap()).collect();
-    Guards { exempt: nets(exempt), own: nets(own), sockets, nat64: Vec::new() }
+    Guards { exempt: nets(exempt), own: nets(own), sockets, ..Guards::default() }
 }
 
 /// The text of one document.

@@ -19,12 +19,12 @@ use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
-use super::refusal::Refusal;
+use super::peek::{AHEAD, FIRST_BYTES, at_once, until};
 use super::relay::{Meter, RelayError, failed};
-use super::tunnel::{AHEAD, End, FIRST_BYTES, at_once, until};
-use crate::addr::Name;
+use super::tunnel::End;
 use crate::audit::Text;
-use crate::policy::{Denial, Reason};
+use crate::policy::Denial;
+use crate::policy::hello::{HelloFacts, admit_hello_again, other_hello};
 use crate::wire::client_hello::{self, ClientHello, Hello, MAX_HELLO};
 use crate::wire::server_hello::Scanner;
 
@@ -53,7 +53,7 @@ impl Handshake<'_> {
         let mut deadline = None;
         loop {
             consume_budget().await;
-            let over = self.gate.judge(client_ended).map_err(|other| self.refuse(&other))?;
+            let over = self.gate.judge(client_ended).map_err(|other| self.refuse(other))?;
             if over && self.gate.up.is_empty() {
                 return Ok(self.down);
             }
@@ -107,37 +107,35 @@ impl Handshake<'_> {
                 // A side that is not read from can still be reset.
                 error = failed(client), if !hears => return Err(End::Failed(RelayError::Client(error))),
                 error = failed(origin), if !answers => return Err(End::Failed(RelayError::Origin(error))),
-                () = until(deadline) => return Err(self.refuse(&Other::of("does not come whole in time"))),
+                () = until(deadline) => return Err(self.refuse(Other::of("does not come whole in time"))),
             }
         }
     }
 
     /// Refuses the tunnel for what was found instead of another hello for the same server.
-    fn refuse(&mut self, other: &Other) -> End {
+    fn refuse(&mut self, other: Other) -> End {
         if let Some(hello) = &other.hello {
             self.exchange.note(|event| {
                 event.sni = hello.server_name.as_ref().map(|name| Text::new(name.as_str()));
                 event.ech |= hello.ech;
             });
         }
-        let detail = format!("the ClientHello after a HelloRetryRequest {}", other.found);
-        End::Refused(Refusal::from(Denial::new(Reason::AuthorityMismatch, detail)))
+        End::Refused(other.denial.into())
     }
 }
 
 /// Something else than another hello for the same server.
 #[derive(Debug)]
 struct Other {
-    /// In words.
-    found: String,
+    denial: Denial,
     /// The hello, if it is one.
     hello: Option<ClientHello>,
 }
 
 impl Other {
     /// Something that is no hello.
-    fn of(found: impl Into<String>) -> Self {
-        Self { found: found.into(), hello: None }
+    fn of(found: &str) -> Self {
+        Self { denial: other_hello(found), hello: None }
     }
 }
 
@@ -208,17 +206,11 @@ impl Gate {
             let (hello, length) = match client_hello::split(&self.held) {
                 (Hello::NeedMore, _) if !ended => return Ok(false),
                 (Hello::NeedMore, _) => return Err(Other::of("ends in the middle")),
-                (Hello::Invalid(error), _) => return Err(Other::of(format!("is malformed: {error}"))),
+                (Hello::Invalid(error), _) => return Err(Other::of(&format!("is malformed: {error}"))),
                 (Hello::Complete(hello), length) => (hello, length),
             };
-            if hello.server_name != self.first.server_name {
-                let [first, now] = [&self.first, &hello].map(|hello| named(hello.server_name.as_ref()));
-                let found = format!("names {now}, the one before it {first}");
-                return Err(Other { found, hello: Some(hello) });
-            }
-            if hello.ech && !self.first.ech {
-                let found = "is encrypted, the one before it was not".to_owned();
-                return Err(Other { found, hello: Some(hello) });
+            if let Err(denial) = admit_hello_again(facts(&self.first), facts(&hello)) {
+                return Err(Other { denial, hello: Some(hello) });
             }
             self.retried += 1;
             let behind = self.held.split_off(length);
@@ -236,9 +228,9 @@ impl Gate {
     }
 }
 
-/// A server's name in words.
-fn named(name: Option<&Name>) -> String {
-    name.map_or_else(|| "no server".to_owned(), |name| format!("\"{}\"", name.as_str()))
+/// What of a hello decides.
+const fn facts(hello: &ClientHello) -> HelloFacts<'_> {
+    HelloFacts { server_name: hello.server_name.as_ref(), ech: hello.ech }
 }
 
 /// Where a stream of records stands, by their headers alone.

@@ -9,6 +9,7 @@ mod forward;
 mod handshake;
 mod origin;
 mod outlet;
+mod peek;
 mod reach;
 mod refusal;
 mod relay;
@@ -70,8 +71,6 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long nothing may move.
     pub idle_timeout: Duration,
-    /// Refuse TLS whose `ClientHello` is encrypted (`ech: Deny`).
-    pub deny_ech: bool,
 }
 
 /// Two names of one request differ.

@@ -132,6 +132,7 @@ fn a6_the_gateway_itself_is_never_reached() {
             "9.9.9.9:53".parse().unwrap(),
         ],
         nat64: Vec::new(),
+        ..Guards::default()
     };
     let policy = policy_over(&layers(&[("Global", OPEN)]), guards);
     for (port, text, said) in [
