@@ -110,10 +110,14 @@ impl Denial {
         Self { reason, cause: Some(cause), detail: Cow::Borrowed(""), alias: None, guard: None }
     }
 
-    /// The same denial for another reason, as when an open connection is closed.
+    /// The same as the reason why something toward `target` that was permitted is closed. Its own reason and its cure
+    /// become the detail.
     #[must_use]
-    pub fn because(self, reason: Reason) -> Self {
-        Self { reason, ..self }
+    pub fn overruling(self, target: &Target) -> Self {
+        let hint = self.hint(Some(target)).unwrap_or_default();
+        let words = [self.reason.as_str(), &self.detail, &hint];
+        let words: Vec<&str> = words.into_iter().filter(|text| !text.is_empty()).collect();
+        Self { reason: Reason::PolicyChange, detail: words.join(": ").into(), ..self }
     }
 
     /// Why.

@@ -216,6 +216,9 @@ impl Exchange {
             Some((outcome, denial)) => {
                 if let Some(denial) = denial {
                     deny(record.event(), &denial);
+                    if !denial.detail().is_empty() {
+                        record.event().error = Some(Text::new(denial.detail()));
+                    }
                     // What ends here was allowed by an older policy and is denied by the one in force.
                     record.event().generation = Some(self.session.gateway.live.current().generation);
                 }

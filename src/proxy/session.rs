@@ -62,8 +62,13 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Asks again whether this may go on under `snapshot`: the same questions in the same order.
-    pub(super) fn ask(&self, snapshot: &Snapshot) -> Result<(), Denial> {
+    /// Whether this may go on under `snapshot`; if not, the policy has changed.
+    fn ask_again(&self, snapshot: &Snapshot) -> Result<(), Denial> {
+        self.ask(snapshot).map_err(|denial| denial.overruling(&self.target))
+    }
+
+    /// Asks the same questions in the same order.
+    fn ask(&self, snapshot: &Snapshot) -> Result<(), Denial> {
         let policy = snapshot.policy_for(&self.sandbox);
         let mut permit = policy.admit(&self.target)?;
         if let Some(alias) = &self.alias {
@@ -147,8 +152,7 @@ impl Session {
             return Ok(());
         }
         let (standing, snapshot) = (standing().clone(), self.gateway.live.current());
-        let asked = standing.map_or(Ok(()), |standing| standing.ask(&snapshot));
-        asked.map_err(|denial| denial.because(Reason::PolicyChange))
+        standing.map_or(Ok(()), |standing| standing.ask_again(&snapshot))
     }
 
     /// Resolves with the denial once the policy in force no longer permits what is under way.
@@ -162,8 +166,8 @@ impl Session {
             let news = changes.changed().await;
             let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let snapshot = Arc::clone(&changes.borrow_and_update());
-            if let Some(Err(denial)) = standing.map(|standing| standing.ask(&snapshot)) {
-                return denial.because(Reason::PolicyChange);
+            if let Some(Err(denial)) = standing.map(|standing| standing.ask_again(&snapshot)) {
+                return denial;
             }
             if news.is_err() {
                 std::future::pending::<()>().await;

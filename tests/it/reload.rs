@@ -313,6 +313,11 @@ async fn p4_what_is_still_allowed_goes_on_and_what_is_not_is_reset_on_both_sides
     let closed = gateway.record("connection", "good.test").await;
     assert_eq!((&closed["reason"], &closed["decision"]), (&"policy_change".into(), &"deny".into()));
     assert_eq!((&closed["outcome"], &closed["bytes_up"]), (&"policy_change".into(), &7.into()));
+    let told = closed["error"].as_str().unwrap_or_default();
+    assert!(
+        told.starts_with("default_deny: add \"good.test") && told.contains("policy.yaml:1:1"),
+        "{closed:#}"
+    );
 }
 
 #[tokio::test]
