@@ -63,13 +63,27 @@ pub struct Config {
     pub limits: Limits,
 }
 
-/// One way in, for clients that know the proxy.
+/// One way in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// Where it listens; port 0 takes a free one.
     pub address: SocketAddr,
+    /// What comes in here.
+    pub kind: ListenerKind,
     /// The sandbox that everything which comes in here is.
     pub sandbox: Option<Arc<str>>,
+}
+
+/// What comes in by a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ListenerKind {
+    /// HTTP from clients that know the proxy.
+    #[default]
+    Explicit,
+    /// TCP that the kernel redirected, from clients that do not know it.
+    Transparent,
+    /// DNS queries, over UDP and TCP.
+    Dns,
 }
 
 /// The administrative server.
@@ -245,7 +259,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             policy: None,
-            listeners: vec![ListenerSettings { address: loopback(3128), sandbox: None }],
+            listeners: vec![ListenerSettings {
+                address: loopback(3128),
+                kind: ListenerKind::Explicit,
+                sandbox: None,
+            }],
             admin: AdminSettings { address: loopback(9901), socket: None, tokens: Vec::new() },
             dns: DnsSettings { servers: Vec::new(), max_ttl: Duration::from_mins(1) },
             ech: Ech::default(),

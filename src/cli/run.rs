@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::policy::{config, rendered};
 use crate::app::{self, Running, StartError};
-use crate::config::{Config, ListenerSettings};
+use crate::config::{Config, ListenerKind, ListenerSettings};
 use crate::drain::Drained;
 
 /// Run the gateway until SIGTERM; SIGHUP reloads the policy and reopens the audit log
@@ -63,7 +63,11 @@ impl Run {
             config.policy = Some(policy.clone());
         }
         if !self.listen.is_empty() {
-            let listener = |address: &SocketAddr| ListenerSettings { address: *address, sandbox: None };
+            let listener = |address: &SocketAddr| ListenerSettings {
+                address: *address,
+                kind: ListenerKind::Explicit,
+                sandbox: None,
+            };
             config.listeners = self.listen.iter().map(listener).collect();
         }
         if let Some(admin) = self.admin {

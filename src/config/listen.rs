@@ -2,12 +2,18 @@
 
 use super::identity::name;
 use super::network::{path, socket};
-use super::{AdminSettings, AdminToken, Config, ListenerSettings, Role, SandboxSettings};
+use super::{AdminSettings, AdminToken, Config, ListenerKind, ListenerSettings, Role, SandboxSettings};
 use crate::policy::document::secret::source;
 use crate::source::{Kind, Spot, nearest, quoted};
 
 /// The keys of a listener.
 pub(crate) const LISTENER_KEYS: [&str; 3] = ["address", "kind", "sandbox"];
+/// The kinds of a listener.
+pub(crate) const LISTENER_KINDS: [(&str, ListenerKind); 3] = [
+    ("Explicit", ListenerKind::Explicit),
+    ("Transparent", ListenerKind::Transparent),
+    ("Dns", ListenerKind::Dns),
+];
 /// The keys of `admin`.
 pub(crate) const ADMIN_KEYS: [&str; 4] = ["address", "socket", "tls", "tokens"];
 /// The keys of `admin.tls`.
@@ -36,11 +42,15 @@ pub(super) fn listeners(spot: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Vec<L
 /// One listener.
 fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSettings> {
     let fields = item.fields(&LISTENER_KEYS)?;
-    let transparent =
-        fields.get("kind").and_then(|spot| spot.choice(&[("Explicit", false), ("Transparent", true)]));
-    if transparent == Some(true) {
+    let kind = fields.get("kind").and_then(|spot| spot.choice(&LISTENER_KINDS)).unwrap_or_default();
+    let unbuilt = match kind {
+        ListenerKind::Explicit => None,
+        ListenerKind::Transparent => Some("redirected connections are"),
+        ListenerKind::Dns => Some("answering DNS queries is"),
+    };
+    if let Some(unbuilt) = unbuilt {
         item.error_cure(
-            "redirected connections are a feature that this version does not have",
+            format!("{unbuilt} a feature that this version does not have"),
             "write `kind: Explicit`",
         );
     }
@@ -62,7 +72,7 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
             "list `sandboxes`, or listen on 127.0.0.1",
         );
     }
-    Some(ListenerSettings { address, sandbox })
+    Some(ListenerSettings { address, kind, sandbox })
 }
 
 /// `admin`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sluicegate::app::{self, Running, StartError};
-use sluicegate::config::{Config, ListenerSettings, SinkSettings};
+use sluicegate::config::{Config, ListenerKind, ListenerSettings, SinkSettings};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -63,7 +63,11 @@ impl Gateway {
         let dns = Dns::start().await;
         let mut config = Config {
             policy: Some(directory.path().join("policies")),
-            listeners: vec![ListenerSettings { address: free_port(), sandbox: None }],
+            listeners: vec![ListenerSettings {
+                address: free_port(),
+                kind: ListenerKind::Explicit,
+                sandbox: None,
+            }],
             ..Config::default()
         };
         config.admin.address = free_port();
