@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use idna::AsciiDenyList;
 
-use super::{Dots, HostError};
+use super::{Dots, HostError, Marks, Words};
 
 /// The longest name in bytes, without the trailing dot (RFC 1035 §2.3.4).
 pub(crate) const MAX_NAME: usize = 253;
@@ -45,15 +45,8 @@ impl Name {
     pub(super) fn plain(text: &str) -> Option<Self> {
         let text = text.strip_suffix('.').unwrap_or(text);
         let bytes = text.as_bytes();
-        // No way out in between and no choice: so several bytes are looked at in one step.
-        let (odd, capitals) = bytes.iter().fold((0, 0), |(odd, capitals), byte| {
-            let letter = u8::from(byte.is_ascii_lowercase());
-            let capital = u8::from(byte.is_ascii_uppercase());
-            let digit = u8::from(byte.is_ascii_digit());
-            let mark = u8::from(*byte == b'-') | u8::from(*byte == b'_') | u8::from(*byte == b'.');
-            (odd | (1 ^ (letter | capital | digit | mark)), capitals | capital)
-        });
-        if odd != 0 || bytes.len() > MAX_NAME {
+        let marks = Words::filled(bytes, b'a').fold(Marks::default(), Marks::and);
+        if marks.has_odd() || bytes.len() > MAX_NAME {
             return None;
         }
         let (mut dots, mut end, mut last) = (Dots::of(bytes), bytes.len(), true);
@@ -74,7 +67,7 @@ impl Name {
                 None => break,
             }
         }
-        Some(Self(if capitals != 0 { text.to_ascii_lowercase().into() } else { text.into() }))
+        Some(Self(if marks.has_capital() { text.to_ascii_lowercase().into() } else { text.into() }))
     }
 
     /// The name of any text.

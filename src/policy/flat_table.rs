@@ -1,73 +1,27 @@
-//! A table from 64-bit hashes to what is filed under them, in two flat arrays.
+//! A table from 64-bit hashes to what is filed under them, in one flat array.
 //!
 //! ```text
-//! tags   | 8 bytes | 8 bytes | 8 bytes | …     a look-up compares the eight tags of a group at once
-//! filed  | 8 slots | 8 slots | 8 slots | …     and reads a slot only where a tag agrees
+//! line   │ 7 tags, 8 bits │ slot │ slot │ slot │ slot │ slot │ slot │ slot │     64 bytes: one line of the cache
 //! ```
-//! A large table starts at the group that the hash says and goes on to the next one while groups are full. A small one
-//! has no order: a filter of 128 bits says that nothing is there, or all its tags are compared. Then the place of what is
-//! filed is its position, which is not stored.
+//! A large table starts at the line that the hash says, compares its tags at once, reads a slot only where a tag agrees,
+//! and goes on to the next line only where the bits say that something with such a tag did not fit. A filter of what all names in it end
+//! in spares most names even that. A small table has no order: a filter of 128 bits says that nothing is there, or all its
+//! tags are compared. Then the place of what is filed is its position, which is not stored.
 //!
 //! A look-up may show what is filed under another hash: whoever asks compares.
 
+use super::filter::Filter;
+use super::tags::Tags;
+
 /// Up to so many entries a table is small.
 pub(super) const SMALL: usize = 64;
-/// A large table has a group for so many entries, of eight that have room.
-const FILL: usize = 6;
+/// The slots of a line.
+const SLOTS: usize = 7;
+/// A large table has two lines for so many entries.
+const FILL: usize = 11;
 
 /// The pattern of a place that nothing is known of; no pattern looks like it.
 const FREE: u32 = u32::MAX;
-
-/// The lowest bit of each byte.
-const LOW: u64 = u64::MAX / 0xff;
-/// All bits of each byte but the highest.
-const REST: u64 = LOW * 0x7f;
-
-/// The tags of eight slots, a byte each; 0 is an empty slot.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Group(u64);
-
-impl Group {
-    /// The slots that have this tag.
-    #[inline]
-    fn slots(self, tag: u8) -> Slots {
-        let differs = self.0 ^ (LOW * u64::from(tag));
-        Slots(!(((differs & REST) + REST) | differs | REST))
-    }
-
-    /// Whether a slot is empty. They are filled in their order, so that the last one tells.
-    #[inline]
-    const fn has_room(self) -> bool {
-        self.0 >> 56 == 0
-    }
-
-    /// The tags.
-    const fn tags(self) -> [u8; 8] {
-        self.0.to_le_bytes()
-    }
-
-    /// The same with a tag in the first empty slot, and that slot.
-    fn with(self, tag: u8) -> Option<(Self, usize)> {
-        let mut tags = self.tags();
-        let (slot, own) = tags.iter_mut().enumerate().find(|(_, own)| **own == 0)?;
-        *own = tag;
-        Some((Self(u64::from_le_bytes(tags)), slot))
-    }
-}
-
-/// Slots of a group, as the highest bits of their bytes.
-struct Slots(u64);
-
-impl Iterator for Slots {
-    type Item = usize;
-
-    #[inline]
-    fn next(&mut self) -> Option<usize> {
-        let slot = (self.0 != 0).then(|| self.0.trailing_zeros() / 8)?;
-        self.0 &= self.0 - 1;
-        usize::try_from(slot).ok()
-    }
-}
 
 /// What is filed: a pattern, and the place in the document that it stands for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -78,6 +32,49 @@ pub(super) struct Filed {
     pub(super) place: u32,
 }
 
+/// Seven slots of a large table, in one line of the cache.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+pub(super) struct Line {
+    /// The tags of the slots; the eighth has a bit for the tags of what did not fit.
+    tags: Tags,
+    /// The slots.
+    filed: [Filed; SLOTS],
+}
+
+impl Line {
+    /// Files something, if there is room; else notes its tag.
+    fn file(&mut self, tag: u8, filed: Filed) -> bool {
+        let slot = self.tags.first_free().unwrap_or(SLOTS);
+        let Some(own) = self.filed.get_mut(slot) else {
+            self.tags = self.tags.with(SLOTS, self.tags.at(SLOTS) | bit_of(tag));
+            return false;
+        };
+        *own = filed;
+        self.tags = self.tags.with(slot, tag);
+        true
+    }
+
+    /// What is filed under a tag.
+    #[inline]
+    fn with_tag(&self, tag: u8) -> impl Iterator<Item = &Filed> {
+        // The eighth is no slot.
+        self.tags.slots(tag).filter_map(|slot| self.filed.get(slot))
+    }
+
+    /// Whether something with this tag may not have found room.
+    #[inline]
+    const fn overflows(&self, tag: u8) -> bool {
+        self.tags.at(SLOTS) & bit_of(tag) != 0
+    }
+
+    /// Everything that is filed.
+    fn all(&self) -> impl Iterator<Item = &Filed> {
+        let used = (0..SLOTS).filter(|slot| self.tags.at(*slot) != 0);
+        used.filter_map(|slot| self.filed.get(slot))
+    }
+}
+
 /// The table; immutable once built.
 #[derive(Debug, Clone)]
 pub(super) enum FlatTable {
@@ -86,16 +83,16 @@ pub(super) enum FlatTable {
         /// A bit for each hash.
         filter: u128,
         /// The tag of each place.
-        tags: Box<[Group]>,
+        tags: Box<[Tags]>,
         /// What stands there.
         patterns: Box<[u32]>,
     },
     /// Many entries.
     Large {
-        /// The tags of all slots.
-        tags: Box<[Group]>,
-        /// The slots.
-        filed: Box<[[Filed; 8]]>,
+        /// The lines.
+        lines: Box<[Line]>,
+        /// What every name that something is filed for ends in; none where that is not known.
+        ends: Option<Box<Filter>>,
     },
 }
 
@@ -117,28 +114,23 @@ impl FlatTable {
                     *own = tag(*hash);
                 }
             }
-            let tags = tags.into_iter().map(|tags| Group(u64::from_le_bytes(tags))).collect();
+            let tags = tags.into_iter().map(Tags::new).collect();
             let patterns = entries.iter().map(|entry| entry.map_or(FREE, |(_, pattern)| pattern)).collect();
             return Self::Small { filter, tags, patterns };
         }
-        let groups = entries.iter().flatten().count().div_ceil(FILL);
-        let mut tags = vec![Group::default(); groups].into_boxed_slice();
-        let mut filed = vec![[Filed::default(); 8]; groups].into_boxed_slice();
+        let count = (2 * entries.iter().flatten().count()).div_ceil(FILL);
+        let mut lines = vec![Line::default(); count].into_boxed_slice();
         for (entry, place) in entries.iter().zip(0_u32..) {
             let Some((hash, pattern)) = *entry else { continue };
-            // INVARIANT: there are more slots than entries, so one of the groups has room.
-            let first = first_group(hash, groups);
-            for group in (first..groups).chain(0..first) {
-                let (Some(tags), Some(filed)) = (tags.get_mut(group), filed.get_mut(group)) else { break };
-                let Some((with, slot)) = tags.with(tag(hash)) else { continue };
-                *tags = with;
-                if let Some(slot) = filed.get_mut(slot) {
-                    *slot = Filed { pattern, place };
-                }
-                break;
-            }
+            // INVARIANT: there are more slots than entries, so one of the lines has room.
+            let first = first_line(hash, count);
+            let mut following = (first..count).chain(0..first);
+            let mut file = |line: usize| {
+                lines.get_mut(line).is_some_and(|line| line.file(tag(hash), Filed { pattern, place }))
+            };
+            following.find(|line| file(*line));
         }
-        Self::Large { tags, filed }
+        Self::Large { lines, ends: None }
     }
 
     /// Shows all that is filed under `hash`, and perhaps more.
@@ -160,20 +152,15 @@ impl FlatTable {
                     }
                 }
             }
-            Self::Large { tags, filed } => {
-                let tag = tag(hash);
-                let mut group = first_group(hash, tags.len());
-                for _ in 0..tags.len() {
-                    let Some(own) = tags.get(group) else { return };
-                    for slot in own.slots(tag) {
-                        if let Some(filed) = filed.get(group).and_then(|slots| slots.get(slot)) {
-                            see(*filed);
-                        }
-                    }
-                    if own.has_room() {
+            Self::Large { lines, .. } => {
+                let mut at = first_line(hash, lines.len());
+                for _ in 0..lines.len() {
+                    let Some(line) = lines.get(at) else { return };
+                    line.with_tag(tag(hash)).for_each(|filed| see(*filed));
+                    if !line.overflows(tag(hash)) {
                         return;
                     }
-                    group = if group + 1 == tags.len() { 0 } else { group + 1 };
+                    at = if at + 1 == lines.len() { 0 } else { at + 1 };
                 }
             }
         }
@@ -187,15 +174,30 @@ impl FlatTable {
                     patterns.iter().map(|pattern| if *pattern == FREE { FREE } else { change(*pattern) });
                 Self::Small { filter: *filter, patterns: patterns.collect(), tags: tags.clone() }
             }
-            Self::Large { tags, filed } => {
-                let mut filed = filed.clone();
-                for (group, slots) in tags.iter().zip(&mut filed) {
-                    for (_, slot) in group.tags().iter().zip(slots).filter(|(tag, _)| **tag != 0) {
-                        slot.pattern = change(slot.pattern);
-                    }
+            Self::Large { lines, ends } => {
+                let mut lines = lines.clone();
+                for Line { tags, filed } in &mut lines {
+                    let used = filed.iter_mut().zip(0..).filter(|(_, slot)| tags.at(*slot) != 0);
+                    used.for_each(|(filed, _)| filed.pattern = change(filed.pattern));
                 }
-                Self::Large { tags: tags.clone(), filed }
+                Self::Large { lines, ends: ends.clone() }
             }
+        }
+    }
+
+    /// Says what every name that something is filed for ends in. Only a large table notes it.
+    pub(super) fn note_ends(&mut self, noted: Filter) {
+        if let Self::Large { ends, .. } = self {
+            *ends = Some(Box::new(noted));
+        }
+    }
+
+    /// Whether nothing is filed for any name with this end; `None` where a name has none.
+    #[inline]
+    pub(super) fn rules_out(&self, end: Option<u64>) -> bool {
+        match self {
+            Self::Large { ends: Some(ends), .. } => !end.is_some_and(|end| ends.has(end)),
+            Self::Large { ends: None, .. } | Self::Small { .. } => false,
         }
     }
 
@@ -220,11 +222,7 @@ impl FlatTable {
                 let all = patterns.iter().zip(0..).map(|(pattern, place)| Filed { pattern: *pattern, place });
                 all.filter(|filed| filed.pattern != FREE).collect()
             }
-            Self::Large { tags, filed } => {
-                let tags = tags.iter().flat_map(|group| group.tags());
-                let all = filed.as_flattened().iter().zip(tags);
-                all.filter(|(_, tag)| *tag != 0).map(|(filed, _)| *filed).collect()
-            }
+            Self::Large { lines, .. } => lines.iter().flat_map(Line::all).copied().collect(),
         }
     }
 }
@@ -236,16 +234,22 @@ fn tag(hash: u64) -> u8 {
     low.max(1)
 }
 
+/// The bit of a tag among those of what did not fit.
+#[inline]
+const fn bit_of(tag: u8) -> u8 {
+    1 << (tag % 8)
+}
+
 /// The place of a hash in a filter.
 #[inline]
 const fn bit(hash: u64) -> u128 {
     1 << (hash >> 57)
 }
 
-/// The group that a hash tries first.
+/// The line that a hash tries first.
 #[inline]
-fn first_group(hash: u64, groups: usize) -> usize {
-    let first = (u128::from(hash) * groups as u128) >> 64;
+fn first_line(hash: u64, lines: usize) -> usize {
+    let first = (u128::from(hash) * lines as u128) >> 64;
     usize::try_from(first).unwrap_or_default()
 }
 
@@ -382,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_up_in_a_large_table_reads_few_groups() {
+    fn a_look_up_in_a_large_table_reads_few_lines() {
         // Splitmix: as good as keyed hashes, and the same in every run.
         let mixed = |n: u64| {
             let seed = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -392,18 +396,18 @@ mod tests {
         };
         let hashes: Vec<u64> = (0..100_000).map(mixed).collect();
         let entries: Vec<_> = hashes.iter().map(|hash| Some((*hash, 0))).collect();
-        let (FlatTable::Large { tags, .. } | FlatTable::Small { tags, .. }) = FlatTable::new(&entries);
+        let FlatTable::Large { lines, .. } = FlatTable::new(&entries) else { unreachable!() };
         let steps = |hash: u64| {
-            let full = |group: &usize| !tags.get(*group).unwrap().has_room();
-            let first = first_group(hash, tags.len());
-            1 + (first..tags.len()).chain(0..first).take_while(full).count()
+            let overflows = |line: &usize| lines.get(*line).unwrap().overflows(tag(hash));
+            let first = first_line(hash, lines.len());
+            1 + (first..lines.len()).chain(0..first).take_while(overflows).count()
         };
         let misses: Vec<u64> = (1_000_000..1_100_000).map(mixed).collect();
         for hashes in [hashes, misses] {
             let total: usize = hashes.iter().map(|hash| steps(*hash)).sum();
             let most = hashes.iter().map(|hash| steps(*hash)).max();
-            assert!(total < hashes.len() * 5 / 2, "{total} groups for {} look-ups", hashes.len());
-            assert!(most < Some(32), "{most:?} groups for one");
+            assert!(total < hashes.len() * 8 / 5, "{total} lines for {} look-ups", hashes.len());
+            assert!(most < Some(32), "{most:?} lines for one");
         }
     }
 }

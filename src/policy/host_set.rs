@@ -9,7 +9,8 @@
 //! | `reg.*.data.azurecr.io`, `api-*.example.com` | the labels without a star in their places: a `Shape` |
 //! | any of these with a port of its own | the same, and the port |
 //!
-//! A look-up asks for each suffix of the name, for the whole name, and once for each shape that a pattern of the set has.
+//! A look-up ends at once when no pattern of a large set has the last two labels of the name. Else it asks for each suffix
+//! of the name, for the whole name, and once for each shape that a pattern of the set has.
 //! So its cost is the number of labels (at most as many as the longest pattern has) and of shapes, never of patterns;
 //! only patterns that differ in nothing but their stars (`api-*.x`, `web-*.x`) are tried one by one. What is found
 //! is compared with the name as a whole before it counts, and nothing is allocated.
@@ -23,11 +24,12 @@ use std::net::IpAddr;
 
 use thiserror::Error;
 
+use super::filter::Filter;
 use super::flat_table::{Filed, FlatTable, SMALL};
 use super::name_key::{self, DEPTH, NameKey};
 use super::pattern::{Pattern, PatternKind};
 use super::pattern_pool::{Interner, PatternPool, PatternRef, REF_BITS};
-use super::shape::{Shape, Shapes};
+use super::shape::{Shape, Shaped, Shapes};
 use crate::addr::{Host, Port};
 
 /// The most shapes of one set.
@@ -181,11 +183,12 @@ impl HostSet {
         let mut rare = Rare::default();
         let (mut shapes, mut ports, mut literals) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         let (mut rights, mut alike) = (HashSet::new(), HashMap::new());
+        let mut ends = Some(HashSet::<u64, foldhash::fast::FixedState>::default());
         let mut seen = HashSet::<u32, foldhash::fast::FixedState>::default();
         let (mut entries, mut noted) = (Vec::new(), Vec::new());
         for ((class, pattern), place) in patterns.into_iter().zip(0_u32..) {
             let port = pattern.port().map_or(0, Port::get);
-            let hash = match pattern.kind() {
+            let (hash, end) = match pattern.kind() {
                 PatternKind::Ip(ip) => {
                     let stored = interner.intern(pattern).ok_or(HostSetError::PoolFull)?;
                     noted.push(Filed { pattern: class.tag(stored), place });
@@ -196,11 +199,11 @@ impl HostSet {
                 }
                 PatternKind::Any => {
                     set.below |= 1;
-                    name_key::root() ^ BELOW
+                    (name_key::root() ^ BELOW, None)
                 }
                 PatternKind::Exact(name) | PatternKind::Suffix(name) => {
                     let key = NameKey::new(name.as_str());
-                    if matches!(pattern.kind(), PatternKind::Exact(_)) {
+                    let hash = if matches!(pattern.kind(), PatternKind::Exact(_)) {
                         set.exact |= depth(&key);
                         key.all()
                     } else if key.is_whole() {
@@ -211,19 +214,24 @@ impl HostSet {
                         let hash = key.suffix(DEPTH).unwrap_or_default() ^ DEEP;
                         crowd(&mut alike, hash, pattern)?;
                         hash
-                    }
+                    };
+                    (hash, key.end())
                 }
                 PatternKind::Inner(labels) => {
-                    let (shape, right, hash) = Shape::of(labels);
+                    let Shaped { shape, right, end, hash } = Shape::file(labels);
                     shapes.insert(shape);
                     rights.insert(right);
                     if shapes.len() > MOST_SHAPES {
                         return Err(HostSetError::Shapes);
                     }
                     crowd(&mut alike, hash, pattern)?;
-                    hash
+                    (hash, end)
                 }
             };
+            ends = ends.zip(end).map(|(mut ends, end)| {
+                ends.insert(end);
+                ends
+            });
             let hash = if port == 0 { hash } else { name_key::on_port(hash, port) };
             if port != 0 {
                 ports.insert(port);
@@ -248,6 +256,9 @@ impl HostSet {
         set.table = FlatTable::new(&entries);
         for noted in noted {
             set.table.note(noted);
+        }
+        if let Some(ends) = ends {
+            set.table.note_ends(Filter::new(&ends));
         }
         Ok(set)
     }
@@ -306,6 +317,9 @@ impl HostSet {
                 return;
             }
         };
+        if self.table.rules_out(key.end()) {
+            return;
+        }
         let mut probe = |hash: u64| {
             self.table.each(hash, |filed| {
                 let stored = pool.get(PatternRef::from_bits(filed.pattern));

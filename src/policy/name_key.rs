@@ -3,11 +3,13 @@
 //! ```text
 //! www . example . com
 //!                 └── suffixes[0] = hash(com)
-//!       └──────────── suffixes[1] = hash(com, example)
-//! └────────────────── suffixes[2] = hash(com, example, www)
+//!       └──────────── suffixes[1] = hash(example.com)
+//! └────────────────── suffixes[2] = hash(www.example.com)
 //! ```
-//! The hash goes on from label to label, one multiplication for each of up to 16 bytes. It is keyed anew in each process,
-//! since clients choose the names. It finds candidates and decides nothing.
+//! One pass: the text is taken in words of eight bytes from the right, and each is mixed into the hash by one
+//! multiplication. Where a label begins inside a word, the bytes right of its dot are mixed in for that suffix alone. So a
+//! suffix has the same hash whatever stands before it. The hash is keyed anew in each process, since clients choose the
+//! names. It finds candidates and decides nothing.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
@@ -15,20 +17,33 @@ use std::sync::LazyLock;
 use foldhash::SharedSeed;
 use foldhash::fast::{FoldHasher, RandomState};
 
-use crate::addr::Dots;
+use crate::addr::{Words, dots};
 
 /// The labels from the right that are hashed one by one; the rest of a deeper name is hashed as one more.
 pub(super) const DEPTH: usize = 8;
 
-/// The hash of no label; the key of this process, with what the library keeps.
-static ROOT: LazyLock<u64> = LazyLock::new(|| RandomState::default().build_hasher().finish());
+/// What hashes are keyed with.
+struct Seed {
+    /// The hash of no label.
+    root: u64,
+    /// What each word is multiplied by.
+    factor: u64,
+}
+
+/// The key of this process.
+static SEED: LazyLock<Seed> = LazyLock::new(|| {
+    let draw = || RandomState::default().build_hasher().finish();
+    // An odd number with as many bits set as not, so that no word is multiplied away.
+    let factor = std::iter::repeat_with(draw).find(|factor| factor.count_ones() == 32).unwrap_or(1) | 1;
+    Seed { root: draw(), factor }
+});
 
 /// The hash of no label.
 pub(super) fn root() -> u64 {
-    *ROOT
+    SEED.root
 }
 
-/// A hash that goes on behind the labels of another; labels are written the rightmost first.
+/// A hash that goes on behind another.
 #[inline]
 pub(super) fn behind(hash: u64) -> FoldHasher<'static> {
     FoldHasher::with_seed(hash, SharedSeed::global_random())
@@ -46,6 +61,15 @@ pub(super) fn on_port(hash: u64, port: u16) -> u64 {
     let mut hasher = behind(hash);
     hasher.write_u16(port);
     hasher.finish()
+}
+
+impl Seed {
+    /// A hash with one more word.
+    #[inline]
+    fn mix(&self, hash: u64, word: u64) -> u64 {
+        let (low, high) = (hash ^ word).carrying_mul(self.factor, 0);
+        low ^ high
+    }
 }
 
 /// A name with the hashes of its last labels.
@@ -70,25 +94,41 @@ impl<'n> NameKey<'n> {
     #[must_use]
     #[inline]
     pub fn new(name: &'n str) -> Self {
-        let (root, text) = (root(), name.as_bytes());
+        let (seed, text) = (&*SEED, name.as_bytes());
+        let root = seed.root;
         let mut key = Self { name, root, seen: 0, whole: false, starts: [0; DEPTH], suffixes: [0; DEPTH] };
-        let mut hasher = behind(root);
-        let (mut dots, mut end) = (Dots::of(text), text.len());
-        for (start, suffix) in key.starts.iter_mut().zip(&mut key.suffixes) {
-            let dot = dots.next();
-            let from = dot.map_or(0, |dot| dot + 1);
-            hasher.write(text.get(from..end).unwrap_or_default());
-            // INVARIANT: a name has at most 253 bytes.
-            *start = u8::try_from(from).unwrap_or(u8::MAX);
-            *suffix = hasher.finish();
-            key.seen += 1;
-            let Some(dot) = dot else {
-                key.whole = true;
-                break;
-            };
-            end = dot;
+        let (mut hash, mut end) = (root, text.len());
+        for word in Words::of(text) {
+            let mut dots = dots(word);
+            while dots != 0 {
+                let behind = dots.leading_zeros();
+                let part = word & !(u64::MAX >> behind);
+                let suffix = if behind == 0 { hash } else { seed.mix(hash, part) };
+                let bytes = usize::try_from(behind / 8).unwrap_or_default();
+                key.see(end - bytes, suffix);
+                if key.seen == DEPTH {
+                    return key;
+                }
+                dots ^= 1 << 63 >> behind;
+            }
+            hash = seed.mix(hash, word);
+            end = end.saturating_sub(8);
         }
+        key.see(0, hash);
+        key.whole = true;
         key
+    }
+
+    /// Notes one more suffix; there is room for it.
+    #[inline]
+    fn see(&mut self, from: usize, hash: u64) {
+        if let (Some(start), Some(suffix)) =
+            (self.starts.get_mut(self.seen), self.suffixes.get_mut(self.seen))
+        {
+            // INVARIANT: a name has at most 253 bytes.
+            (*start, *suffix) = (u8::try_from(from).unwrap_or(u8::MAX), hash);
+            self.seen += 1;
+        }
     }
 
     /// The name.
@@ -114,6 +154,12 @@ impl<'n> NameKey<'n> {
             Some(_) if labels > self.seen => None,
             Some(place) => self.suffixes.get(place).copied(),
         }
+    }
+
+    /// The hash of the last two labels, of a name that has so many.
+    #[inline]
+    pub(super) fn end(&self) -> Option<u64> {
+        self.suffix(2)
     }
 
     /// The hash of all labels.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::hash::Hasher;
 
+use super::filter::Filter;
 use super::name_key::{self, DEPTH, NameKey};
 use super::pattern::LabelPattern;
 
@@ -25,9 +26,22 @@ pub(super) struct Shape {
     open: bool,
 }
 
+/// A pattern with stars, as it is filed.
+#[derive(Debug)]
+pub(super) struct Shaped {
+    /// Where its labels without a star are.
+    pub(super) shape: Shape,
+    /// The hash of what is right of every star.
+    pub(super) right: u64,
+    /// The hash of the last two labels, if they are right of every star.
+    pub(super) end: Option<u64>,
+    /// The hash that it is filed under.
+    pub(super) hash: u64,
+}
+
 impl Shape {
-    /// The shape of a pattern with stars, the hash of what is right of them, and the one that it is filed under.
-    pub(super) fn of(pattern: &[LabelPattern]) -> (Self, u64, u64) {
+    /// How a pattern with stars is filed.
+    pub(super) fn file(pattern: &[LabelPattern]) -> Shaped {
         let open = matches!(pattern.first(), Some(LabelPattern::Many)) && pattern.len() <= DEPTH + 1;
         let counted = pattern.get(usize::from(open)..).unwrap_or_default().iter().rev().take(DEPTH);
         let mut shape = Self { known: 0, labels: 0, stars: 0, open };
@@ -45,9 +59,13 @@ impl Shape {
         let texts: Vec<&[u8]> = texts.collect();
         shape.known =
             u8::try_from(shape.stars.trailing_zeros()).map_or(shape.labels, |right| right.min(shape.labels));
-        let mut right = name_key::behind(name_key::root());
-        texts.iter().take(shape.known.into()).for_each(|text| right.write(text));
-        (shape, right.finish(), shape.hash(name_key::root(), texts.into_iter().zip(0..)))
+        let known = texts.iter().take(shape.known.into()).rev().copied().collect::<Vec<_>>().join(&b'.');
+        let known = String::from_utf8_lossy(&known);
+        let key = NameKey::new(&known);
+        let right = key.suffix(shape.known.into()).unwrap_or_else(name_key::root);
+        let end = key.end().filter(|_| shape.known >= 2);
+        let left = texts.into_iter().zip(0..).skip(shape.known.into());
+        Shaped { shape, right, end, hash: shape.hash(right, left) }
     }
 
     /// The hash of a name's labels in these places, behind that of those right of every star; none when it has too few.
@@ -63,37 +81,6 @@ impl Shape {
             hasher.write(if self.stars >> place & 1 == 0 { label } else { STAR });
         }
         hasher.finish() ^ if self.open { OPEN } else { CLOSED }
-    }
-}
-
-/// Says of hashes that they are not among some others, and seldom wrongly that they may be.
-#[derive(Debug, Default, Clone)]
-struct Filter(Box<[u64]>);
-
-impl Filter {
-    /// The filter for these hashes.
-    fn new(hashes: &HashSet<u64>) -> Self {
-        // 16 bits for each leave one chance in sixteen.
-        let mut filter = Self(vec![0; hashes.len().div_ceil(4)].into());
-        for hash in hashes {
-            let (word, bit) = filter.place(*hash);
-            if let Some(word) = filter.0.get_mut(word) {
-                *word |= bit;
-            }
-        }
-        filter
-    }
-
-    /// Whether a hash may be among them.
-    fn has(&self, hash: u64) -> bool {
-        let (word, bit) = self.place(hash);
-        self.0.get(word).is_some_and(|word| word & bit != 0)
-    }
-
-    /// The word and the bit of a hash.
-    fn place(&self, hash: u64) -> (usize, u64) {
-        let word = (u128::from(hash) * self.0.len() as u128) >> 64;
-        (usize::try_from(word).unwrap_or_default(), 1 << (hash % 64))
     }
 }
 
@@ -125,20 +112,5 @@ impl Shapes {
                 shapes.iter().filter_map(|shape| shape.find(key, right)).for_each(&mut see);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_has_what_was_put_in_and_little_else() {
-        let hashes: HashSet<u64> = (0..1000).map(|n| name_key::text(format!("{n}").as_bytes())).collect();
-        let filter = Filter::new(&hashes);
-        assert!(hashes.iter().all(|hash| filter.has(*hash)));
-        let wrong = (1000..5000).filter(|n| filter.has(name_key::text(format!("{n}").as_bytes()))).count();
-        assert!(wrong < 500, "{wrong} of 4000");
-        assert!(!Filter::default().has(1));
     }
 }
