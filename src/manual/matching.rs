@@ -9,7 +9,8 @@
 //!          com ───────── h1 ──────┤
 //!          example.com ─ h2 ──────┤        for each document, Global first
 //!          www.example… ─ h3 ─────┤      ┌──────────────────────────────────────────────┐
-//!                                 ├─────►│ HostSet   depths that have patterns: 2, 3    │
+//!                                 ├─────►│ HostSet   ends: h2 is in none of them? done  │
+//!                                 │      │           depths that have patterns: 2, 3    │
 //!                                 │      │           h2 ^ BELOW ─► FlatTable ─► *.example.com
 //!                                 │      │           h3         ─► FlatTable ─► nothing │
 //!                                 │      │           shapes (a.*.b): one look-up each   │
@@ -25,7 +26,7 @@
 //!
 //! | index | of | a look-up costs | module |
 //! |---|---|---|---|
-//! | [`HostSet`](crate::policy::host_set::HostSet) | `hostRules`, categories, the hosts of `rules` | one probe for each number of labels that a pattern has, one for each shape whose right end is there | `host_set.rs`, `name_key.rs`, `flat_table.rs` |
+//! | [`HostSet`](crate::policy::host_set::HostSet) | `hostRules`, categories, the hosts of `rules` | one bit filter for the last two labels; then one probe for each number of labels that a pattern has, one for each shape whose right end is there; a probe is one line of the cache | `host_set.rs`, `name_key.rs`, `filter.rs`, `flat_table.rs` |
 //! | [`PatternPool`](crate::policy::pattern_pool::PatternPool) | every distinct pattern of the process, once | one comparison for each candidate | `pattern_pool.rs` |
 //! | [`CidrSet`](crate::policy::cidr_set::CidrSet) | `cidrRules` | a line of an index, one or two of ranges | `cidr_set.rs` |
 //! | [`RuleList`](crate::policy::rule_list::RuleList) | the `rules` of one host | the nodes that the path reaches | `rule_list.rs`, `path_tree.rs` |
