@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 /// One prefix as the range of its addresses.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range<N> {
     /// The first address.
     first: N,
@@ -16,7 +16,7 @@ struct Range<N> {
 }
 
 /// Which sandbox a source address belongs to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sources {
     /// IPv4 ranges, ascending and disjoint.
     v4: Box<[Range<u32>]>,

@@ -67,6 +67,7 @@ impl Gateway {
                 address: free_port(),
                 kind: ListenerKind::Explicit,
                 sandbox: None,
+                proxy_protocol: Vec::new(),
             }],
             ..Config::default()
         };
@@ -79,7 +80,7 @@ impl Gateway {
         change(&mut config);
         // On the background runtime, so that it outlives the runtime of a part of a test.
         let running = background()
-            .spawn(async move { app::start(config).await })
+            .spawn(async move { app::start(config, None).await })
             .await
             .expect("start does not panic")?;
         Ok(Self { running: Some(running), directory, dns })
