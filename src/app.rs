@@ -22,6 +22,7 @@ use crate::config::{Config, ListenerSettings};
 use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
 use crate::heap;
 use crate::identity::Registry;
+use crate::identity::source::canonical_net;
 use crate::live::reload::{Reloader, Report};
 use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
@@ -290,7 +291,7 @@ async fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener
         let listener = Listener {
             name: address.to_string().into(),
             sandbox: settings.sandbox.clone(),
-            peers: settings.proxy_protocol.clone(),
+            peers: settings.proxy_protocol.iter().copied().map(canonical_net).collect(),
         };
         sockets.push((socket, listener));
     }

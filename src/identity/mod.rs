@@ -31,6 +31,7 @@
 //! | a by source | that source is of nobody | unknown |
 //! | a by token alone | a has the same token and no `sources` | a, in the group of then |
 //! | a by token alone | a has another token, none, or `sources` | unknown |
+//! | a by listener or token | the source is of b, or a has `sources` without it at that listener | conflict |
 
 pub mod registry;
 pub mod source;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use secrecy::SecretString;
 
-use super::source::Sources;
+use super::source::{Sources, canonical_net};
 use super::token::{MAX_TOKEN, Token, with_basic};
 use super::{Identity, IdentityError, Sandbox, Sign};
 
@@ -355,7 +355,9 @@ impl Registry {
 /// The first of these networks that shares addresses with `net`.
 #[must_use]
 pub fn overlapping(peers: &[IpNet], net: &IpNet) -> Option<IpNet> {
-    peers.iter().find(|peer| peer.contains(net) || net.contains(*peer)).copied()
+    let net = canonical_net(*net);
+    let overlaps = |peer: IpNet| peer.contains(&net) || net.contains(&peer);
+    peers.iter().find(|peer| overlaps(canonical_net(**peer))).copied()
 }
 
 /// Whether `id` can stand in credentials and records.
@@ -598,6 +600,26 @@ mod tests {
         assert_eq!((again.group.as_deref(), again.require_policy), (Some("others"), true));
         assert!(!then.is_same(&first));
         assert!(!format!("{then:?} {again:?}").contains("t-"));
+    }
+
+    #[test]
+    fn networks_overlap_in_every_spelling() {
+        let found = |peer: &str, net: &str| {
+            overlapping(&["192.0.2.0/24".parse().unwrap(), peer.parse().unwrap()], &net.parse().unwrap())
+                .is_some()
+        };
+        for (peer, net, overlaps) in [
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.1.0.0/16", "10.0.0.0/8", true),
+            ("10.0.0.1/32", "10.0.0.1/32", true),
+            ("10.0.0.1/32", "10.0.0.2/32", false),
+            ("10.0.0.0/8", "::ffff:10.1.0.0/112", true),
+            ("::ffff:10.1.0.0/112", "10.0.0.0/8", true),
+            ("::/0", "10.0.0.0/8", false),
+            ("2001:db8::/32", "2001:db8::7/128", true),
+        ] {
+            assert_eq!(found(peer, net), overlaps, "{peer} {net}");
+        }
     }
 
     #[test]

@@ -82,7 +82,8 @@ fn search<N: Ord + Copy>(ranges: &[Range<N>], key: N) -> Option<usize> {
 }
 
 /// A prefix of IPv4-mapped addresses as the IPv4 prefix it stands for; any other as it is.
-fn canonical_net(net: IpNet) -> IpNet {
+#[must_use]
+pub fn canonical_net(net: IpNet) -> IpNet {
     /// Bits in front of the IPv4 address in a mapped one.
     const MAPPED_BITS: u8 = 96;
     let IpNet::V6(v6) = net else { return net };

@@ -87,7 +87,11 @@ async fn is_ended(gateway: &Gateway, mut tunnel: Client, sandbox: &str) {
     tunnel.expect_reset().await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     let end = end_of(gateway, &tunnel).await;
-    assert_eq!((&end["reason"], &end["outcome"]), (&"identity_unknown".into(), &"policy_change".into()), "{end:#}");
+    assert_eq!(
+        (&end["reason"], &end["outcome"]),
+        (&"identity_unknown".into(), &"policy_change".into()),
+        "{end:#}"
+    );
     assert_eq!((&end["sandbox"], &end["decision"]), (&sandbox.into(), &"deny".into()));
     let told = end["error"].as_str().unwrap_or_default();
     assert!(told.contains(&format!("no longer sandbox `{sandbox}`")), "{end:#}");
@@ -165,8 +169,13 @@ async fn p4_a_sandbox_in_another_group_is_judged_by_the_documents_of_that_group(
     let gateway = Gateway::configured(&open, &in_group("wide")).await;
     gateway.dns.says("good.test", Answer::addresses(["127.0.0.8"]));
     let shut = "kind: EgressPolicy\nmetadata: {name: shut, group: shut}\nspec: {mode: Limited}\n";
-    let documents = [document("group: wide", origin.port()), document("group: alike", origin.port()), shut.to_owned()];
-    gateway.after_load(|| std::fs::write(gateway.policies().join("groups.yaml"), documents.join("---\n")).unwrap()).await;
+    let documents =
+        [document("group: wide", origin.port()), document("group: alike", origin.port()), shut.to_owned()];
+    gateway
+        .after_load(|| {
+            std::fs::write(gateway.policies().join("groups.yaml"), documents.join("---\n")).unwrap();
+        })
+        .await;
 
     // HTTP in a tunnel: each request is a call of its own, and the connection outlives the first change.
     let authority = format!("good.test:{}", origin.port());
@@ -176,7 +185,11 @@ async fn p4_a_sandbox_in_another_group_is_judged_by_the_documents_of_that_group(
     gateway.configure(&in_group("alike")).await;
     assert_eq!(client.ask(&request).await.status, 200, "the group of then allows it too");
     let groups = |records: &[Value]| -> Vec<Value> {
-        records.iter().filter(|record| record["kind"] == "request").map(|record| record["group"].clone()).collect()
+        records
+            .iter()
+            .filter(|record| record["kind"] == "request")
+            .map(|record| record["group"].clone())
+            .collect()
     };
     let records = gateway.wait_for("both records", |records| groups(records).len() == 2).await;
     assert_eq!(groups(&records), ["wide", "alike"]);
@@ -192,7 +205,9 @@ async fn p4_a_changed_token_ends_what_was_known_by_it_alone() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "first-canary").unwrap();
     let token = format!("token: {{file: '{}'}}", secret.path().display());
-    let sandboxes = format!("sandboxes:\n  - {{id: by-token, {token}}}\n  - {{id: by-both, sources: [127.0.0.3], {token}}}\n");
+    let sandboxes = format!(
+        "sandboxes:\n  - {{id: by-token, {token}}}\n  - {{id: by-both, sources: [127.0.0.3], {token}}}\n"
+    );
     let (gateway, origin) = start(&sandboxes).await;
     let by_token = tunnel(&gateway, &origin, "127.0.0.1", &shows("by-token", "first-canary")).await;
     let mut by_both = tunnel(&gateway, &origin, "127.0.0.3", &shows("by-both", "first-canary")).await;
@@ -222,7 +237,8 @@ async fn p4_requests_websockets_and_kept_alive_connections_are_asked_who_they_ar
     let (gateway, origin) =
         start_with(BOTH, Behaviour::Http(vec![Reply::ok("x"), Reply::upgrade("websocket")])).await;
     let authority = format!("good.test:{}", origin.port());
-    let request = |fields: &str| format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n");
+    let request =
+        |fields: &str| format!("GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n{fields}\r\n");
     let mut idle = Client::connect_from("127.0.0.1", gateway.proxy()).await;
     assert_eq!(idle.ask(request("")).await.status, 200);
     let mut socket = Client::connect_from("127.0.0.1", gateway.proxy()).await;
@@ -249,7 +265,11 @@ async fn a_document_for_a_sandbox_that_is_added_is_in_force_with_it_and_goes_wit
     let file = gateway.policies().join("two.yaml");
     let own = "kind: EgressPolicy\nmetadata: {name: own, sandbox: two}\nspec: {mode: Limited}\n";
     let load = gateway.after_load(|| std::fs::write(&file, own).unwrap()).await;
-    assert_eq!((&load["outcome"], &load["generation"]), (&"refused".into(), &1.into()), "nobody is sandbox two");
+    assert_eq!(
+        (&load["outcome"], &load["generation"]),
+        (&"refused".into(), &1.into()),
+        "nobody is sandbox two"
+    );
     let load = gateway.configure(BOTH).await;
     assert_eq!((&load["outcome"], &load["generation"]), (&"ok".into(), &2.into()), "{load:#}");
     assert_eq!(asked(&gateway, &origin, "127.0.0.2").await, (403, "default_deny".into()));
@@ -291,7 +311,9 @@ async fn p2_a_broken_configuration_leaves_the_last_good_one_in_force_and_is_told
     let mut open = tunnel(&gateway, &origin, "127.0.0.1", "").await;
     let ready = async || {
         let host = gateway.admin();
-        let ask = format!("GET /readyz HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer ops-token\r\nconnection: close\r\n\r\n");
+        let ask = format!(
+            "GET /readyz HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer ops-token\r\nconnection: close\r\n\r\n"
+        );
         let answer = Client::connect(host).await.ask(ask).await;
         (answer.status, answer.body)
     };
@@ -339,9 +361,16 @@ async fn p3_what_waits_for_a_restart_is_said_and_the_rest_takes_effect() {
     let load = gateway.configure(&format!("{listeners}{BOTH}")).await;
     let told = "takes effect after a restart: listeners, ech, guards";
     assert_eq!((&load["outcome"], &load["error"]), (&"ok".into(), &told.into()), "{load:#}");
-    assert_eq!(asked(&gateway, &origin, "127.0.0.2").await.0, 200, "the sandbox is there, the guards are as they were");
+    assert_eq!(
+        asked(&gateway, &origin, "127.0.0.2").await.0,
+        200,
+        "the sandbox is there, the guards are as they were"
+    );
     let problems = gateway.running().last_load().problems;
-    assert!(problems.iter().any(|problem| !problem.is_error() && problem.to_string().contains(told)), "{problems:#?}");
+    assert!(
+        problems.iter().any(|problem| !problem.is_error() && problem.to_string().contains(told)),
+        "{problems:#?}"
+    );
     // The name of a sandbox at a listener waits too; the sandbox that was there is gone at once.
     let load = gateway.configure(BOTH).await;
     assert_eq!((&load["outcome"], &load["error"]), (&"ok".into(), &Value::Null), "{load:#}");
@@ -351,7 +380,8 @@ async fn p3_what_waits_for_a_restart_is_said_and_the_rest_takes_effect() {
 #[tokio::test]
 async fn p3_a_listener_whose_sandbox_is_gone_lets_nobody_in_until_the_restart() {
     let listener = "listeners: [{address: '127.0.0.1:0', sandbox: one}]\n";
-    let (gateway, origin) = start(&format!("{listener}sandboxes: [{{id: one}}, {{id: two, sources: [127.0.0.2]}}]\n")).await;
+    let (gateway, origin) =
+        start(&format!("{listener}sandboxes: [{{id: one}}, {{id: two, sources: [127.0.0.2]}}]\n")).await;
     let open = tunnel(&gateway, &origin, "127.0.0.1", "").await;
     let load = gateway.configure("sandboxes: [{id: two, sources: [127.0.0.2]}]\n").await;
     assert_eq!(load["error"], "takes effect after a restart: listeners", "{load:#}");
@@ -372,11 +402,15 @@ async fn p3_every_request_is_of_one_sandbox_under_one_generation() {
     };
     let gateway = Gateway::configured("mode: Unrestricted\n", &listing("odd")).await;
     let own = |id: &str| {
-        format!("kind: EgressPolicy\nmetadata: {{name: {id}, sandbox: {id}}}\nspec: {{mode: Limited, hostRules: ['{id}.test:{port}']}}\n")
+        format!(
+            "kind: EgressPolicy\nmetadata: {{name: {id}, sandbox: {id}}}\nspec: {{mode: Limited, hostRules: ['{id}.test:{port}']}}\n"
+        )
     };
     for id in ["even", "odd"] {
         gateway.dns.says(&format!("{id}.test"), Answer::addresses(["127.0.0.8"]));
-        gateway.after_load(|| std::fs::write(gateway.policies().join(format!("{id}.yaml")), own(id)).unwrap()).await;
+        gateway
+            .after_load(|| std::fs::write(gateway.policies().join(format!("{id}.yaml")), own(id)).unwrap())
+            .await;
     }
     gateway.configure(&listing("even")).await;
     let first = gateway.running().last_load().generation;
@@ -388,7 +422,9 @@ async fn p3_every_request_is_of_one_sandbox_under_one_generation() {
             tokio::spawn(async move {
                 while !done.load(Ordering::Relaxed) {
                     let mut client = Client::connect(proxy).await;
-                    client.send(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n")).await;
+                    client
+                        .send(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n"))
+                        .await;
                     let _head = client.expect_closed_or_head().await;
                 }
             })
@@ -402,10 +438,13 @@ async fn p3_every_request_is_of_one_sandbox_under_one_generation() {
         within("the clients to end", asking).await.unwrap();
     }
     let records = gateway.stop().await;
-    let decided = records.iter().filter(|record| record["host"].is_string() && record["outcome"] != "policy_change");
+    let decided =
+        records.iter().filter(|record| record["host"].is_string() && record["outcome"] != "policy_change");
     let (mut seen, mut count) = (BTreeSet::new(), 0);
     for record in decided {
-        let Some(generation) = record["generation"].as_u64().filter(|generation| *generation >= first) else { continue };
+        let Some(generation) = record["generation"].as_u64().filter(|generation| *generation >= first) else {
+            continue;
+        };
         let sandbox = record["sandbox"].as_str().unwrap();
         assert_eq!(sandbox, if (generation - first) % 2 == 0 { "even" } else { "odd" }, "{record:#}");
         assert_eq!(record["decision"] == "allow", record["host"] == format!("{sandbox}.test"), "{record:#}");

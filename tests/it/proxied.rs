@@ -15,7 +15,8 @@ use crate::kit::{tool, within};
 /// The peer that is believed.
 const BALANCER: &str = "127.0.0.20";
 /// Sandboxes at addresses that nothing here can connect from.
-const LISTED: &str = "sandboxes:\n  - {id: one, sources: [10.200.1.2]}\n  - {id: two, sources: ['2001:db8::2']}\n";
+const LISTED: &str =
+    "sandboxes:\n  - {id: one, sources: [10.200.1.2]}\n  - {id: two, sources: ['2001:db8::2']}\n";
 
 /// A listener that believes the balancer, and limits that a test can wait for.
 fn listening(timeout: u32) -> String {
@@ -102,7 +103,11 @@ async fn i7_nobody_else_can_say_who_they_are() {
         let told = client.expect_closed_or_head().await;
         assert!(told.starts_with("HTTP/1.1 400 "), "{told}");
         let record = record_of(&gateway, &local).await;
-        assert_eq!((&record["reason"], &record["sandbox"]), (&"bad_request".into(), &Value::Null), "{record:#}");
+        assert_eq!(
+            (&record["reason"], &record["sandbox"]),
+            (&"bad_request".into(), &Value::Null),
+            "{record:#}"
+        );
     }
     assert_eq!(origin.connections(), 0);
 }
@@ -136,7 +141,11 @@ async fn i7_a_trusted_peer_that_says_nothing_that_is_understood_is_refused() {
         client.send(&bytes).await;
         client.expect_reset().await;
         let record = record_of(&gateway, &local).await;
-        assert_eq!((&record["reason"], &record["outcome"]), (&"bad_request".into(), &"refused".into()), "{part}");
+        assert_eq!(
+            (&record["reason"], &record["outcome"]),
+            (&"bad_request".into(), &"refused".into()),
+            "{part}"
+        );
         let told = record["error"].as_str().unwrap_or_default();
         assert!(told.contains(part) && told.contains("proxyProtocol"), "{part}: {record:#}");
     }
@@ -211,7 +220,9 @@ async fn p4_a_client_that_was_passed_on_is_asked_again_by_the_address_that_was_s
         assert!(client.head().await.starts_with("HTTP/1.1 200 "));
         tunnels.push(client);
     }
-    gateway.configure(&format!("{}sandboxes:\n  - {{id: two, sources: ['2001:db8::2']}}\n", listening(10_000))).await;
+    gateway
+        .configure(&format!("{}sandboxes:\n  - {{id: two, sources: ['2001:db8::2']}}\n", listening(10_000)))
+        .await;
     tunnels[0].expect_reset().await;
     let end = record_of(&gateway, "10.200.1.2:5000").await;
     assert_eq!((&end["reason"], &end["outcome"]), (&"identity_unknown".into(), &"policy_change".into()));
@@ -232,9 +243,11 @@ async fn i7_a_sandbox_is_never_a_trusted_peer_also_not_by_a_reload() {
 #[tokio::test]
 async fn haproxy_in_front_passes_on_who_its_clients_are() {
     let Some(haproxy) = tool::find("haproxy") else { return };
-    let sandboxes = "sandboxes:\n  - {id: one, sources: [127.0.0.31]}\n  - {id: two, sources: [127.0.0.32]}\n";
+    let sandboxes =
+        "sandboxes:\n  - {id: one, sources: [127.0.0.31]}\n  - {id: two, sources: [127.0.0.32]}\n";
     let (gateway, origin) =
-        start_with(&format!("{}{sandboxes}", listening(10_000)), Behaviour::Http(vec![Reply::ok("yes")])).await;
+        start_with(&format!("{}{sandboxes}", listening(10_000)), Behaviour::Http(vec![Reply::ok("yes")]))
+            .await;
     let place = tempfile::tempdir().unwrap();
     let front = free_address();
     let configuration = place.path().join("haproxy.cfg");
