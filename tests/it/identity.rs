@@ -453,3 +453,46 @@ async fn p3_every_request_is_of_one_sandbox_under_one_generation() {
     }
     assert!(seen.len() >= 4 && count > 20, "{seen:?} {count}");
 }
+
+#[tokio::test]
+async fn p2_what_is_wrong_with_the_policies_goes_on_being_told_when_only_the_configuration_changes() {
+    let (gateway, origin) = start(ONE).await;
+    let broken = gateway.policies().join("broken.yaml");
+    gateway.after_load(|| std::fs::write(&broken, "mode: limited\n").unwrap()).await;
+    let load = gateway.configure(BOTH).await;
+    assert_eq!((&load["outcome"], &load["generation"]), (&"refused".into(), &2.into()), "{load:#}");
+    assert!(load["error"].as_str().unwrap_or_default().contains("broken.yaml"), "{load:#}");
+    assert_eq!(asked(&gateway, &origin, "127.0.0.2").await.0, 200);
+    let load = gateway.after_load(|| std::fs::remove_file(&broken).unwrap()).await;
+    assert_eq!(load["outcome"], "ok", "{load:#}");
+    // And the other way round.
+    gateway.configure("sandboxes: [").await;
+    let load = gateway.after_load(|| std::fs::write(&broken, "mode: limited\n").unwrap()).await;
+    assert!(load["error"].as_str().unwrap_or_default().contains("gate.yaml"), "{load:#}");
+    std::fs::remove_file(&broken).unwrap();
+    let load = gateway.configure(ONE).await;
+    assert_eq!((&load["outcome"], &load["error"]), (&"ok".into(), &Value::Null), "{load:#}");
+}
+
+#[tokio::test]
+async fn a_configuration_from_a_mounted_configmap_is_followed() {
+    let (gateway, origin) = start(BOTH).await;
+    let file = gateway.config_file();
+    let place = file.parent().unwrap().to_owned();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let one = text.replace(BOTH, ONE);
+    assert_ne!(text, one);
+    for (version, text) in [("..1", &text), ("..2", &one)] {
+        std::fs::create_dir(place.join(version)).unwrap();
+        std::fs::write(place.join(version).join("gate.yaml"), text).unwrap();
+    }
+    std::os::unix::fs::symlink("..1", place.join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/gate.yaml", place.join("link")).unwrap();
+    std::fs::rename(place.join("link"), &file).unwrap();
+    let two = tunnel(&gateway, &origin, "127.0.0.2", "").await;
+    std::os::unix::fs::symlink("..2", place.join("..data_tmp")).unwrap();
+    let load =
+        gateway.after_load(|| std::fs::rename(place.join("..data_tmp"), place.join("..data")).unwrap()).await;
+    assert_eq!((&load["outcome"], &load["generation"]), (&"ok".into(), &2.into()), "{load:#}");
+    is_ended(&gateway, two, "two").await;
+}
