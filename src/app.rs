@@ -3,6 +3,7 @@
 //! policy → audit log → sockets → guards → reloader → accept
 
 mod inspect;
+mod reconfigure;
 mod settings;
 
 use std::net::SocketAddr;
@@ -20,6 +21,8 @@ use crate::audit::{Audit, Kind, Observe, Outcome, Text, Writer};
 use crate::config::{Config, ListenerSettings};
 use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
 use crate::heap;
+use crate::identity::Registry;
+use crate::identity::source::canonical_net;
 use crate::live::reload::{Reloader, Report};
 use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
@@ -28,7 +31,9 @@ use crate::policy::PolicySet;
 use crate::proxy::{Gateway, Listener, accept};
 use crate::upstream::Resolver;
 use inspect::Inspector;
+use reconfigure::pending;
 
+pub use reconfigure::ConfigFile;
 pub use settings::{guards, roster};
 
 /// How long the audit log may take to be written out at the end.
@@ -70,7 +75,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Reads the policy again and opens the audit file anew, as SIGHUP asks.
+    /// Reads the policy and the sandboxes of the configuration again, and opens the audit file anew, as SIGHUP asks.
     pub fn reload(&self) {
         self.reloader.trigger();
         self.audit.reopen();
@@ -100,25 +105,23 @@ impl Running {
     }
 }
 
-/// Starts a gateway. Must be called inside the runtime.
+/// Starts a gateway. Must be called inside the runtime. `file` is what the configuration was read from, to follow it.
 ///
 /// # Errors
 /// The first thing that does not work, and every problem of the policy at once.
-pub async fn start(config: Config) -> Result<Running, StartError> {
+pub async fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let first = first_load(&config)?;
-    let registry = settings::registry(&config)?;
     let tokens = settings::tokens(&config)?;
     let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
     let doors = Doors::open(&config).await?;
     let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(resolver.servers()).collect();
-    let (live, reloader, report) = keep_up(first, &config, own, &audit, &metrics)?;
+    let (live, reloader, report) = keep_up(first, &config, file, own, (&audit, &metrics))?;
     let (drain, watcher) = Drain::new();
     let tasks = drain.tasks(on_panic(Arc::clone(&metrics)));
     let gateway = Arc::new(Gateway {
         live: live.clone(),
-        registry,
         audit: audit.clone(),
         metrics: Arc::clone(&metrics),
         resolver,
@@ -153,39 +156,44 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
 struct First {
     store: Store,
     policies: PolicySet,
+    registry: Registry,
     report: Report,
 }
 
-/// Loads the policy, as a whole or not at all.
+/// Loads the policy and who is who, as a whole or not at all.
 fn first_load(config: &Config) -> Result<First, StartError> {
     let path =
         config.policy.clone().context("there is no policy: give --policy, or `policy.path` in --config")?;
     let mut store = Store::new(path, roster(config));
     let guards = guards(config, &[]).context("cannot list this host's addresses")?;
     let (policies, report) = Reloader::first(&mut store, guards).map_err(StartError::Policy)?;
-    Ok(First { store, policies, report })
+    let registry = settings::registry(config)?;
+    Ok(First { store, policies, registry, report })
 }
 
 /// Puts the first load in force and keeps it up to date; `own` are the gateway's sockets.
 fn keep_up(
-    First { store, policies, report }: First,
+    First { store, policies, registry, report }: First,
     config: &Arc<Config>,
+    file: Option<ConfigFile>,
     own: Vec<SocketAddr>,
-    audit: &Audit,
-    metrics: &Arc<Metrics>,
+    (audit, metrics): (&Audit, &Arc<Metrics>),
 ) -> anyhow::Result<(Live, Reloader, Report)> {
+    let configuration = file.map(|file| reconfigure::follow(file, config));
     let guards_now = {
         let config = Arc::clone(config);
         move || guards(&config, &own)
     };
     let now = guards_now().context("cannot list this host's addresses")?;
-    let live = Live::new(Snapshot { generation: 1, policies: policies.with_guards(Arc::new(now)) });
+    let (policies, registry) = (policies.with_guards(Arc::new(now)), Arc::new(registry));
+    let live = Live::new(Snapshot { generation: 1, policies, registry });
     let note = {
         let (audit, metrics) = (audit.clone(), Arc::clone(metrics));
         move |report: &Report| loaded(&audit, &metrics, report)
     };
     note(&report);
-    let reloader = Reloader::start(store, live.clone(), report.clone(), Box::new(guards_now), Box::new(note))
+    let (guards_now, note) = (Box::new(guards_now), Box::new(note));
+    let reloader = Reloader::start(store, configuration, live.clone(), report.clone(), guards_now, note)
         .context("cannot start the policy thread")?;
     Ok((live, reloader, report))
 }
@@ -280,7 +288,11 @@ async fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener
     for settings in listeners {
         let socket = listen(settings.address).await?;
         let address = socket.local_addr().context("cannot read a listener's address")?;
-        let listener = Listener { name: address.to_string().into(), sandbox: settings.sandbox.clone() };
+        let listener = Listener {
+            name: address.to_string().into(),
+            sandbox: settings.sandbox.clone(),
+            peers: settings.proxy_protocol.iter().copied().map(canonical_net).collect(),
+        };
         sockets.push((socket, listener));
     }
     Ok(sockets)
@@ -310,9 +322,8 @@ fn loaded(audit: &Audit, metrics: &Metrics, report: &Report) {
     }
     let mut record = audit.record(Kind::Policy);
     record.event().generation = Some(report.generation);
-    if let Some(problem) = report.problems.iter().find(|problem| problem.is_error()) {
-        record.event().error = Some(Text::new(&problem.to_string()));
-    }
+    let error = report.problems.iter().find(|problem| problem.is_error()).map(ToString::to_string);
+    record.event().error = error.or_else(|| pending(&report.pending)).map(|text| Text::new(&text));
     record.finish(if rejected { Outcome::Refused } else { Outcome::Ok });
     tracing::info!(generation = report.generation, rules = report.rules, rejected, "policy loaded");
 }

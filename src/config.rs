@@ -72,6 +72,8 @@ pub struct ListenerSettings {
     pub kind: ListenerKind,
     /// The sandbox that everything which comes in here is.
     pub sandbox: Option<Arc<str>>,
+    /// The peers whose connections begin with a PROXY protocol header that says whose they are.
+    pub proxy_protocol: Vec<IpNet>,
 }
 
 /// What comes in by a listener.
@@ -263,6 +265,7 @@ impl Default for Config {
                 address: loopback(3128),
                 kind: ListenerKind::Explicit,
                 sandbox: None,
+                proxy_protocol: Vec::new(),
             }],
             admin: AdminSettings { address: loopback(9901), socket: None, tokens: Vec::new() },
             dns: DnsSettings { servers: Vec::new(), max_ttl: Duration::from_mins(1) },

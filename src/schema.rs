@@ -222,7 +222,7 @@ pub fn config() -> Value {
     let listener = object(
         &["address"],
         json!({
-            "address": of("socket"), "kind": words(&["Explicit"]), "sandbox": of("name"),
+            "address": of("socket"), "kind": words(&["Explicit"]), "sandbox": of("name"), "proxyProtocol": list(1, of("prefix")),
         }),
     );
     let sandbox = object(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::reconfigure::pending;
 use crate::admin::{Check, ExplainQuery, Inspect};
 use crate::explain::{Question, answer};
 use crate::live::Live;
@@ -23,11 +24,14 @@ impl Inspect for Inspector {
         let last = self.reloader.last();
         let errors: Vec<String> =
             last.problems.iter().filter(|problem| problem.is_error()).map(ToString::to_string).collect();
-        let detail = if errors.is_empty() {
+        let mut detail = if errors.is_empty() {
             format!("generation {} with {} rules", last.generation, last.rules)
         } else {
             format!("the last load was rejected, generation {} stays: {}", last.generation, errors.join("; "))
         };
+        if let Some(pending) = pending(&last.pending) {
+            detail = format!("{detail}; {pending}");
+        }
         let listening = !self.gateway.tasks.watcher().is_draining();
         let state = if listening { "taking connections" } else { "draining" };
         vec![
@@ -52,7 +56,7 @@ impl Inspect for Inspector {
         };
         let snapshot = self.live.current();
         let id = query.sandbox.as_deref().unwrap_or("default");
-        let known = self.gateway.registry.get(id);
+        let known = snapshot.registry.get(id);
         let group = known.map_or_else(|| snapshot.policies.group_of(id), |sandbox| sandbox.group.clone());
         let own = known.is_some_and(|sandbox| sandbox.require_policy);
         json!(answer(&snapshot.policies.policy_for(id, group.as_deref(), own), &question))

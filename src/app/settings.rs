@@ -58,7 +58,8 @@ pub(super) fn registry(config: &Config) -> anyhow::Result<Registry> {
     };
     let sandboxes = config.sandboxes.iter().map(sandbox).collect::<anyhow::Result<_>>()?;
     let listeners = config.listeners.iter().filter_map(|listener| listener.sandbox.clone()).collect();
-    Registry::new(identity::Settings { sandboxes, listeners }).map_err(|errors| {
+    let peers = config.listeners.iter().flat_map(|listener| &listener.proxy_protocol).copied().collect();
+    Registry::new(identity::Settings { sandboxes, listeners, peers }).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow!("the sandboxes cannot be told apart: {}", lines.join("; "))
     })

@@ -17,10 +17,19 @@ use crate::source::render::{Lines, render};
 /// A configuration from a file, or every default; `Err` holds its problems, rendered.
 pub(super) fn config(path: Option<&Path>) -> anyhow::Result<Result<Config, String>> {
     let Some(path) = path else { return Ok(Ok(Config::default())) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(parsed(path, &text(path)?))
+}
+
+/// What a configuration file holds.
+pub(super) fn text(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The configuration that a file holds, its warnings shown; `Err` holds its problems, rendered.
+pub(super) fn parsed(path: &Path, text: &str) -> Result<Config, String> {
     let name: Arc<str> = path.display().to_string().into();
-    let lines = Lines::new(&text);
-    Ok(match Config::parse(&name, &text) {
+    let lines = Lines::new(text);
+    match Config::parse(&name, text) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 super::complain(&render(warning, Some(&lines)));
@@ -28,7 +37,7 @@ pub(super) fn config(path: Option<&Path>) -> anyhow::Result<Result<Config, Strin
             Ok(loaded.config)
         }
         Err(problems) => Err(problems.iter().map(|problem| render(problem, Some(&lines))).collect()),
-    })
+    }
 }
 
 /// Loads policies as the first load of `run` does.

@@ -9,17 +9,24 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::policy::{config, rendered};
-use crate::app::{self, Running, StartError};
+use super::policy::{parsed, rendered, text};
+use crate::app::{self, ConfigFile, Running, StartError};
 use crate::config::{Config, ListenerKind, ListenerSettings};
 use crate::drain::Drained;
 
-/// Run the gateway until SIGTERM; SIGHUP reloads the policy and reopens the audit log
+/// Run the gateway until SIGTERM; SIGHUP reloads policy and sandboxes and reopens the audit log
 #[derive(Debug, Args)]
 pub(super) struct Run {
     /// The process configuration
     #[arg(long, env = "SLUICEGATE_CONFIG")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    overrides: Overrides,
+}
+
+/// What the command line and the environment override of the configuration.
+#[derive(Debug, Args)]
+struct Overrides {
     /// The policy file or directory; overrides `policy.path` of the configuration
     #[arg(long, env = "SLUICEGATE_POLICY")]
     policy: Option<PathBuf>,
@@ -38,27 +45,36 @@ impl Run {
     /// Runs the gateway.
     pub(super) fn run(self) -> anyhow::Result<u8> {
         super::log();
-        let config = match self.config()? {
-            Ok(config) => config,
+        if !self.overrides.transparent.is_empty() {
+            anyhow::bail!("--transparent: this version does not take redirected TCP; use --listen");
+        }
+        let text = self.config.as_deref().map(text).transpose()?;
+        let config = match self.config.as_deref().zip(text.as_deref()) {
+            Some((path, text)) => parsed(path, text),
+            None => Ok(Config::default()),
+        };
+        let config = match config {
+            Ok(config) => self.overrides.apply(config),
             Err(problems) => {
                 super::complain(&problems);
                 return Ok(super::FAILED);
             }
         };
+        let Self { config: path, overrides } = self;
+        // What comes through a pipe is there once.
+        let file = path.zip(text).filter(|(path, _)| path.is_file()).map(|(path, text)| {
+            let overrides = Box::new(move |config| overrides.apply(config));
+            ConfigFile { path, text, overrides }
+        });
         raise_descriptor_limit(config.limits.connections);
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(serve(config))
+        runtime.block_on(serve(config, file))
     }
+}
 
-    /// The configuration: flags over the environment over the file.
-    fn config(&self) -> anyhow::Result<Result<Config, String>> {
-        if !self.transparent.is_empty() {
-            anyhow::bail!("--transparent: this version does not take redirected TCP; use --listen");
-        }
-        let mut config = match config(self.config.as_deref())? {
-            Ok(config) => config,
-            Err(problems) => return Ok(Err(problems)),
-        };
+impl Overrides {
+    /// The configuration that is meant: flags over the environment over the file, at the start and at each reload.
+    fn apply(&self, mut config: Config) -> Config {
         if let Some(policy) = &self.policy {
             config.policy = Some(policy.clone());
         }
@@ -67,22 +83,23 @@ impl Run {
                 address: *address,
                 kind: ListenerKind::Explicit,
                 sandbox: None,
+                proxy_protocol: Vec::new(),
             };
             config.listeners = self.listen.iter().map(listener).collect();
         }
         if let Some(admin) = self.admin {
             config.admin.address = admin;
         }
-        Ok(Ok(config))
+        config
     }
 }
 
 /// Runs until a signal ends it.
-async fn serve(config: Config) -> anyhow::Result<u8> {
+async fn serve(config: Config, file: Option<ConfigFile>) -> anyhow::Result<u8> {
     let mut reload = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let running = match app::start(config).await {
+    let running = match app::start(config, file).await {
         Ok(running) => running,
         Err(StartError::Policy(loaded)) => {
             super::complain(&rendered(&loaded.problems, &loaded.texts));

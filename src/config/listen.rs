@@ -1,13 +1,16 @@
 //! The ways in: `listeners` and `admin`.
 
+use ipnet::IpNet;
+
 use super::identity::name;
-use super::network::{path, socket};
+use super::network::{path, prefix, socket};
 use super::{AdminSettings, AdminToken, Config, ListenerKind, ListenerSettings, Role, SandboxSettings};
+use crate::identity::registry::overlapping;
 use crate::policy::document::secret::source;
 use crate::source::{Kind, Spot, nearest, quoted};
 
 /// The keys of a listener.
-pub(crate) const LISTENER_KEYS: [&str; 3] = ["address", "kind", "sandbox"];
+pub(crate) const LISTENER_KEYS: [&str; 4] = ["address", "kind", "sandbox", "proxyProtocol"];
 /// The kinds of a listener.
 pub(crate) const LISTENER_KINDS: [(&str, ListenerKind); 3] = [
     ("Explicit", ListenerKind::Explicit),
@@ -72,7 +75,38 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
             "list `sandboxes`, or listen on 127.0.0.1",
         );
     }
-    Some(ListenerSettings { address, kind, sandbox })
+    let proxy_protocol = fields.get("proxyProtocol").map(|spot| peers(&spot, kind, sandboxes));
+    Some(ListenerSettings { address, kind, sandbox, proxy_protocol: proxy_protocol.unwrap_or_default() })
+}
+
+/// `listeners[].proxyProtocol`: who is believed, and none of them is a sandbox.
+fn peers(spot: &Spot<'_>, kind: ListenerKind, sandboxes: &[SandboxSettings]) -> Vec<IpNet> {
+    if kind == ListenerKind::Dns {
+        spot.error_cure(
+            "DNS has no PROXY protocol",
+            "remove `proxyProtocol`, or write it at another listener",
+        );
+    }
+    if matches!(&spot.node().kind, Kind::List(items) if items.is_empty()) {
+        spot.error_cure("lists no peer", "leave `proxyProtocol` out, or name at least one");
+    }
+    spot.each(|item| {
+        let net = prefix(&item)?;
+        let sources =
+            |sandbox: &SandboxSettings| Some((overlapping(&sandbox.sources, &net)?, sandbox.id.clone()));
+        if let Some((source, id)) = sandboxes.iter().find_map(sources) {
+            item.error_cure(
+                format!(
+                    "{net} has addresses of sandbox {} ({source}), which could say that it is another",
+                    quoted(&id)
+                ),
+                "name the load balancer's own addresses only",
+            );
+        } else if net.prefix_len() == 0 {
+            item.warn("everybody can say who they are", "name the load balancer's own addresses only");
+        }
+        Some(net)
+    })
 }
 
 /// `admin`.

@@ -108,6 +108,28 @@ fn listeners_are_addresses_of_their_own() {
 }
 
 #[test]
+fn i7_trusted_peers_are_networks_that_hold_no_sandbox() {
+    let listeners = |peers: &str, more: &str| {
+        format!(
+            "listeners: [{{address: '127.0.0.1:1', proxyProtocol: {peers}{more}}}]\nsandboxes: [{{id: a, sources: [10.0.0.0/16]}}]\n"
+        )
+    };
+    let config = good(&listeners("[192.0.2.1, '2001:db8::/64']", ""));
+    let peers: Vec<_> = config.listeners[0].proxy_protocol.iter().map(ToString::to_string).collect();
+    assert_eq!(peers, ["192.0.2.1/32", "2001:db8::/64"]);
+    error(&listeners("[]", ""), "lists no peer");
+    error(&listeners("[192.0.2.1/24]", ""), "192.0.2.0/24");
+    error(&listeners("[balancer]", ""), "balancer");
+    for peers in ["[10.0.0.1]", "[10.0.0.0/8]", "[192.0.2.1, 0.0.0.0/0]"] {
+        error(&listeners(peers, ""), "has addresses of sandbox `a` (10.0.0.0/16)");
+    }
+    let open = load("listeners: [{address: '127.0.0.1:1', proxyProtocol: ['::/0']}]").unwrap();
+    assert!(open.warnings[0].message.contains("everybody can say who they are"), "{:?}", open.warnings);
+    let dns = load(&listeners("[192.0.2.1]", ", kind: Dns")).unwrap_err();
+    assert!(dns.iter().any(|problem| problem.contains("DNS has no PROXY protocol")), "{dns:?}");
+}
+
+#[test]
 fn a_listener_open_to_others_without_sandboxes_is_a_warning() {
     let warnings = |text: &str| load(text).unwrap().warnings.len();
     assert_eq!(warnings("listeners: [{address: 0.0.0.0:3128}]"), 1);

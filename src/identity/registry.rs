@@ -1,15 +1,16 @@
 //! All sandboxes that are listed, and the judgement which one a client is.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use secrecy::SecretString;
 
-use super::source::Sources;
+use super::source::{Sources, canonical_net};
 use super::token::{MAX_TOKEN, Token, with_basic};
-use super::{IdentityError, Sandbox};
+use super::{Identity, IdentityError, Sandbox, Sign};
 
 /// Who is who, as the process configuration says.
 #[derive(Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Settings {
     pub sandboxes: Vec<SandboxSettings>,
     /// The sandboxes that listeners name as their own.
     pub listeners: Vec<Arc<str>>,
+    /// The peers that are believed when they say whose connection they pass on.
+    pub peers: Vec<IpNet>,
 }
 
 /// One listed sandbox.
@@ -66,6 +69,16 @@ pub enum SettingsError {
     /// A listener names a sandbox that is not listed.
     #[error("a listener names sandbox `{0}`, which is not listed under `sandboxes`")]
     Listener(Arc<str>),
+    /// A sandbox could say that it is another one.
+    #[error("source {net} of sandbox `{id}` is among the trusted peers {peer} of a listener's proxyProtocol")]
+    Peer {
+        /// The sandbox.
+        id: Arc<str>,
+        /// Its source.
+        net: IpNet,
+        /// The peers.
+        peer: IpNet,
+    },
 }
 
 /// One sandbox with what proves it.
@@ -75,10 +88,28 @@ struct Entry {
     /// Whether it needs one of its own source addresses.
     has_sources: bool,
     /// Its token.
-    token: Option<Token>,
+    token: Option<Issued>,
 }
 
-/// Every listed sandbox. Has no `Debug`, as it holds tokens.
+/// A token and since when it is this sandbox's.
+struct Issued {
+    token: Token,
+    /// The edition of the registry that it came with.
+    since: u64,
+}
+
+/// What a client shows as its token.
+#[derive(Debug, Clone, Copy)]
+enum Shown {
+    /// No credentials.
+    Nothing,
+    /// Credentials that prove nothing.
+    Wrong,
+    /// The token of the sandbox at this position.
+    Proof(usize),
+}
+
+/// Every listed sandbox. Its `Debug` shows none of what it holds, which is tokens.
 pub struct Registry {
     /// In the order listed.
     entries: Vec<Entry>,
@@ -92,6 +123,29 @@ pub struct Registry {
     decoy: Token,
     /// The answer while nothing is listed.
     default: Sandbox,
+    /// Counts the registries before this one.
+    edition: u64,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("sandboxes", &self.entries.len()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Registry {
+    /// Nothing is listed.
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            by_id: HashMap::new(),
+            sources: Sources::default(),
+            token_could_help: false,
+            decoy: Token::unmatchable(),
+            default: Sandbox { id: Arc::from("default"), group: None, require_policy: false },
+            edition: 0,
+        }
+    }
 }
 
 impl Registry {
@@ -114,12 +168,19 @@ impl Registry {
             let uneven = sources.iter().filter(|net| net.trunc() != **net);
             problems.extend(uneven.map(|net| SettingsError::HostBits { id: Arc::clone(&id), net: *net }));
             let has_sources = !sources.is_empty();
+            // SECURITY: what such a peer says is believed, also that it is another sandbox.
+            let claims = sources.iter().filter_map(|net| Some((net, overlapping(&settings.peers, net)?)));
+            problems.extend(claims.map(|(net, peer)| {
+                let id = Arc::clone(&id);
+                SettingsError::Peer { id, net: *net, peer }
+            }));
             nets.extend(sources.into_iter().map(|net| (net.trunc(), position)));
             let shown = token.is_some();
             let token = token.as_ref().and_then(Token::new);
             if shown && token.is_none() {
                 problems.push(SettingsError::Token(id));
             }
+            let token = token.map(|token| Issued { token, since: 0 });
             entries.push(Entry { sandbox, has_sources, token });
         }
         let unlisted = settings.listeners.into_iter().filter(|id| !by_id.contains_key(id));
@@ -139,8 +200,39 @@ impl Registry {
             return Err(problems);
         }
         let token_could_help = entries.iter().any(|entry| entry.token.is_some() && !entry.has_sources);
-        let default = Sandbox { id: Arc::from("default"), group: None, require_policy: false };
-        Ok(Self { entries, by_id, sources, token_could_help, decoy: Token::unmatchable(), default })
+        Ok(Self { entries, by_id, sources, token_could_help, ..Self::default() })
+    }
+
+    /// This registry as the one that takes the place of `previous`, whose tokens go on where they are the same.
+    #[must_use]
+    pub fn after(mut self, previous: &Self) -> Self {
+        self.edition = previous.edition + 1;
+        for entry in &mut self.entries {
+            let before = previous.entry(&entry.sandbox.id).and_then(|entry| entry.token.as_ref());
+            if let Some(own) = &mut entry.token {
+                let same = before.filter(|before| before.token.is(&own.token));
+                own.since = same.map_or(self.edition, |before| before.since);
+            }
+        }
+        self
+    }
+
+    /// Whether both know the same sandboxes by the same signs.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same_token = |left: &Option<Issued>, right: &Option<Issued>| match (left, right) {
+            (Some(left), Some(right)) => left.token.is(&right.token),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        let same = |(left, right): (&Entry, &Entry)| {
+            left.sandbox == right.sandbox
+                && left.has_sources == right.has_sources
+                && same_token(&left.token, &right.token)
+        };
+        self.entries.len() == other.entries.len()
+            && self.entries.iter().zip(&other.entries).all(same)
+            && self.sources == other.sources
     }
 
     /// Which sandbox a client is: `listener` is the sandbox of the listener it came to, `credentials`
@@ -153,22 +245,60 @@ impl Registry {
         listener: Option<&str>,
         source: IpAddr,
         credentials: Option<&str>,
-    ) -> Result<Sandbox, IdentityError> {
+    ) -> Result<Identity, IdentityError> {
         if self.entries.is_empty() && listener.is_none() {
-            return Ok(self.default.clone());
+            return Ok(Identity { sandbox: self.default.clone(), sign: Sign::Unlisted });
         }
+        let shown = credentials.map_or(Shown::Nothing, |credentials| {
+            self.by_token(credentials).map_or(Shown::Wrong, Shown::Proof)
+        });
+        self.judge(listener, source, shown).map(|(_, identity)| identity)
+    }
+
+    /// Which sandbox a client is by this registry that an earlier one recognised.
+    ///
+    /// # Errors
+    /// [`IdentityError`] when it is not that sandbox any more.
+    pub fn identify_again(
+        &self,
+        listener: Option<&str>,
+        source: IpAddr,
+        known: &Identity,
+    ) -> Result<Identity, IdentityError> {
+        let unlisted = self.entries.is_empty() && listener.is_none();
+        let token = match known.sign {
+            Sign::Unlisted if unlisted => return Ok(known.clone()),
+            Sign::Listed(token) if !unlisted => token,
+            Sign::Unlisted | Sign::Listed(_) => return Err(IdentityError::Changed),
+        };
+        let own = self.position(&known.id);
+        let entry = own.and_then(|at| self.entries.get(at));
+        let issued = entry.and_then(|entry| entry.token.as_ref()).map(|issued| issued.since);
+        // What was right and is not any more proves nothing, and contradicts nothing.
+        let shown = own.filter(|_| token.is_some() && token == issued).map_or(Shown::Nothing, Shown::Proof);
+        let (position, identity) = self.judge(listener, source, shown)?;
+        if own == Some(position) { Ok(identity) } else { Err(IdentityError::Changed) }
+    }
+
+    /// Judges the signs of a client.
+    fn judge(
+        &self,
+        listener: Option<&str>,
+        source: IpAddr,
+        shown: Shown,
+    ) -> Result<(usize, Identity), IdentityError> {
         let unknown = IdentityError::Unknown { token_could_help: false };
         let by_listener = listener.map(|id| self.position(id).ok_or(unknown)).transpose()?;
         let by_source = self.sources.find(source);
-        let by_token = credentials.map(|credentials| self.by_token(credentials));
 
         let strongest = by_listener.or(by_source);
-        let Some(position) = strongest.or(by_token.flatten()) else {
+        let by_token = if let Shown::Proof(position) = shown { Some(position) } else { None };
+        let Some(position) = strongest.or(by_token) else {
             return Err(IdentityError::Unknown { token_could_help: self.token_could_help });
         };
         let agrees = |sign: Option<usize>| sign.is_none_or(|other| other == position);
         // SECURITY: a token that is shown and not right is a sign that disagrees, never one that is absent.
-        let token_agrees = by_token.is_none_or(|sign| sign == Some(position));
+        let token_agrees = matches!(shown, Shown::Nothing) || by_token == Some(position);
         if !agrees(by_listener) || !agrees(by_source) || !token_agrees {
             return Err(IdentityError::Conflict);
         }
@@ -176,7 +306,8 @@ impl Registry {
         if entry.has_sources && by_source.is_none() {
             return Err(if by_listener.is_some() { IdentityError::Conflict } else { unknown });
         }
-        Ok(entry.sandbox.clone())
+        let token = by_token.and(entry.token.as_ref()).map(|issued| issued.since);
+        Ok((position, Identity { sandbox: entry.sandbox.clone(), sign: Sign::Listed(token) }))
     }
 
     /// Whether any sandbox is listed.
@@ -194,7 +325,12 @@ impl Registry {
     /// The listed sandbox of this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Sandbox> {
-        self.position(id).and_then(|at| self.entries.get(at)).map(|entry| &entry.sandbox)
+        self.entry(id).map(|entry| &entry.sandbox)
+    }
+
+    /// What is listed under this id.
+    fn entry(&self, id: &str) -> Option<&Entry> {
+        self.position(id).and_then(|at| self.entries.get(at))
     }
 
     /// Where the sandbox of this id is listed.
@@ -207,12 +343,21 @@ impl Registry {
         with_basic(credentials, |id, shown| {
             let position = self.position(id);
             let entry = position.and_then(|at| self.entries.get(at));
-            let token = entry.and_then(|entry| entry.token.as_ref()).unwrap_or(&self.decoy);
+            let token = entry.and_then(|entry| entry.token.as_ref());
+            let token = token.map_or(&self.decoy, |issued| &issued.token);
             // SECURITY: an unknown id is compared too, so that the time tells nothing about ids.
             if token.matches(shown) { position } else { None }
         })
         .flatten()
     }
+}
+
+/// The first of these networks that shares addresses with `net`.
+#[must_use]
+pub fn overlapping(peers: &[IpNet], net: &IpNet) -> Option<IpNet> {
+    let net = canonical_net(*net);
+    let overlaps = |peer: IpNet| peer.contains(&net) || net.contains(&peer);
+    peers.iter().find(|peer| overlaps(canonical_net(**peer))).copied()
 }
 
 /// Whether `id` can stand in credentials and records.
@@ -221,129 +366,4 @@ fn is_id(id: &str) -> bool {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::*;
-
-    /// A listed sandbox of group `agents`.
-    fn listed(id: &str, sources: &[&str], token: Option<&str>) -> SandboxSettings {
-        SandboxSettings {
-            sandbox: Sandbox { id: id.into(), group: Some("agents".into()), require_policy: false },
-            sources: sources.iter().map(|net| net.parse().unwrap()).collect(),
-            token: token.map(SecretString::from),
-        }
-    }
-
-    /// Four sandboxes: one with both proofs, two with one each, one with none.
-    fn registry() -> Registry {
-        let sandboxes = vec![
-            listed("both", &["10.0.0.0/24"], Some("t-both")),
-            listed("address", &["10.0.1.0/24", "2001:db8::/64"], None),
-            listed("token", &[], Some("t-token")),
-            listed("bare", &[], None),
-        ];
-        Registry::new(Settings { sandboxes, listeners: vec!["bare".into()] })
-            .unwrap_or_else(|_| unreachable!())
-    }
-
-    /// Who is asked for; `-` is an absent sign.
-    fn ask(listener: &str, source: &str, pair: &str) -> Result<String, IdentityError> {
-        let credentials = (pair != "-").then(|| format!("Basic {}", STANDARD.encode(pair)));
-        let listener = (listener != "-").then_some(listener);
-        let found = registry().identify(listener, source.parse().unwrap(), credentials.as_deref());
-        found.map(|sandbox| sandbox.id.to_string())
-    }
-
-    #[test]
-    fn every_row_of_the_table_holds() {
-        const HELP: Result<&str, IdentityError> = Err(IdentityError::Unknown { token_could_help: true });
-        const NO_HELP: Result<&str, IdentityError> = Err(IdentityError::Unknown { token_could_help: false });
-        const CONFLICT: Result<&str, IdentityError> = Err(IdentityError::Conflict);
-        for (listener, source, pair, answer) in [
-            ("bare", "192.0.2.1", "-", Ok("bare")),
-            ("bare", "10.0.0.1", "-", CONFLICT),
-            ("bare", "192.0.2.1", "token:t-token", CONFLICT),
-            ("bare", "192.0.2.1", "bare:", CONFLICT),
-            ("both", "10.0.0.1", "-", Ok("both")),
-            ("both", "192.0.2.1", "-", CONFLICT),
-            ("both", "192.0.2.1", "both:t-both", CONFLICT),
-            ("token", "192.0.2.1", "token:t-token", Ok("token")),
-            ("token", "192.0.2.1", "token:wrong", CONFLICT),
-            ("nobody", "10.0.0.1", "-", NO_HELP),
-            ("-", "10.0.0.1", "-", Ok("both")),
-            ("-", "10.0.0.1", "both:t-both", Ok("both")),
-            ("-", "::ffff:10.0.0.1", "-", Ok("both")),
-            ("-", "2001:db8::9", "-", Ok("address")),
-            ("-", "10.0.0.1", "token:t-token", CONFLICT),
-            ("-", "10.0.0.1", "both:wrong", CONFLICT),
-            ("-", "10.0.1.1", "address:", CONFLICT),
-            ("-", "192.0.2.1", "token:t-token", Ok("token")),
-            ("-", "192.0.2.1", "both:t-both", NO_HELP),
-            ("-", "10.0.1.1", "both:t-both", CONFLICT),
-            ("-", "192.0.2.1", "-", HELP),
-            ("-", "192.0.2.1", "token:wrong", HELP),
-            ("-", "192.0.2.1", "token:t-both", HELP),
-            ("-", "192.0.2.1", "bare:", HELP),
-            ("-", "192.0.2.1", "nobody:t-token", HELP),
-        ] {
-            let given = ask(listener, source, pair);
-            let given = given.as_deref().map_err(|error| *error);
-            assert_eq!(given, answer, "{listener} {source} {pair}");
-        }
-    }
-
-    #[test]
-    fn malformed_credentials_count_as_wrong_ones() {
-        for value in ["", "Basic", "Basic !", "Bearer t-token", "Digest x"] {
-            let registry = registry();
-            let from = |source: &str| registry.identify(None, source.parse().unwrap(), Some(value));
-            assert_eq!(from("10.0.0.1"), Err(IdentityError::Conflict), "{value}");
-            assert_eq!(from("192.0.2.1"), Err(IdentityError::Unknown { token_could_help: true }), "{value}");
-        }
-    }
-
-    #[test]
-    fn without_listed_sandboxes_every_client_is_default() {
-        let registry = Registry::new(Settings::default()).unwrap_or_else(|_| unreachable!());
-        let sandbox = registry.identify(None, "192.0.2.1".parse().unwrap(), Some("Basic x")).unwrap();
-        assert_eq!((&*sandbox.id, sandbox.group, sandbox.require_policy), ("default", None, false));
-        assert!(!registry.is_listed());
-    }
-
-    #[test]
-    fn a_token_cannot_help_where_every_token_is_bound_to_sources() {
-        let sandboxes = vec![listed("both", &["10.0.0.0/24"], Some("t"))];
-        let registry =
-            Registry::new(Settings { sandboxes, ..Settings::default() }).unwrap_or_else(|_| unreachable!());
-        let answer = registry.identify(None, "192.0.2.1".parse().unwrap(), None);
-        assert_eq!(answer, Err(IdentityError::Unknown { token_could_help: false }));
-        assert_eq!(registry.sandboxes().len(), 1);
-        assert_eq!(registry.get("both").and_then(|sandbox| sandbox.group.as_deref()), Some("agents"));
-    }
-
-    #[test]
-    fn all_problems_of_the_settings_are_reported_at_once() {
-        let sandboxes = vec![
-            listed("a:b", &[], None),
-            listed("one", &["10.0.0.0/8"], Some("")),
-            listed("one", &["10.1.0.0/16", "192.0.2.7/24"], None),
-        ];
-        let settings = Settings { sandboxes, listeners: vec!["gone".into()] };
-        let problems = Registry::new(settings).err().unwrap();
-        let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        for part in [
-            "id `a:b` must be",
-            "`one` is listed twice",
-            "token of sandbox `one` must be 1 to 256",
-            "10.1.0.0/16 of sandbox `one` overlaps 10.0.0.0/8",
-            "192.0.2.7/24 of sandbox `one` has host bits; write 192.0.2.0/24",
-            "names sandbox `gone`",
-        ] {
-            assert!(texts.iter().any(|text| text.contains(part)), "{part}: {texts:#?}");
-        }
-        assert_eq!(problems.len(), 6);
-    }
-}
+mod tests;

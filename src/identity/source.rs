@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net};
 
 /// One prefix as the range of its addresses.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Range<N> {
     /// The first address.
     first: N,
@@ -16,7 +16,7 @@ struct Range<N> {
 }
 
 /// Which sandbox a source address belongs to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sources {
     /// IPv4 ranges, ascending and disjoint.
     v4: Box<[Range<u32>]>,
@@ -82,7 +82,8 @@ fn search<N: Ord + Copy>(ranges: &[Range<N>], key: N) -> Option<usize> {
 }
 
 /// A prefix of IPv4-mapped addresses as the IPv4 prefix it stands for; any other as it is.
-fn canonical_net(net: IpNet) -> IpNet {
+#[must_use]
+pub fn canonical_net(net: IpNet) -> IpNet {
     /// Bits in front of the IPv4 address in a mapped one.
     const MAPPED_BITS: u8 = 96;
     let IpNet::V6(v6) = net else { return net };

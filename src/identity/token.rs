@@ -38,6 +38,12 @@ impl Token {
         Self { padded: Box::new(Zeroizing::new([0; MAX_TOKEN])), length: u64::MAX }
     }
 
+    /// Whether both are the same, in a time that depends on neither.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let same: Choice = self.padded.as_slice().ct_eq(other.padded.as_slice());
+        (same & self.length.ct_eq(&other.length)).into()
+    }
+
     /// Whether this is the token shown, in a time that depends on neither.
     pub(super) fn matches(&self, shown: &[u8]) -> bool {
         let (Some(padded), Ok(length)) = (pad(shown), u64::try_from(shown.len())) else { return false };

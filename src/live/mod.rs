@@ -1,13 +1,15 @@
-//! The policy in force: one snapshot at a time, swapped whole.
+//! Who is who and what applies to whom: one snapshot at a time, swapped whole.
 
 pub mod reload;
 pub mod store;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::policy::{Policy, PolicySet};
+use crate::identity::{Identity, Registry, Sandbox};
+use crate::policy::{Denial, Policy, PolicySet};
 
 /// Everything that decides, at one moment.
 #[derive(Debug, Default)]
@@ -16,6 +18,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The documents in force and the guards below them.
     pub policies: PolicySet,
+    /// Who is who.
+    pub registry: Arc<Registry>,
 }
 
 /// The current snapshot and the sign that there is a new one. Clones see the same.
@@ -46,11 +50,11 @@ impl Live {
 
     /// Puts another snapshot in force; answers its generation, the next one.
     #[must_use]
-    pub fn replace(&self, policies: PolicySet) -> u64 {
+    pub fn replace(&self, policies: PolicySet, registry: Arc<Registry>) -> u64 {
         let mut generation = 0;
         self.sender.send_modify(|snapshot| {
             generation = snapshot.generation + 1;
-            *snapshot = Arc::new(Snapshot { generation, policies });
+            *snapshot = Arc::new(Snapshot { generation, policies, registry });
         });
         generation
     }
@@ -59,7 +63,21 @@ impl Live {
 impl Snapshot {
     /// The policy of a sandbox in this snapshot.
     #[must_use]
-    pub fn policy_for(&self, sandbox: &crate::identity::Sandbox) -> Policy {
+    pub fn policy_for(&self, sandbox: &Sandbox) -> Policy {
         self.policies.policy_for(&sandbox.id, sandbox.group.as_deref(), sandbox.require_policy)
+    }
+
+    /// Who a client is in this snapshot that an earlier one recognised; `listener` and `source` are where it came to
+    /// and from.
+    ///
+    /// # Errors
+    /// `identity_unknown`, once it is not that sandbox any more.
+    pub fn identify_again(
+        &self,
+        listener: Option<&str>,
+        source: IpAddr,
+        known: &Identity,
+    ) -> Result<Identity, Denial> {
+        self.registry.identify_again(listener, source, known).map_err(|error| known.lapsed(error))
     }
 }

@@ -1,23 +1,24 @@
-//! Keeps the policy in force equal to what is on disk: watch, load, swap.
+//! Keeps what is in force equal to what is on disk, policies and who is who: watch, load, swap.
 //!
-//! One thread of its own does all of it, off the data path. It wakes when the directory changes, when it is
-//! asked to, and every few seconds, because a watch can be lost.
+//! One thread of its own does all of it, off the data path. It wakes when a directory changes, when it is
+//! asked to, and every few seconds, because a watch can be lost. Both are read in one go and swapped as one.
+
+mod watch;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-
-use super::Live;
 use super::store::{Loaded, Store};
-use crate::policy::{Guards, PolicySet};
+use super::{Live, Snapshot};
+use crate::identity::Registry;
+use crate::policy::{Guards, PolicySet, Roster};
 use crate::source::Problem;
+use watch::Watch;
 
 /// How often the files are read again without any sign of a change.
 const POLL: Duration = Duration::from_secs(10);
@@ -39,6 +40,21 @@ pub struct Report {
     pub texts: BTreeMap<String, String>,
     /// How many rules are in force.
     pub rules: usize,
+    /// What of the process configuration has changed and takes effect after a restart.
+    pub pending: Vec<&'static str>,
+}
+
+/// What looking at the process configuration found.
+#[derive(Debug, Default)]
+pub struct Look {
+    /// Who is who by it; `None` when that is nothing new, or it is broken: the last good one stays.
+    pub registry: Option<Registry>,
+    /// Errors and warnings.
+    pub problems: Vec<Problem>,
+    /// The text of each file with a problem.
+    pub texts: BTreeMap<String, String>,
+    /// What else has changed in it, which takes effect after a restart.
+    pub pending: Vec<&'static str>,
 }
 
 impl Report {
@@ -54,10 +70,44 @@ pub type GuardSource = Box<dyn Fn() -> std::io::Result<Guards> + Send>;
 /// Told of every load.
 pub type OnLoad = Box<dyn Fn(&Report) + Send>;
 
+/// Looks at the process configuration and, where that is asked for, at the secrets that it names elsewhere too.
+/// `None`: nothing changed since it was last looked at, and who is who is as in the registry in force.
+pub type LookAgain = Box<dyn FnMut(bool, &Registry) -> Option<Look> + Send>;
+
+/// The process configuration on disk.
+pub struct Configuration {
+    /// Its file.
+    pub path: PathBuf,
+    /// Looks at it.
+    pub look: LookAgain,
+}
+
+impl fmt::Debug for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Configuration").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// A sign that something may have changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// A file was touched.
+    Seen,
+    /// Somebody asks for a load.
+    Asked,
+}
+
+/// The sandboxes that documents can be for; `None` while none is listed.
+#[must_use]
+pub fn roster(registry: &Registry) -> Option<Roster> {
+    let all = registry.sandboxes().map(|sandbox| (Arc::clone(&sandbox.id), sandbox.group.clone()));
+    registry.is_listed().then(|| all.collect())
+}
+
 /// The running reloader.
 #[derive(Debug, Clone)]
 pub struct Reloader {
-    trigger: Sender<()>,
+    trigger: Sender<Sign>,
     last: Arc<Mutex<Report>>,
     _watch: Arc<Mutex<Watch>>,
 }
@@ -76,26 +126,49 @@ impl Reloader {
         }
         let rules = loaded.policies.rule_count();
         let Loaded { policies, problems, texts } = loaded;
-        let report = Report { generation: 1, swapped: true, problems, texts, rules };
+        let report = Report { generation: 1, swapped: true, problems, texts, rules, pending: Vec::new() };
         Ok((policies, report))
     }
 
-    /// Starts the thread that keeps `live` up to date with `store`.
+    /// Starts the thread that keeps `live` up to date with `store` and, where it came from a file, with the
+    /// process configuration.
     ///
     /// # Errors
     /// The host has no thread left.
     pub fn start(
         store: Store,
+        configuration: Option<Configuration>,
         live: Live,
         first: Report,
         guards: GuardSource,
         on_load: OnLoad,
     ) -> std::io::Result<Self> {
         let (trigger, signs) = channel();
+        let paths = configuration.iter().map(|configuration| configuration.path.clone());
+        let paths = [store.path().to_owned()].into_iter().chain(paths).collect();
+        let seen = trigger.clone();
+        let watch = Watch::new(
+            paths,
+            Box::new(move || {
+                // The thread is gone only when the process is ending.
+                let _ = seen.send(Sign::Seen);
+            }),
+        );
+        let watch = Arc::new(Mutex::new(watch));
+        let policies = first.clone();
         let last = Arc::new(Mutex::new(first));
-        let watch = Arc::new(Mutex::new(Watch::new(store.path(), trigger.clone())));
-        let work =
-            Work { store, live, last: Arc::clone(&last), watch: Arc::downgrade(&watch), guards, on_load };
+        let work = Work {
+            store,
+            configuration,
+            live,
+            policies,
+            look: Look::default(),
+            looked: Instant::now(),
+            last: Arc::clone(&last),
+            watch: Arc::downgrade(&watch),
+            guards,
+            on_load,
+        };
         let reloader = Self { trigger, last, _watch: watch };
         thread::Builder::new().name("policy".to_owned()).spawn(move || work.run(&signs))?;
         Ok(reloader)
@@ -104,7 +177,7 @@ impl Reloader {
     /// Asks for a load now, as SIGHUP does.
     pub fn trigger(&self) {
         // The thread is gone only when the process is ending.
-        let _ = self.trigger.send(());
+        let _ = self.trigger.send(Sign::Asked);
     }
 
     /// What the last load ended with.
@@ -117,7 +190,14 @@ impl Reloader {
 /// What the thread works with.
 struct Work {
     store: Store,
+    configuration: Option<Configuration>,
     live: Live,
+    /// What the last load of policies ended with.
+    policies: Report,
+    /// What the last look at the configuration found; its registry is in force.
+    look: Look,
+    /// When the secrets that the configuration names were read last.
+    looked: Instant,
     last: Arc<Mutex<Report>>,
     /// Held by the reloader only, so that the thread ends with it.
     watch: Weak<Mutex<Watch>>,
@@ -127,107 +207,92 @@ struct Work {
 
 impl Work {
     /// Loads at each sign and at each interval, until nobody can give a sign any more.
-    fn run(mut self, signs: &Receiver<()>) {
+    fn run(mut self, signs: &Receiver<Sign>) {
         loop {
-            match signs.recv_timeout(POLL) {
-                Ok(()) => settle(signs),
-                Err(RecvTimeoutError::Timeout) => {}
+            let asked = match signs.recv_timeout(POLL) {
+                Ok(sign) => settle(sign, signs),
+                Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
-            }
+            };
             if let Some(watch) = self.watch.upgrade() {
                 // RACE: watched first, then read, so that no change falls between the two.
-                watch.lock().unwrap_or_else(PoisonError::into_inner).follow(self.store.path());
+                watch.lock().unwrap_or_else(PoisonError::into_inner).follow();
             }
-            self.load();
+            self.load(asked);
         }
     }
 
     /// Loads once and puts in force what is good.
-    fn load(&mut self) {
+    fn load(&mut self, asked: bool) {
         let current = self.live.current();
+        let (looked, registry) = self.look(asked, &current);
+        if let Some(registry) = &registry {
+            self.store.recast(roster(registry));
+        }
         // A host that cannot say its addresses has those that it had.
         let guards = (self.guards)().map_or_else(|_| Arc::clone(current.policies.guards()), Arc::new);
-        let Some(loaded) = self.store.load(&guards, Some(&current.policies)) else { return };
-        let rules = loaded.policies.rule_count();
-        let Loaded { policies, problems, texts } = loaded;
-        let swapped = !policies.is_same(&current.policies);
-        let generation = if swapped { self.live.replace(policies) } else { current.generation };
-        let report = Report { generation, swapped, problems, texts, rules };
+        let loaded = self.store.load(&guards, Some(&current.policies));
+        if loaded.is_none() && !looked {
+            return;
+        }
+        let policies = loaded.map(|loaded| self.take(loaded)).filter(|set| !set.is_same(&current.policies));
+        let swapped = policies.is_some() || registry.is_some();
+        let generation = if swapped {
+            let same = || current.policies.with_guards(Arc::clone(current.policies.guards()));
+            // INVARIANT: who is who and what applies to them change in one step.
+            self.live.replace(
+                policies.unwrap_or_else(same),
+                registry.unwrap_or_else(|| Arc::clone(&current.registry)),
+            )
+        } else {
+            current.generation
+        };
+        let report = self.report(generation, swapped);
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&report);
         (self.on_load)(&report);
     }
+
+    /// Looks at the configuration: whether there is anything to say of it, and its registry, where that is another one.
+    fn look(&mut self, asked: bool, current: &Snapshot) -> (bool, Option<Arc<Registry>>) {
+        let Some(configuration) = &mut self.configuration else { return (false, None) };
+        let thorough = asked || self.looked.elapsed() >= POLL;
+        if thorough {
+            self.looked = Instant::now();
+        }
+        let Some(mut look) = (configuration.look)(thorough, &current.registry) else { return (false, None) };
+        let registry = look.registry.take().map(|registry| Arc::new(registry.after(&current.registry)));
+        self.look = look;
+        (true, registry)
+    }
+
+    /// Keeps what a load of policies has to say, and answers its policies.
+    fn take(&mut self, loaded: Loaded) -> PolicySet {
+        let Loaded { policies, problems, texts } = loaded;
+        let rules = policies.rule_count();
+        self.policies = Report { problems, texts, rules, ..Report::default() };
+        policies
+    }
+
+    /// All there is to say of what is in force and of what is not.
+    fn report(&self, generation: u64, swapped: bool) -> Report {
+        let Report { problems, texts, rules, .. } = self.policies.clone();
+        let problems = self.look.problems.iter().cloned().chain(problems).collect();
+        let texts = self.look.texts.clone().into_iter().chain(texts).collect();
+        Report { generation, swapped, problems, texts, rules, pending: self.look.pending.clone() }
+    }
 }
 
-/// Waits until the signs have stopped for a moment, within bounds.
-fn settle(signs: &Receiver<()>) {
+/// Waits until the signs have stopped for a moment, within bounds; answers whether any of them asked for a load.
+fn settle(first: Sign, signs: &Receiver<Sign>) -> bool {
     let until = Instant::now() + LONGEST_SETTLE;
-    while Instant::now() < until && signs.recv_timeout(SETTLE).is_ok() {}
-}
-
-/// The watch on the policies: on the directory that holds the files, and on the one that holds that.
-#[derive(Debug)]
-struct Watch {
-    trigger: Sender<()>,
-    /// Device and inode of each watched directory; another one at the same path is watched anew.
-    watched: Vec<(u64, u64)>,
-    /// Where it cannot be watched, polling is all.
-    watcher: Option<RecommendedWatcher>,
-    /// Whether that was said.
-    told: bool,
-}
-
-impl Watch {
-    /// A watch on what is there.
-    fn new(path: &Path, trigger: Sender<()>) -> Self {
-        let mut watch = Self { trigger, watched: Vec::new(), watcher: None, told: false };
-        watch.follow(path);
-        watch
+    let mut asked = first == Sign::Asked;
+    while Instant::now() < until {
+        match signs.recv_timeout(SETTLE) {
+            Ok(sign) => asked |= sign == Sign::Asked,
+            Err(_) => break,
+        }
     }
-
-    /// Watches what is at the path, unless that is watched already.
-    fn follow(&mut self, path: &Path) {
-        let directories = directories(path);
-        let there: Vec<(u64, u64)> = directories.iter().map(|(_, identity)| *identity).collect();
-        if self.watcher.is_some() && there == self.watched {
-            return;
-        }
-        let (trigger, policies) = (self.trigger.clone(), path.to_owned());
-        // Beside a directory of policies there may be anything; beside a single file, what it is a link to.
-        let foreign = move |changed: &PathBuf| {
-            policies.is_dir()
-                && changed.parent() == policies.parent()
-                && changed.file_name() != policies.file_name()
-        };
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading a file is no change of it. An event that is not understood may be one.
-            let idle = event.is_ok_and(|event| {
-                event.kind.is_access() || (!event.paths.is_empty() && event.paths.iter().all(&foreign))
-            });
-            if !idle {
-                let _ = trigger.send(());
-            }
-        });
-        let mut watcher = watcher.ok();
-        for (directory, _) in &directories {
-            watcher = watcher
-                .and_then(|mut all| all.watch(directory, RecursiveMode::NonRecursive).is_ok().then_some(all));
-        }
-        if watcher.is_none() && !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(?path, every = ?POLL, "the policy cannot be watched: it is looked at from time to time");
-        }
-        (self.watcher, self.watched) = (watcher, there);
-    }
-}
-
-/// The directories whose changes can change the policies at `path`, as far as they are there.
-fn directories(path: &Path) -> Vec<(PathBuf, (u64, u64))> {
-    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let both = [above, path].map(|path| (path.to_owned(), fs::metadata(path)));
-    let there = both.into_iter().filter_map(|(path, found)| {
-        let found = found.ok().filter(fs::Metadata::is_dir)?;
-        Some((path, (found.dev(), found.ino())))
-    });
-    there.collect()
+    asked
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! | hold it no longer, vanished, turned empty or cannot be read | keeps its last good version; a problem |
 //! | hold it twice | keeps its last good version; a problem |
 //! | say `metadata: {removed: true}` | is removed |
+//! | whatever they hold, and the process configuration does not list its sandbox | is removed; a problem if they hold it |
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use crate::policy::category::CategoryLists;
 use crate::policy::document::Secret;
-use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope};
+use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope, lists};
 use crate::source::Problem;
 use crate::source::yaml::MOST_BYTES;
 
@@ -35,6 +36,8 @@ const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 pub struct Store {
     path: PathBuf,
     roster: Option<Roster>,
+    /// Whether the roster is another one than at the last load.
+    recast: bool,
     hasher: std::collections::hash_map::RandomState,
     files: BTreeMap<PathBuf, Held>,
     /// What could not be read when it was last tried.
@@ -74,6 +77,7 @@ impl Store {
         Self {
             path,
             roster,
+            recast: false,
             hasher: std::hash::RandomState::new(),
             files: BTreeMap::new(),
             unread: Vec::new(),
@@ -87,11 +91,18 @@ impl Store {
         &self.path
     }
 
+    /// Checks documents against another list of sandboxes from the next load on.
+    pub fn recast(&mut self, roster: Option<Roster>) {
+        self.recast |= roster != self.roster;
+        self.roster = roster;
+    }
+
     /// Reads what is on disk, and keeps of `previous` what is not well on disk. Nothing is parsed twice that did
     /// not change, unless the list of its categories did. `None`: nothing changed since the last load.
     pub fn load(&mut self, guards: &Arc<Guards>, previous: Option<&PolicySet>) -> Option<Loaded> {
         let (texts, mut problems) = read(&self.path);
         let changed = self.take(&texts) || problems != self.unread || previous.is_none();
+        let changed = std::mem::take(&mut self.recast) || changed;
         self.unread.clone_from(&problems);
         let same_guards = previous.is_some_and(|set| set.guards() == guards);
         if !changed && same_guards {
@@ -134,7 +145,8 @@ impl Store {
         previous: Option<&PolicySet>,
     ) -> (PolicySet, Vec<Problem>) {
         let Self { files, categories, roster, .. } = self;
-        let in_force = self::in_force(files, previous);
+        let mut in_force = self::in_force(files, previous);
+        in_force.retain(|compiled| roster.as_ref().is_none_or(|roster| lists(roster, compiled.scope())));
         for (path, file) in &mut *files {
             let digest = file.digest;
             let read = || Held::parse(path, texts.get(path).map(String::as_str).unwrap_or_default(), digest);
@@ -171,6 +183,7 @@ impl Store {
         let removals = self.files.values().flat_map(|file| &file.entries).filter(|entry| entry.is_removal());
         let removed: BTreeSet<Unit<'_>> = removals.filter_map(Entry::scope).map(Unit::of).collect();
         let mut orphans: Vec<&Arc<Compiled>> = previous.into_iter().flat_map(PolicySet::units).collect();
+        orphans.retain(|kept| self.roster.as_ref().is_none_or(|roster| lists(roster, kept.scope())));
         orphans.retain(|kept| {
             policies.unit(kept.scope()).is_none() && !removed.contains(&Unit::of(kept.scope()))
         });

@@ -46,8 +46,11 @@ impl<'r> Draft<'r> {
         drop(interner);
         match compiled {
             Ok(mut compiled) => {
-                self.share(&mut compiled.scope);
                 self.problems.extend_from_slice(compiled.warnings());
+                if self.is_nobodys(&compiled.scope) {
+                    return None;
+                }
+                self.share(&mut compiled.scope);
                 self.set.keep(Arc::new(compiled));
                 self.set.unit(&document.scope)
             }
@@ -62,7 +65,9 @@ impl<'r> Draft<'r> {
     pub fn reuse(&mut self, compiled: &Arc<Compiled>) {
         if self.has_room(compiled.scope(), &compiled.place()) {
             self.problems.extend_from_slice(compiled.warnings());
-            self.set.keep(Arc::clone(compiled));
+            if !self.is_nobodys(compiled.scope()) {
+                self.set.keep(Arc::clone(compiled));
+            }
         }
     }
 
@@ -106,6 +111,11 @@ impl<'r> Draft<'r> {
         false
     }
 
+    /// Whether a scope is a sandbox that the process configuration does not list: its document goes with it.
+    fn is_nobodys(&self, scope: &Scope) -> bool {
+        self.roster.is_some_and(|roster| !lists(roster, scope))
+    }
+
     /// What is wrong with a scope, when the process configuration does not know its sandbox or group.
     fn misplaced(&mut self, scope: &Scope) -> Option<String> {
         let roster = self.roster?;
@@ -125,5 +135,14 @@ impl<'r> Draft<'r> {
                 (Some(_), _) => None,
             },
         }
+    }
+}
+
+/// Whether a document of this scope has a sandbox to be in force for; any that is not of one sandbox may have.
+#[must_use]
+pub fn lists(roster: &Roster, scope: &Scope) -> bool {
+    match scope {
+        Scope::Sandbox { sandbox, .. } => roster.contains_key(sandbox),
+        Scope::Global | Scope::Group(_) => true,
     }
 }

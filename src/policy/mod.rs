@@ -41,7 +41,7 @@ pub mod wildcard;
 
 pub use compile::Compiled;
 pub use decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit, settle};
-pub use draft::Draft;
+pub use draft::{Draft, lists};
 pub use guard::Guards;
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
 pub use reason::Reason;

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::session::{Listener, Session};
-use super::{Gateway, explicit};
+use super::{Gateway, introduction};
 use crate::audit::Kind;
 use crate::policy::{Denial, Reason};
 
@@ -40,7 +40,7 @@ pub async fn accept(
                 // A socket without this option is only slower.
                 let _ = stream.set_nodelay(true);
                 if welcome {
-                    gateway.tasks.spawn("connection", explicit::serve(session, stream));
+                    gateway.tasks.spawn("connection", introduction::serve(session, stream));
                 } else {
                     turn_away(&session, &stream);
                 }

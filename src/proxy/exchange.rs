@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::body::Upload;
 use super::refusal::Refusal;
-use super::session::Session;
+use super::session::{Identified, Session};
 use crate::addr::Target;
 use crate::audit::{Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
-use crate::identity::Sandbox;
+use crate::identity::Identity;
 use crate::policy::{Cause, Denial, Policy, Reason};
 
 /// The record of one connection or request, bound to its session.
@@ -27,7 +27,7 @@ pub(super) struct Exchange {
 /// A sandbox's policy at one generation.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) sandbox: Sandbox,
+    pub(super) sandbox: Identity,
     pub(super) policy: Policy,
 }
 
@@ -119,9 +119,8 @@ impl Exchange {
         answer
     }
 
-    /// Takes the sandbox's policy from the snapshot in force, and notes both.
-    pub(super) fn call(&mut self, sandbox: Sandbox) -> Call {
-        let snapshot = self.session.gateway.live.current();
+    /// Takes the sandbox's policy from the snapshot that it was identified by, and notes both.
+    pub(super) fn call(&mut self, Identified { sandbox, snapshot }: Identified) -> Call {
         self.note(|event| {
             event.sandbox = Some(Arc::clone(&sandbox.id));
             event.group.clone_from(&sandbox.group);

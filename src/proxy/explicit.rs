@@ -35,7 +35,7 @@ use super::strict::{Broken, Control, StrictIo};
 use super::upgrade::Handover;
 use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
-use crate::identity::Sandbox;
+use crate::identity::Identity;
 use crate::live::Snapshot;
 use crate::policy::Reason;
 use crate::wire::head::{Head, Upgrade};
@@ -48,7 +48,7 @@ const BUFFER: usize = 400 * 1024;
 /// The tunnel that an HTTP connection was found in.
 #[derive(Debug)]
 pub(super) struct Inner {
-    pub(super) sandbox: Sandbox,
+    pub(super) sandbox: Identity,
     pub(super) target: Target,
 }
 
@@ -268,8 +268,10 @@ impl Connection {
         let (target, resource) = self.target(&form)?;
         record.asked(target);
         *asked = Some(target.clone());
-        let sandbox = if let Some(tunnel) = &self.tunnel {
-            tunnel.sandbox.clone()
+        // RACE: subscribed before anything is asked, so that no change in between is missed.
+        let changes = self.session.gateway.live.subscribe();
+        let identified = if let Some(tunnel) = &self.tunnel {
+            self.session.identify_again(&tunnel.sandbox)?
         } else {
             let mut shown = request.headers().get_all(PROXY_AUTHORIZATION).iter();
             let credentials = shown.next().map(|value| value.to_str().unwrap_or_default());
@@ -277,9 +279,7 @@ impl Connection {
             let credentials = shown.next().map_or(credentials, |_| Some(""));
             self.session.identify(credentials)?
         };
-        // RACE: subscribed before the policy is taken, so that no change in between is missed.
-        let changes = self.session.gateway.live.subscribe();
-        let call = record.call(sandbox);
+        let call = record.call(identified);
         match resource {
             None => connect(&self.session, request, &head, target, call, changes, exchange).await,
             Some(resource) => {

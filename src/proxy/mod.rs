@@ -7,6 +7,7 @@ mod exchange;
 mod explicit;
 mod forward;
 mod handshake;
+mod introduction;
 mod origin;
 mod outlet;
 mod peek;
@@ -29,7 +30,6 @@ pub use session::Listener;
 use crate::addr::Target;
 use crate::audit::Audit;
 use crate::drain::Tasks;
-use crate::identity::Registry;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
@@ -38,10 +38,8 @@ use refusal::Refusal;
 
 /// What every connection needs.
 pub struct Gateway {
-    /// The policy in force.
+    /// Who is who and the policy in force.
     pub live: Live,
-    /// Who is who.
-    pub registry: Registry,
     /// Where records go.
     pub audit: Audit,
     /// What is counted besides records.

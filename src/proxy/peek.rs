@@ -138,13 +138,13 @@ impl Peek<'_> {
 
     /// Judges the name in a `ClientHello` as the second name of the call.
     fn judge_hello(&mut self, hello: &ClientHello) -> Result<(), Refusal> {
-        let gateway = &self.session.gateway;
         self.exchange.note(|event| {
             event.scheme = Some(Scheme::Tls);
             event.sni = hello.server_name.as_ref().map(|name| Text::new(name.as_str()));
             event.ech = hello.ech;
         });
-        let policy = gateway.live.current().policy_for(&self.standing.sandbox);
+        let known = self.session.identify_again(&self.standing.sandbox)?;
+        let policy = known.snapshot.policy_for(&known.sandbox);
         let alias = hello.server_name.clone().map(Host::Name);
         let permit = self.exchange.decide(|| {
             if hello.ech {

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gateway;
@@ -11,9 +12,10 @@ use super::refusal::Refusal;
 use super::relay::Meter;
 use crate::addr::{Host, Target};
 use crate::audit::Outcome;
-use crate::identity::{IdentityError, Sandbox};
+use crate::identity::Identity;
 use crate::live::Snapshot;
-use crate::policy::{Denial, Reason, RequestFacts};
+use crate::policy::{Denial, Policy, RequestFacts};
+use crate::wire::proxy_header::Proxied;
 
 /// Where a connection came in.
 #[derive(Debug)]
@@ -22,13 +24,27 @@ pub struct Listener {
     pub name: Arc<str>,
     /// The sandbox that everything on it belongs to, if the operator gave it one.
     pub sandbox: Option<Arc<str>>,
+    /// The peers that say whose connections they pass on.
+    pub peers: Vec<IpNet>,
+}
+
+impl Listener {
+    /// Whether a connection from this address begins with a header that says whose it is.
+    pub(super) fn believes(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.peers.iter().any(|net| net.contains(&peer))
+    }
 }
 
 /// One client connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) gateway: Arc<Gateway>,
+    /// Where it comes from: what the socket says, or the trusted peer that passed it on.
     pub(super) client: SocketAddr,
+    /// What such a peer said.
+    #[expect(dead_code, reason = "its destination is for listeners that are told none by the client")]
+    pub(super) proxied: Option<Proxied>,
     pub(super) listener: Arc<Listener>,
     /// Its place among the connections that the gateway takes at once.
     _slot: Option<OwnedSemaphorePermit>,
@@ -49,7 +65,7 @@ pub(super) struct Session {
 /// What was permitted and is still going on.
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
-    pub(super) sandbox: Sandbox,
+    pub(super) sandbox: Identity,
     pub(super) target: Target,
     /// The second name of the call: SNI or `Host`.
     pub(super) alias: Option<Host>,
@@ -61,15 +77,16 @@ pub(super) struct Standing {
     pub(super) address: Option<IpAddr>,
 }
 
-impl Standing {
-    /// Whether this may go on under `snapshot`; if not, the policy has changed.
-    fn ask_again(&self, snapshot: &Snapshot) -> Result<(), Denial> {
-        self.ask(snapshot).map_err(|denial| denial.overruling(&self.target))
-    }
+/// Who asks, and the snapshot that says so: what applies to them is taken from the same.
+#[derive(Debug)]
+pub(super) struct Identified {
+    pub(super) sandbox: Identity,
+    pub(super) snapshot: Arc<Snapshot>,
+}
 
+impl Standing {
     /// Asks the same questions in the same order.
-    fn ask(&self, snapshot: &Snapshot) -> Result<(), Denial> {
-        let policy = snapshot.policy_for(&self.sandbox);
+    fn ask(&self, policy: &Policy) -> Result<(), Denial> {
         let mut permit = policy.admit(&self.target)?;
         if let Some(alias) = &self.alias {
             permit = policy.admit_alias(permit, alias)?;
@@ -102,6 +119,7 @@ impl Session {
             _slot: slot,
             gateway,
             client,
+            proxied: None,
             listener,
             meter: Meter::new(),
             standing: Mutex::default(),
@@ -112,14 +130,43 @@ impl Session {
         }
     }
 
+    /// The session of whom the trusted peer named, or of the peer itself.
+    pub(super) fn introduced(self, proxied: Option<Proxied>) -> Self {
+        let client = proxied.map_or(self.client, |proxied| proxied.source);
+        Self { client, proxied, ..self }
+    }
+
     /// Finds out which sandbox this is, by listener, source address and `Proxy-Authorization`.
-    pub(super) fn identify(&self, credentials: Option<&str>) -> Result<Sandbox, Refusal> {
+    ///
+    /// RACE: changes must have been subscribed to before, so that none between this and the wait is missed.
+    pub(super) fn identify(&self, credentials: Option<&str>) -> Result<Identified, Refusal> {
+        let snapshot = self.gateway.live.current();
         let listener = self.listener.sandbox.as_deref();
-        self.gateway.registry.identify(listener, self.client.ip(), credentials).map_err(|error| {
-            let helps = matches!(error, IdentityError::Unknown { token_could_help: true });
-            let refusal = Refusal::from(Denial::new(Reason::IdentityUnknown, error.to_string()));
-            if helps { refusal.challenging() } else { refusal }
-        })
+        match snapshot.registry.identify(listener, self.client.ip(), credentials) {
+            Ok(sandbox) => Ok(Identified { sandbox, snapshot }),
+            Err(error) => {
+                let refusal = Refusal::from(error.denial());
+                Err(if error.token_could_help() { refusal.challenging() } else { refusal })
+            }
+        }
+    }
+
+    /// Finds out who this is by the snapshot in force, after it was recognised by an earlier one.
+    pub(super) fn identify_again(&self, known: &Identity) -> Result<Identified, Denial> {
+        let snapshot = self.gateway.live.current();
+        Ok(Identified { sandbox: self.known_in(&snapshot, known)?, snapshot })
+    }
+
+    /// Who this is by `snapshot`.
+    fn known_in(&self, snapshot: &Snapshot, known: &Identity) -> Result<Identity, Denial> {
+        snapshot.identify_again(self.listener.sandbox.as_deref(), self.client.ip(), known)
+    }
+
+    /// Whether `standing` may go on under `snapshot`: who it is, then what applies to it.
+    fn ask_again(&self, standing: &Standing, snapshot: &Snapshot) -> Result<(), Denial> {
+        let sandbox = self.known_in(snapshot, &standing.sandbox)?;
+        let asked = standing.ask(&snapshot.policy_for(&sandbox));
+        asked.map_err(|denial| denial.overruling(&standing.target))
     }
 
     /// Notes that every request from here on is inside this tunnel; a connection is inside one at most.
@@ -152,10 +199,10 @@ impl Session {
             return Ok(());
         }
         let (standing, snapshot) = (standing().clone(), self.gateway.live.current());
-        standing.map_or(Ok(()), |standing| standing.ask_again(&snapshot))
+        standing.map_or(Ok(()), |standing| self.ask_again(&standing, &snapshot))
     }
 
-    /// Resolves with the denial once the policy in force no longer permits what is under way.
+    /// Resolves with the denial once what is in force no longer permits what is under way, or knows the client.
     ///
     /// RACE: `changes` must have been subscribed before the first decision.
     pub(super) async fn overruled(
@@ -166,7 +213,7 @@ impl Session {
             let news = changes.changed().await;
             let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let snapshot = Arc::clone(&changes.borrow_and_update());
-            if let Some(Err(denial)) = standing.map(|standing| standing.ask_again(&snapshot)) {
+            if let Some(Err(denial)) = standing.map(|standing| self.ask_again(&standing, &snapshot)) {
                 return denial;
             }
             if news.is_err() {

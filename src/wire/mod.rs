@@ -1,6 +1,7 @@
 //! What the client said: strict parsers over bytes, without IO.
 //!
 //! ```text
+//! (proxy_header, from a trusted peer: whose connection this is)
 //! first bytes ── protocol::sniff ──┬─ Tls   ── client_hello::parse ── the server name
 //!                                  │           server_hello::Scanner ── whether the client says it once more
 //!                                  └─ Http1 ── head::Head::scan ──┬── request_target::RequestTarget ── path
@@ -18,6 +19,7 @@ pub mod head;
 pub mod headers;
 pub mod path;
 pub mod protocol;
+pub mod proxy_header;
 pub mod request_target;
 pub mod server_hello;
 

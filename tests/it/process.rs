@@ -547,3 +547,56 @@ async fn p4_a_tightened_policy_resets_the_tunnel_within_a_second() {
     let is_it = |record: &Value| record["kind"] == "connection" && record["reason"] == "policy_change";
     gateway.records("a policy_change record", |all| all.iter().any(is_it)).await;
 }
+
+#[tokio::test]
+async fn p4_sighup_and_a_change_of_the_file_put_other_sandboxes_in_force_and_flags_still_override() {
+    let (origin, dns) = echo().await;
+    let place = Place::with(&allowing(origin.port()));
+    let sandbox = |id: &str, source: &str| format!("sandboxes: [{{id: {id}, sources: [{source}]}}]\n");
+    // Overridden by the flags, now and later; the flags come from `Process` and from here.
+    let others = |port: u16| format!("listeners: [{{address: '127.0.0.1:{port}'}}]\n");
+    let config = configuration(&place, &dns, &(others(1) + &sandbox("one", "127.0.0.1")));
+    place.write("other.yaml", allowing(origin.port()));
+    let gateway = Process::start(&place, &["--config", &config, "--policy", "other.yaml"]).await;
+    let mut open = tunnel(gateway.proxy(), &origin).await;
+
+    // Seen without a signal.
+    configuration(&place, &dns, &(others(2) + &sandbox("one", "127.0.0.2")));
+    gateway.logs("generation=2").await;
+    open.expect_reset().await;
+    until_answered(gateway.proxy(), &format!("good.test:{}", origin.port()), 407).await;
+    assert!(!gateway.stderr.all().iter().any(|line| line.contains("takes effect after a restart")));
+
+    // A broken file, and one that is gone, end nothing.
+    place.write("config.yaml", "sandboxes: [");
+    gateway.signal(Signal::HUP);
+    gateway.logs("rejected=true").await;
+    std::fs::remove_file(place.path("config.yaml")).unwrap();
+    gateway.signal(Signal::HUP);
+    gateway.logs("cannot read").await;
+    assert_eq!(asked(gateway.proxy(), &format!("good.test:{}", origin.port())).await, Some(407));
+
+    configuration(&place, &dns, &(others(3) + "ech: Deny\n" + &sandbox("two", "127.0.0.1")));
+    gateway.signal(Signal::HUP);
+    gateway.logs("takes effect after a restart: ech").await;
+    drop(tunnel(gateway.proxy(), &origin).await);
+    let of_two = |record: &Value| record["kind"] == "open" && record["sandbox"] == "two";
+    gateway.records("a tunnel of sandbox two", |all| all.iter().any(of_two)).await;
+}
+
+#[tokio::test]
+async fn a_configuration_that_comes_through_a_pipe_is_read_once() {
+    let Some(bash) = tool::find("bash") else { return };
+    let (origin, dns) = echo().await;
+    let place = Place::with(&allowing(origin.port()));
+    let config = configuration(&place, &dns, "sandboxes: [{id: one, sources: [127.0.0.1]}]\n");
+    let mut command = command(bash);
+    let run =
+        format!("exec {BINARY} run --listen 127.0.0.1:0 --admin 127.0.0.1:0 --config <(cat '{config}')");
+    command.args(["-c", &run]).current_dir(place.path(""));
+    let gateway = Process::spawn(command).await;
+    place.replace("policy.yaml", "mode: Limited\n");
+    gateway.signal(Signal::HUP);
+    gateway.logs("generation=2").await;
+    assert!(gateway.stderr.all().iter().all(|line| !line.contains("rejected=true")));
+}

@@ -1,12 +1,13 @@
 //! The thread that keeps the policy in force equal to what is on disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
-use super::super::Snapshot;
 use super::*;
 
 /// How long a test waits for a load: less than the interval of polling, so that the watch is what is tested.
@@ -27,12 +28,12 @@ impl Bench {
     fn start(directory: &Arc<TempDir>, path: &Path) -> Self {
         let mut store = Store::new(path.to_owned(), None);
         let (policies, first) = Reloader::first(&mut store, Guards::default()).unwrap();
-        let live = Live::new(Snapshot { generation: 1, policies });
+        let live = Live::new(Snapshot { generation: 1, policies, registry: Arc::default() });
         let (tell, told) = channel();
         let on_load = move |report: &Report| drop(tell.send(report.clone()));
         let guards = || Ok(Guards::default());
         let reloader =
-            Reloader::start(store, live.clone(), first, Box::new(guards), Box::new(on_load)).unwrap();
+            Reloader::start(store, None, live.clone(), first, Box::new(guards), Box::new(on_load)).unwrap();
         Self { live, reloader, told, _directory: Arc::clone(directory) }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use sluicegate::app::{self, Running, StartError};
+use sluicegate::app::{self, ConfigFile, Running, StartError};
 use sluicegate::config::{Config, ListenerKind, ListenerSettings, SinkSettings};
 use tempfile::TempDir;
 
@@ -67,6 +67,7 @@ impl Gateway {
                 address: free_port(),
                 kind: ListenerKind::Explicit,
                 sandbox: None,
+                proxy_protocol: Vec::new(),
             }],
             ..Config::default()
         };
@@ -79,10 +80,71 @@ impl Gateway {
         change(&mut config);
         // On the background runtime, so that it outlives the runtime of a part of a test.
         let running = background()
-            .spawn(async move { app::start(config).await })
+            .spawn(async move { app::start(config, None).await })
             .await
             .expect("start does not panic")?;
         Ok(Self { running: Some(running), directory, dns })
+    }
+
+    /// A gateway from a configuration file that holds `more` besides what every test needs; see [`Self::configure`].
+    pub async fn configured(policy: &str, more: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(directory.path().join("policies")).expect("a directory");
+        std::fs::write(policy_file(directory.path()), policy).expect("the policy is written");
+        let dns = Dns::start().await;
+        let mut gateway = Self { running: None, directory, dns };
+        let (path, text) = (gateway.config_file(), gateway.config(more));
+        std::fs::write(&path, &text).expect("the configuration is written");
+        let name = path.display().to_string().into();
+        let config = Config::parse(&name, &text).unwrap_or_else(|problems| panic!("{problems:#?}")).config;
+        let file = ConfigFile { path, text, overrides: Box::new(|config| config) };
+        let start = background().spawn(async move { app::start(config, Some(file)).await });
+        let running = start.await.expect("start does not panic");
+        gateway.running = Some(running.unwrap_or_else(|error| panic!("{error:?}")));
+        gateway
+    }
+
+    /// Replaces the configuration file by one that holds `more`, and answers the record of the load that follows.
+    pub async fn configure(&self, more: &str) -> Value {
+        self.replace_config(&self.config(more)).await
+    }
+
+    /// Replaces the configuration file at once, and answers the record of the load that follows.
+    pub async fn replace_config(&self, text: &str) -> Value {
+        let draft = self.directory.path().join("draft");
+        std::fs::write(&draft, text).expect("the configuration is written");
+        self.after_load(|| std::fs::rename(&draft, self.config_file()).expect("it is replaced")).await
+    }
+
+    /// Makes a change and answers the record of the load that follows it.
+    pub async fn after_load(&self, change: impl FnOnce()) -> Value {
+        let before = self.loads().await;
+        change();
+        let records = self.wait_for("a load", |records| loads(records) > before).await;
+        let mut of_loads = records.into_iter().filter(|record| record["kind"] == "policy");
+        of_loads.next_back().expect("it was just seen")
+    }
+
+    /// The configuration file of a gateway that has one.
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("gate.yaml")
+    }
+
+    /// What every test needs, unless `more` says it, and `more`.
+    fn config(&self, more: &str) -> String {
+        let own = |name: &str| self.directory.path().join(name).display().to_string();
+        let base = [
+            ("policy", format!("{{path: '{}'}}", own("policies"))),
+            ("listeners", "[{address: '127.0.0.1:0'}]".to_owned()),
+            ("admin", "{address: '127.0.0.1:0'}".to_owned()),
+            ("dns", format!("{{servers: ['{}']}}", self.dns.address())),
+            ("guards", format!("{{exempt: [{EXEMPT}]}}")),
+            ("audit", format!("{{sinks: [{{file: {{path: '{}'}}}}]}}", own("audit.jsonl"))),
+            ("limits", "{drainTimeoutMs: 2000}".to_owned()),
+        ];
+        let said = |key: &str| more.lines().any(|line| line.starts_with(&format!("{key}:")));
+        let base = base.iter().filter(|(key, _)| !said(key)).map(|(key, value)| format!("{key}: {value}\n"));
+        base.collect::<String>() + more
     }
 
     /// The running gateway.
