@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gateway;
+use super::capture::Entry;
 use super::refusal::Refusal;
 use super::relay::Meter;
 use crate::addr::{Host, Target};
@@ -20,6 +21,8 @@ use crate::policy::{Denial, Reason, RequestFacts};
 pub struct Listener {
     /// Its name in records: the address it is bound to.
     pub name: Arc<str>,
+    /// How connections come to it.
+    pub entry: Entry,
     /// The sandbox that everything on it belongs to, if the operator gave it one.
     pub sandbox: Option<Arc<str>>,
 }
