@@ -20,6 +20,8 @@
 mod http;
 #[path = "it/kit/mod.rs"]
 mod kit;
+#[path = "netns/limits.rs"]
+mod limits;
 #[path = "netns/namespace.rs"]
 mod namespace;
 #[path = "netns/opaque.rs"]

@@ -13,7 +13,7 @@ impl Policy {
     ///
     /// | the original destination | answer |
     /// |---|---|
-    /// | none: the connection was made to the listener itself | `guard_self` |
+    /// | none: the connection was made to this host itself | `guard_self` |
     /// | the gateway, by any form of the address: one of its own addresses on any port, or a socket of its own | `guard_self` |
     /// | port 0 | `bad_request` |
     /// | anything else | that address, about which nothing is decided yet |
@@ -22,8 +22,7 @@ impl Policy {
     /// The denial of the table.
     pub fn admit_captured(&self, original: Option<SocketAddr>) -> Result<Target, Denial> {
         let Some(original) = original else {
-            let detail = "the connection was made to the gateway and not redirected to it: connect to the \
-                          destination itself";
+            let detail = "the connection was made to the gateway itself: connect to the destination";
             return Err(Denial::new(Reason::GuardSelf, detail));
         };
         let Some(port) = Port::new(original.port()) else {

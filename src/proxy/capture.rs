@@ -50,15 +50,24 @@ pub fn listen(address: SocketAddr, entry: Entry) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Where a connection was going before it was redirected; `None` when it was made to this very socket.
+/// Where a redirected connection was going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Original {
+    /// The address that the client connected to, as far as is known.
+    pub(super) asked: SocketAddr,
+    /// The same, unless it is an address of this host: then nothing had to be redirected.
+    pub(super) elsewhere: Option<SocketAddr>,
+}
+
+/// Where a connection was going before it came here.
 ///
 /// # Errors
 /// The connection is gone, or the kernel cannot tell.
-pub(super) fn original(stream: &TcpStream, entry: Entry) -> io::Result<Option<SocketAddr>> {
+pub(super) fn original(stream: &TcpStream, entry: Entry) -> io::Result<Original> {
     let local = canonical(stream.local_addr()?);
     match entry {
-        Entry::Explicit => Ok(None),
-        Entry::TProxy => Ok(Some(local)),
+        Entry::Explicit => Ok(Original { asked: local, elsewhere: None }),
+        Entry::TProxy => Ok(Original { asked: local, elsewhere: Some(local) }),
         Entry::Redirect => {
             let socket = SockRef::from(stream);
             let found = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
@@ -69,16 +78,17 @@ pub(super) fn original(stream: &TcpStream, entry: Entry) -> io::Result<Option<So
 
 /// What connection tracking remembers of a connection that ended at `local`.
 ///
-/// SECURITY: without an entry, or with one that was not rewritten, nothing was redirected. The local address is never
-/// taken for a destination here.
-fn remembered(found: io::Result<Option<SocketAddr>>, local: SocketAddr) -> io::Result<Option<SocketAddr>> {
-    match found {
-        Ok(found) => Ok(found.map(canonical).filter(|original| *original != local)),
+/// SECURITY: without an entry nothing was redirected, and the local address is never taken for a destination. It is an
+/// address of this host, also one that is newer than the list of the guards.
+fn remembered(found: io::Result<Option<SocketAddr>>, local: SocketAddr) -> io::Result<Original> {
+    let asked = match found {
+        Ok(found) => found.map_or(local, canonical),
         Err(error) => match Errno::from_io_error(&error) {
-            Some(Errno::NOENT | Errno::NOPROTOOPT | Errno::OPNOTSUPP) => Ok(None),
-            _ => Err(error),
+            Some(Errno::NOENT | Errno::NOPROTOOPT | Errno::OPNOTSUPP) => local,
+            _ => return Err(error),
         },
-    }
+    };
+    Ok(Original { asked, elsewhere: Some(asked).filter(|asked| asked.ip() != local.ip()) })
 }
 
 /// The same address, IPv4 where it is IPv4 on a socket for both families.
@@ -102,7 +112,8 @@ mod tests {
         for (found, said) in [
             (Ok(Some(at("192.0.2.7:443"))), Some(at("192.0.2.7:443"))),
             (Ok(Some(at("[::ffff:192.0.2.7]:443"))), Some(at("192.0.2.7:443"))),
-            (Ok(Some(at("10.0.0.1:443"))), Some(at("10.0.0.1:443"))),
+            (Ok(Some(at("10.0.0.2:15001"))), Some(at("10.0.0.2:15001"))),
+            (Ok(Some(at("10.0.0.1:443"))), None),
             (Ok(Some(local)), None),
             (Ok(Some(at("[::ffff:10.0.0.1]:15001"))), None),
             (Ok(None), None),
@@ -110,7 +121,7 @@ mod tests {
             (Err(Errno::NOPROTOOPT.into()), None),
         ] {
             let shown = format!("{found:?}");
-            assert_eq!(remembered(found, local).unwrap(), said, "{shown}");
+            assert_eq!(remembered(found, local).unwrap().elsewhere, said, "{shown}");
         }
         assert!(remembered(Err(Errno::NOTCONN.into()), local).is_err());
     }
@@ -124,9 +135,13 @@ mod tests {
             let client = TcpStream::connect(("127.0.0.1", port));
             let (client, accepted) = tokio::join!(client, listener.accept());
             let (stream, _) = accepted.unwrap();
-            assert_eq!(original(&stream, Entry::Redirect).unwrap(), None, "{address}");
-            let own = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
-            assert_eq!(original(&stream, Entry::TProxy).unwrap(), Some(own), "{address}");
+            let asked = SocketAddr::new("127.0.0.1".parse().unwrap(), port);
+            for (entry, elsewhere) in
+                [(Entry::Explicit, None), (Entry::Redirect, None), (Entry::TProxy, Some(asked))]
+            {
+                let found = original(&stream, entry).unwrap();
+                assert_eq!(found, Original { asked, elsewhere }, "{address} {entry:?}");
+            }
             drop(client);
         }
     }

@@ -299,6 +299,9 @@ impl Connection {
         exchange: &mut Option<Exchange>,
         asked: &mut Option<Target>,
     ) -> Result<Response<Body>, Refusal> {
+        if let Some(refusal) = self.whence.refusal() {
+            return Err(refusal.clone());
+        }
         let head = head.ok_or_else(|| Refusal::malformed("the request has no head").closing())?;
         let head = head.map_err(|error| Refusal::malformed(error.to_string()).closing())?;
         let Some(record) = exchange.as_mut() else {

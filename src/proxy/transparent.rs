@@ -24,7 +24,7 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::sync::watch::Receiver;
 
-use super::capture::original;
+use super::capture::{Original, original};
 use super::exchange::{Call, Exchange};
 use super::explicit;
 use super::peek::{FIRST_BYTES, Inside, describe, first_bytes};
@@ -38,7 +38,7 @@ use crate::audit::{Ingress, Kind, Outcome, Scheme, Text};
 use crate::identity::Sandbox;
 use crate::live::Snapshot;
 use crate::policy::hello::HelloFacts;
-use crate::policy::{Denial, Policy, Reason, TargetPermit};
+use crate::policy::{Denial, Policy, TargetPermit};
 
 /// How long a client may be silent before it is taken to wait for the origin to speak first.
 const QUIET: Duration = Duration::from_millis(250);
@@ -58,7 +58,9 @@ pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
         Some(Opened::Http(opening, whence)) => {
             let Opening { session, exchange, client, changes } = opening;
             let Client { stream, first } = *client;
-            explicit::serve_redirected(session, stream, first, whence, exchange, changes).await;
+            // Boxed: a tunnel needs no room for it.
+            let serving = explicit::serve_redirected(session, stream, first, whence, exchange, changes);
+            Box::pin(serving).await;
         }
         None => {}
     }
@@ -132,18 +134,18 @@ impl Opening {
     /// Finds out who made the connection, and where it was going.
     fn capture(&mut self) -> Result<Captured, Refusal> {
         let original = original(&self.client.stream, self.session.listener.entry);
-        if let Ok(Some(address)) = &original {
+        if let Ok(Original { asked, .. }) = &original {
             self.exchange.note(|event| {
-                event.host = Some(Text::new(&address.ip().to_string()));
-                event.port = Some(address.port());
+                event.host = Some(Text::new(&Host::Ip(asked.ip()).to_string()));
+                event.port = Some(asked.port());
             });
         }
         let sandbox = self.session.identify(None)?;
         let call = self.exchange.call(sandbox);
         let original = original.map_err(|error| {
-            Denial::new(Reason::BadRequest, format!("the original destination cannot be had: {error}"))
+            Refusal::malformed(format!("the original destination cannot be had: {error}"))
         })?;
-        let address = self.exchange.decide(|| call.policy.admit_captured(original))?;
+        let address = self.exchange.decide(|| call.policy.admit_captured(original.elsewhere))?;
         self.exchange.asked(&address);
         Ok(Captured { sandbox: call.sandbox, address })
     }

@@ -144,7 +144,10 @@ pub(super) fn fail(mut exchange: Exchange, error: &RelayError) {
 
 /// Ends the record of a connection that may not go on, and tells the client in the way that it can be told.
 pub(super) fn refuse(mut exchange: Exchange, client: TcpStream, refusal: &Refusal, target: Option<&Target>) {
-    let is_tls = exchange.is_tls() && refusal.denial().reason() != Reason::BadRequest;
+    // Who is not refused by a policy is not told so: an origin that cannot be reached looks like one.
+    let refused =
+        !matches!(refusal.denial().reason(), Reason::BadRequest | Reason::DnsFailed | Reason::UpstreamFailed);
+    let is_tls = exchange.is_tls() && refused;
     exchange.refuse(refusal, target, None);
     if is_tls { alert(client) } else { reset(client) }
 }

@@ -60,6 +60,14 @@ impl Whence {
         }
     }
 
+    /// What answers everything, if anything does.
+    pub(super) const fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Client | Self::Tunnel(_) | Self::Redirected(_) => None,
+        }
+    }
+
     /// The address that the connection was going to, where it was redirected.
     pub(super) const fn address(&self) -> Option<&Target> {
         match self {

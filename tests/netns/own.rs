@@ -59,8 +59,23 @@ async fn a6_i4_without_redirection_the_transparent_port_says_guard_self() {
         let from = client.local().to_string();
         client.send(hello(Some("good.test"), &[])).await;
         client.expect_closed().await;
-        assert_eq!(net.record_of(&from).await["reason"], "guard_self", "{address}");
+        let record = net.record_of(&from).await;
+        assert_eq!(record["reason"], "guard_self", "{address}");
+        assert_eq!(record["port"], 15001, "{address}");
     }
+}
+
+/// The list of own addresses is read every few seconds; an interface may be newer.
+#[tokio::test]
+async fn a6_i4_an_address_that_the_gateway_has_only_just_got_is_its_own() {
+    let Some(mut net) = Topology::new("newer") else { return };
+    net.redirect();
+    net.gateway(OPEN, CONFIG).await;
+    net.gate.ip("addr flush dev sbx1\naddr add 10.200.1.9/24 dev sbx1\n");
+    net.sandbox(1).ip("route replace default via 10.200.1.9\n");
+    let mut client = net.connect("10.200.1.9:9901");
+    let answer = client.ask("GET /metrics HTTP/1.1\r\nHost: 10.200.1.9\r\n\r\n").await;
+    assert_eq!((answer.status, answer.header("x-deny-reason")), (403, Some("guard_self")));
 }
 
 #[tokio::test]
