@@ -4,7 +4,8 @@
 //! StrictIo ── head ──► record ─► identity ─► CONNECT ──► connect ─► tunnel
 //!                                        └─► GET http:// ─► forward ─► origin
 //! ```
-//! HTTP in plain text inside a tunnel is served by the same code; its target is the tunnel's.
+//! HTTP in plain text inside a tunnel is served by the same code, and so is what was redirected: [`super::whence`] says
+//! what its targets are.
 //!
 //! A client that sends its FIN behind a request has said all it has to say and still gets its answer. One that is gone
 //! is known by its reset: at once where it sends one itself, else in answer to the first bytes written to it.
@@ -35,7 +36,7 @@ use super::strict::{Broken, Control, StrictIo};
 use super::upgrade::Handover;
 use super::whence::{Inner, Whence};
 use crate::addr::Target;
-use crate::audit::{Ingress, Kind, Outcome, Scheme, Text};
+use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::live::Snapshot;
 use crate::policy::Reason;
 use crate::wire::head::{Head, Upgrade};
@@ -284,10 +285,7 @@ impl Connection {
     async fn record(&self, kind: Kind) -> Result<Exchange, Refusal> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut exchange) = opened else { return Exchange::admitted(&self.session, kind).await };
-        exchange.note(|event| {
-            event.kind = kind;
-            event.scheme = Some(Scheme::Http);
-        });
+        exchange.note(|event| event.kind = kind);
         Ok(exchange)
     }
 

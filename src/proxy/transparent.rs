@@ -112,6 +112,7 @@ impl Opening {
         let quiet = if self.is_allowed(&captured) { QUIET } else { FIRST_BYTES };
         match first_bytes(&mut self.client, quiet).await {
             Ok(Some(Inside::Http)) => {
+                self.is_http();
                 let Captured { sandbox, address } = captured;
                 let inner = Inner { sandbox, target: address, ingress: Ingress::TransparentHttp };
                 Some(Opened::Http(self, Whence::Redirected(inner)))
@@ -124,11 +125,22 @@ impl Opening {
     /// Refuses whatever the client says, in the form that it will understand.
     async fn turn_away(mut self, refusal: Refusal) -> Option<Opened> {
         match first_bytes(&mut self.client, QUIET).await {
-            Ok(Some(Inside::Http)) => return Some(Opened::Http(self, Whence::Refused(refusal.closing()))),
+            Ok(Some(Inside::Http)) => {
+                self.is_http();
+                return Some(Opened::Http(self, Whence::Refused(refusal.closing())));
+            }
             Ok(Some(Inside::Tls(hello, _))) => self.exchange.note(|event| describe(event, &hello)),
             Ok(Some(Inside::Opaque) | None) | Err(_) => {}
         }
         self.close(End::Refused(refusal), None)
+    }
+
+    /// Notes what the client speaks.
+    fn is_http(&mut self) {
+        self.exchange.note(|event| {
+            event.ingress = Some(Ingress::TransparentHttp);
+            event.scheme = Some(Scheme::Http);
+        });
     }
 
     /// Finds out who made the connection, and where it was going.

@@ -147,5 +147,5 @@ async fn l3_i4_a_redirected_request_that_ends_in_the_middle_leaves_one_record() 
         (&"bad_request".into(), &"deny".into()),
         "{record:#}"
     );
-    assert_eq!(record["host"], ORIGIN);
+    assert_eq!((&record["host"], &record["ingress"]), (&ORIGIN.into(), &"transparent_http".into()));
 }

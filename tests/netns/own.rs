@@ -40,13 +40,18 @@ async fn a6_p6_i4_a_sandbox_never_reaches_the_gateway_by_any_address_or_port() {
             "{address}: {record:#}"
         );
     }
-    // Told in the form that each client understands, whatever else it says.
-    let mut client = net.connect("10.200.1.1:15001");
-    let answer = client.ask("GET / HTTP/1.1\r\nHost: good.test\r\n\r\n").await;
-    assert_eq!((answer.status, answer.header("x-deny-reason")), (403, Some("guard_self")));
-    let mut client = net.connect("10.200.1.1:15001");
-    client.send(hello(Some("good.test"), &[])).await;
-    assert_eq!(client.expect_closed().await, [21, 3, 3, 0, 2, 2, 49]);
+    // Told in the form that each client understands, whatever name it gives the gateway.
+    for address in ["10.200.1.1:15001", "93.184.216.1:443", "[2600:1f18::1]:80"] {
+        let mut client = net.connect(address);
+        let answer = client.ask("GET / HTTP/1.1\r\nHost: good.test\r\n\r\n").await;
+        assert_eq!((answer.status, answer.header("x-deny-reason")), (403, Some("guard_self")), "{address}");
+        let mut client = net.connect(address);
+        client.send("GET / HTTP/1.1\r\nHost : good.test\r\n\r\n").await;
+        assert_eq!(client.response(false).await.header("x-deny-reason"), Some("guard_self"), "{address}");
+        let mut client = net.connect(address);
+        client.send(hello(Some("good.test"), &[])).await;
+        assert_eq!(client.expect_closed().await, [21, 3, 3, 0, 2, 2, 49], "{address}");
+    }
     assert_eq!(net.dns.total_queries(), 0);
 }
 
