@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::admin::{self, State, UnixSocket};
 use crate::audit::top::Top;
 use crate::audit::{Audit, Kind, Observe, Outcome, Text, Writer};
-use crate::config::{Config, ListenerSettings};
+use crate::config::{CaptureMode, Config, ListenerKind, ListenerSettings};
 use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
 use crate::heap;
 use crate::identity::Registry;
@@ -28,7 +28,8 @@ use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
 use crate::metrics::{Metrics, Reload};
 use crate::policy::PolicySet;
-use crate::proxy::{Gateway, Listener, accept};
+use crate::proxy;
+use crate::proxy::{Entry, Gateway, Listener, accept};
 use crate::upstream::Resolver;
 use inspect::Inspector;
 use reconfigure::pending;
@@ -229,7 +230,7 @@ struct Doors {
 impl Doors {
     /// Opens them all, or none.
     async fn open(config: &Config) -> anyhow::Result<Self> {
-        let sockets = bind(&config.listeners).await?;
+        let sockets = bind(&config.listeners)?;
         let listeners = sockets.iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>();
         let listeners = listeners.context("cannot read a listener's address")?;
         let socket = listen(config.admin.address).await?;
@@ -283,19 +284,41 @@ fn serve_admin(socket: admin::Listener, state: &Arc<State>, tasks: &Tasks, watch
 }
 
 /// Opens every listener of the configuration.
-async fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener, Listener)>> {
+fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener, Listener)>> {
     let mut sockets = Vec::new();
     for settings in listeners {
-        let socket = listen(settings.address).await?;
+        let entry = entry(settings)?;
+        let socket = proxy::listen(settings.address, entry);
+        let socket =
+            socket.with_context(|| format!("cannot listen on {}{}", settings.address, needs(entry)))?;
         let address = socket.local_addr().context("cannot read a listener's address")?;
         let listener = Listener {
             name: address.to_string().into(),
+            entry,
             sandbox: settings.sandbox.clone(),
             peers: settings.proxy_protocol.iter().copied().map(canonical_net).collect(),
         };
         sockets.push((socket, listener));
     }
     Ok(sockets)
+}
+
+/// How connections come to a listener.
+fn entry(settings: &ListenerSettings) -> anyhow::Result<Entry> {
+    match (settings.kind, settings.mode) {
+        (ListenerKind::Explicit, _) => Ok(Entry::Explicit),
+        (ListenerKind::Transparent, CaptureMode::Redirect) => Ok(Entry::Redirect),
+        (ListenerKind::Transparent, CaptureMode::TProxy) => Ok(Entry::TProxy),
+        (ListenerKind::Dns, _) => bail!("answering DNS queries is a feature that this version does not have"),
+    }
+}
+
+/// What a listener needs that may be the reason why it cannot be opened.
+const fn needs(entry: Entry) -> &'static str {
+    match entry {
+        Entry::Explicit | Entry::Redirect => "",
+        Entry::TProxy => " (`mode: TProxy` needs the capability CAP_NET_ADMIN)",
+    }
 }
 
 /// Opens one listening socket.

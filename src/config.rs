@@ -70,6 +70,8 @@ pub struct ListenerSettings {
     pub address: SocketAddr,
     /// What comes in here.
     pub kind: ListenerKind,
+    /// How the kernel redirects to it, when it is `Transparent`.
+    pub mode: CaptureMode,
     /// The sandbox that everything which comes in here is.
     pub sandbox: Option<Arc<str>>,
     /// The peers whose connections begin with a PROXY protocol header that says whose they are.
@@ -86,6 +88,24 @@ pub enum ListenerKind {
     Transparent,
     /// DNS queries, over UDP and TCP.
     Dns,
+}
+
+/// How the kernel redirects to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum CaptureMode {
+    /// By nftables `redirect`: the destination is rewritten, and connection tracking remembers it.
+    #[default]
+    Redirect,
+    /// By nftables `tproxy`: the destination stays, which needs `CAP_NET_ADMIN`.
+    TProxy,
+}
+
+impl ListenerSettings {
+    /// A listener of this kind for everybody.
+    #[must_use]
+    pub const fn new(address: SocketAddr, kind: ListenerKind) -> Self {
+        Self { address, kind, mode: CaptureMode::Redirect, sandbox: None, proxy_protocol: Vec::new() }
+    }
 }
 
 /// The administrative server.
@@ -261,12 +281,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             policy: None,
-            listeners: vec![ListenerSettings {
-                address: loopback(3128),
-                kind: ListenerKind::Explicit,
-                sandbox: None,
-                proxy_protocol: Vec::new(),
-            }],
+            listeners: vec![ListenerSettings::new(loopback(3128), ListenerKind::Explicit)],
             admin: AdminSettings { address: loopback(9901), socket: None, tokens: Vec::new() },
             dns: DnsSettings { servers: Vec::new(), max_ttl: Duration::from_mins(1) },
             ech: Ech::default(),

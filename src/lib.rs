@@ -42,7 +42,8 @@
 //! * The decision, whole, on one page: [`policy::evaluate`].
 //! * What a policy means, with examples: [`manual::semantics`].
 //! * Known ways around such a gate, where each is stopped, and the test that shows it: [`manual::threats`].
-//! * One connection from accept to record: `src/proxy/explicit.rs`, `connect.rs`, `tunnel.rs`, `forward.rs`.
+//! * One connection from accept to record: `src/proxy/explicit.rs`, `connect.rs`, `tunnel.rs`, `forward.rs`;
+//!   of one that was redirected: `src/proxy/transparent.rs`.
 
 pub mod addr;
 pub mod policy;

@@ -222,7 +222,8 @@ pub fn config() -> Value {
     let listener = object(
         &["address"],
         json!({
-            "address": of("socket"), "kind": words(&["Explicit"]), "sandbox": of("name"), "proxyProtocol": list(1, of("prefix")),
+            "address": of("socket"), "kind": words(&["Explicit", "Transparent"]),
+            "mode": words(&["Redirect", "TProxy"]), "sandbox": of("name"), "proxyProtocol": list(1, of("prefix")),
         }),
     );
     let sandbox = object(

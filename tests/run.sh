@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Every check there is. Needs cargo with rustfmt and clippy, and gcc; a test whose tool (curl, openssl,
-# promtool, python) is missing says so and is skipped, or fails where SLUICEGATE_REQUIRE_TOOLS=1.
+# Every check there is. Needs cargo with rustfmt and clippy, and gcc; a test whose tool (curl, openssl, ip, nft,
+# promtool, python) is missing, or that needs root and has it not, says so and is skipped, or fails where
+# SLUICEGATE_REQUIRE_TOOLS=1.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

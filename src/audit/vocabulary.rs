@@ -76,7 +76,7 @@ closed! {
     Ingress {
         /// CONNECT on the explicit proxy.
         Connect = "connect",
-        /// An absolute-form request, or HTTP found inside a tunnel.
+        /// An absolute-form request, or HTTP found inside the tunnel of a CONNECT.
         Http = "http",
         /// Redirected TLS.
         TransparentTls = "transparent_tls",

@@ -30,10 +30,11 @@ struct Overrides {
     /// The policy file or directory; overrides `policy.path` of the configuration
     #[arg(long, env = "SLUICEGATE_POLICY")]
     policy: Option<PathBuf>,
-    /// An address for the explicit proxy; may be given several times, overrides `listeners`
+    /// An address for the explicit proxy; may be given several times, overrides the `listeners` of that kind
     #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_LISTEN", value_delimiter = ',')]
     listen: Vec<SocketAddr>,
-    /// An address for redirected TCP
+    /// An address for TCP that nftables redirects here; may be given several times, overrides the `listeners` of that
+    /// kind
     #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_TRANSPARENT", value_delimiter = ',')]
     transparent: Vec<SocketAddr>,
     /// The address of the admin server; overrides `admin.address`
@@ -78,14 +79,13 @@ impl Overrides {
         if let Some(policy) = &self.policy {
             config.policy = Some(policy.clone());
         }
-        if !self.listen.is_empty() {
-            let listener = |address: &SocketAddr| ListenerSettings {
-                address: *address,
-                kind: ListenerKind::Explicit,
-                sandbox: None,
-                proxy_protocol: Vec::new(),
-            };
-            config.listeners = self.listen.iter().map(listener).collect();
+        for (kind, addresses) in
+            [(ListenerKind::Explicit, &self.listen), (ListenerKind::Transparent, &self.transparent)]
+        {
+            if !addresses.is_empty() {
+                config.listeners.retain(|listener| listener.kind != kind);
+                config.listeners.extend(addresses.iter().map(|at| ListenerSettings::new(*at, kind)));
+            }
         }
         if let Some(admin) = self.admin {
             config.admin.address = admin;
@@ -99,6 +99,7 @@ async fn serve(config: Config, file: Option<ConfigFile>) -> anyhow::Result<u8> {
     let mut reload = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let kinds: Vec<ListenerKind> = config.listeners.iter().map(|listener| listener.kind).collect();
     let running = match app::start(config, file).await {
         Ok(running) => running,
         Err(StartError::Policy(loaded)) => {
@@ -107,7 +108,7 @@ async fn serve(config: Config, file: Option<ConfigFile>) -> anyhow::Result<u8> {
         }
         Err(StartError::Other(error)) => return Err(error),
     };
-    announce(&running);
+    announce(&running, &kinds);
     loop {
         tokio::select! {
             _ = reload.recv() => running.reload(),
@@ -124,9 +125,13 @@ async fn serve(config: Config, file: Option<ConfigFile>) -> anyhow::Result<u8> {
 }
 
 /// Says where the gateway is.
-fn announce(running: &Running) {
-    for address in &running.listeners {
-        tracing::info!(%address, "explicit proxy is listening");
+fn announce(running: &Running, kinds: &[ListenerKind]) {
+    for (address, kind) in running.listeners.iter().zip(kinds) {
+        match kind {
+            ListenerKind::Explicit => tracing::info!(%address, "explicit proxy is listening"),
+            ListenerKind::Transparent => tracing::info!(%address, "listening for redirected connections"),
+            ListenerKind::Dns => tracing::info!(%address, "DNS server is listening"),
+        }
     }
     tracing::info!(address = %running.admin, "admin server is listening");
 }

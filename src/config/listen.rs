@@ -4,19 +4,24 @@ use ipnet::IpNet;
 
 use super::identity::name;
 use super::network::{path, prefix, socket};
-use super::{AdminSettings, AdminToken, Config, ListenerKind, ListenerSettings, Role, SandboxSettings};
+use super::{
+    AdminSettings, AdminToken, CaptureMode, Config, ListenerKind, ListenerSettings, Role, SandboxSettings,
+};
 use crate::identity::registry::overlapping;
 use crate::policy::document::secret::source;
 use crate::source::{Kind, Spot, nearest, quoted};
 
 /// The keys of a listener.
-pub(crate) const LISTENER_KEYS: [&str; 4] = ["address", "kind", "sandbox", "proxyProtocol"];
+pub(crate) const LISTENER_KEYS: [&str; 5] = ["address", "kind", "mode", "sandbox", "proxyProtocol"];
 /// The kinds of a listener.
 pub(crate) const LISTENER_KINDS: [(&str, ListenerKind); 3] = [
     ("Explicit", ListenerKind::Explicit),
     ("Transparent", ListenerKind::Transparent),
     ("Dns", ListenerKind::Dns),
 ];
+/// How the kernel redirects to a listener.
+pub(crate) const CAPTURE_MODES: [(&str, CaptureMode); 2] =
+    [("Redirect", CaptureMode::Redirect), ("TProxy", CaptureMode::TProxy)];
 /// The keys of `admin`.
 pub(crate) const ADMIN_KEYS: [&str; 4] = ["address", "socket", "tls", "tokens"];
 /// The keys of `admin.tls`.
@@ -47,8 +52,7 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
     let fields = item.fields(&LISTENER_KEYS)?;
     let kind = fields.get("kind").and_then(|spot| spot.choice(&LISTENER_KINDS)).unwrap_or_default();
     let unbuilt = match kind {
-        ListenerKind::Explicit => None,
-        ListenerKind::Transparent => Some("redirected connections are"),
+        ListenerKind::Explicit | ListenerKind::Transparent => None,
         ListenerKind::Dns => Some("answering DNS queries is"),
     };
     if let Some(unbuilt) = unbuilt {
@@ -57,6 +61,15 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
             "write `kind: Explicit`",
         );
     }
+    let mode = fields.get("mode").and_then(|spot| {
+        if kind != ListenerKind::Transparent {
+            spot.error_cure(
+                "says how connections are redirected to a listener that takes none",
+                "write `kind: Transparent`, or remove `mode`",
+            );
+        }
+        spot.choice(&CAPTURE_MODES)
+    });
     let sandbox = fields.get("sandbox").and_then(|spot| {
         let id = name(&spot)?;
         if !sandboxes.iter().any(|known| known.id == id) {
@@ -76,7 +89,8 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
         );
     }
     let proxy_protocol = fields.get("proxyProtocol").map(|spot| peers(&spot, kind, sandboxes));
-    Some(ListenerSettings { address, kind, sandbox, proxy_protocol: proxy_protocol.unwrap_or_default() })
+    let (mode, proxy_protocol) = (mode.unwrap_or_default(), proxy_protocol.unwrap_or_default());
+    Some(ListenerSettings { address, kind, mode, sandbox, proxy_protocol })
 }
 
 /// `listeners[].proxyProtocol`: who is believed, and none of them is a sandbox.

@@ -85,7 +85,7 @@ fn every_problem_of_the_file_is_reported_at_once() {
 
 #[test]
 fn what_this_version_does_not_have_is_said_and_never_ignored() {
-    error("listeners: [{address: \"127.0.0.1:1\", kind: Transparent}]", "redirected connections");
+    error("listeners: [{address: \"127.0.0.1:1\", kind: Dns}]", "answering DNS queries");
     error("admin: {tls: {certificate: a, key: b}}", "TLS on the admin server");
     error("networks: {managed: {}, prod: {interface: eth1}}", "uplinks of one's own");
     error("networks: {managed: {mark: 5}}", "uplinks of one's own");
@@ -93,6 +93,23 @@ fn what_this_version_does_not_have_is_said_and_never_ignored() {
         load("networks: {prod: {interfaces: eth1, proxy: ftp, mark: 0, resolve: local, sourceAddress: x}}")
             .unwrap_err();
     assert_eq!(found.len(), 6, "{found:#?}");
+}
+
+#[test]
+fn redirected_connections_have_a_mode_and_no_others_do() {
+    let mode = |text: &str| {
+        let listener = good(text).listeners.remove(0);
+        (listener.kind, listener.mode)
+    };
+    let listener = |keys: &str| format!("listeners: [{{address: \"127.0.0.1:1\", {keys}}}]");
+    assert_eq!(mode(&listener("kind: Transparent")), (ListenerKind::Transparent, CaptureMode::Redirect));
+    assert_eq!(
+        mode(&listener("kind: Transparent, mode: TProxy")),
+        (ListenerKind::Transparent, CaptureMode::TProxy)
+    );
+    error(&listener("kind: Transparent, mode: tproxy"), "`TProxy`");
+    error(&listener("kind: Explicit, mode: Redirect"), "a listener that takes none");
+    error(&listener("mode: TProxy"), "write `kind: Transparent`");
 }
 
 #[test]

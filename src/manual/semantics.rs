@@ -76,6 +76,18 @@
 //! Nothing from the client leaves before that; bytes of the origin are passed on meanwhile. Of TLS, no second handshake
 //! record leaves before the server has answered the first; alerts and early data do.
 //!
+//! # What was redirected
+//!
+//! | the first bytes | the target |
+//! |---|---|
+//! | a TLS `ClientHello` with a server name | that name on the original port, see [`Policy::admit_captured_hello`](crate::policy::Policy::admit_captured_hello) |
+//! | one without | the original address |
+//! | HTTP/1 in plain text | of each request: its `Host` on the original port |
+//! | anything else, or nothing | the original address |
+//!
+//! The original address is never dialled under a name. When it is the gateway's own, or there is none, nothing is asked:
+//! `guard_self`. When it is allowed as it is, and the client is silent, the connection goes on as after a CONNECT to it.
+//!
 //! # Paths
 //!
 //! A path is brought into its one form by [`wire::path`](crate::wire::path), matched in that form and forwarded in that

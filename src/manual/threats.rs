@@ -45,7 +45,8 @@
 //! |---|---|---|---|
 //! | I1 | CONNECT to one name, SNI of another: in the first hello, or in the one after a `HelloRetryRequest`, by which the server goes | `src/proxy/peek.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves; `src/proxy/handshake.rs`: [`server_hello::Scanner`](crate::wire::server_hello::Scanner), and no later hello leaves unjudged | `src/wire/server_hello.rs`, `tests/it/agreement.rs`, `tests/it/handshake.rs` |
 //! | I3 | an absolute-form URI and another `Host`; two; none | [`Head::scan`](crate::wire::head::Head::scan), [`headers::agrees`](crate::wire::headers::agrees) | `src/wire/head_tests.rs`, `src/wire/headers.rs`, `tests/it/agreement.rs`, `tests/it/forward.rs` |
-//! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs`, and none opens a socket without a permit | `tests/it/agreement.rs`, `tests/it/attack.rs` |
+//! | I4 | a name toward another address, redirected: an allowed SNI or `Host` with a foreign address, an allowed address with a foreign name, a connection to the gateway itself | `src/proxy/transparent.rs`: a name is resolved here, an address stands for itself only; [`Policy::admit_captured`](crate::policy::Policy::admit_captured), [`Policy::admit_captured_hello`](crate::policy::Policy::admit_captured_hello), [`admit_name_at`](crate::policy::admit_name_at) | `src/policy/tests/captured.rs`, `src/proxy/capture.rs`, `tests/netns/tls.rs`, `tests/netns/http.rs`, `tests/netns/opaque.rs`, `tests/netns/own.rs`, `tests/netns/limits.rs`, `tests/netns/tproxy.rs` |
+//! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs` and `src/proxy/transparent.rs`, and none opens a socket without a permit | `tests/it/agreement.rs`, `tests/it/attack.rs` |
 //! | I6 | another host in the second request of a connection | `src/proxy/forward.rs`: each request is asked | `tests/it/agreement.rs`, `tests/it/forward.rs` |
 //! | I7 | a header or a CONNECT in a tunnel that changes who is believed to ask; a PROXY protocol header of one's own | [`identity`](crate::identity) reads no forwarded header; `src/proxy/explicit.rs` refuses CONNECT in a tunnel; `src/proxy/introduction.rs` reads [`proxy_header`](crate::wire::proxy_header) of the operator's peers only, once, and no sandbox is one | `src/config/tests.rs`, `tests/it/agreement.rs`, `tests/it/proxied.rs` |
 //!
@@ -100,7 +101,6 @@
 //! | id | why |
 //! |---|---|
 //! | I2 | the inside of TLS is not read in this version |
-//! | I4 | redirected connections are not taken in this version |
 //! | F6, R3 | HTTP/2 is refused in the clear and not read inside TLS |
 //! | R2 | limits per sandbox are refused at load in this version; `limits.connections` is shared by all, so one sandbox can use it up |
 //! | C1 | this version opens no TLS of its own |

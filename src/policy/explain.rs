@@ -101,7 +101,7 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
     let rule = cause.rule().unwrap_or_default();
     let at = format!("policy `{}` ({})", cause.policy(), cause.place());
     let hint = match denial.reason {
-        Reason::DefaultDeny | Reason::PortDenied if denial.guard.is_some() => {
+        Reason::DefaultDeny | Reason::PortDenied | Reason::SniMissing if denial.guard.is_some() => {
             guarded(denial.guard, &host, &port, &at)
         }
         Reason::DefaultDeny => format!("add \"{}\" to hostRules of {at}", if bare { full } else { host }),

@@ -7,6 +7,7 @@
 //! ```
 //! [`evaluate`] is the decision, whole, on one page.
 
+mod captured;
 pub mod category;
 pub mod cidr_set;
 pub mod compile;
@@ -39,6 +40,7 @@ mod units;
 mod verdict;
 pub mod wildcard;
 
+pub use captured::admit_name_at;
 pub use compile::Compiled;
 pub use decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit, settle};
 pub use draft::{Draft, lists};

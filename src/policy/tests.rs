@@ -11,6 +11,7 @@ use super::{
 };
 use crate::addr::{Host, Target};
 
+mod captured;
 mod guard;
 mod hole;
 mod name;

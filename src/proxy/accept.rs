@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use super::capture::{Entry, canonical};
 use super::exchange::Exchange;
 use super::refusal::Refusal;
+use super::relay::reset;
 use super::session::{Listener, Session};
 use super::{Gateway, introduction};
 use crate::audit::Kind;
@@ -35,6 +37,7 @@ pub async fn accept(
             Ok((stream, client)) => {
                 let slot = Arc::clone(&slots).try_acquire_owned().ok();
                 let welcome = slot.is_some();
+                let client = canonical(client);
                 let session = Session::new(Arc::clone(&gateway), client, Arc::clone(&listener), slot);
                 let session = Arc::new(session);
                 // A socket without this option is only slower.
@@ -42,7 +45,7 @@ pub async fn accept(
                 if welcome {
                     gateway.tasks.spawn("connection", introduction::serve(session, stream));
                 } else {
-                    turn_away(&session, &stream);
+                    turn_away(&session, stream);
                 }
             }
             Err(error) if is_passing(&error) => {}
@@ -55,14 +58,20 @@ pub async fn accept(
 }
 
 /// Tells a client that there is no room for it, and leaves the record. Nothing waits here, as nothing bounds how many
-/// come: the answer is what the socket takes at once, and a full audit queue takes the count alone.
-fn turn_away(session: &Arc<Session>, stream: &TcpStream) {
+/// come: the answer is what the socket takes at once, and a full audit queue takes the count alone. Who does not know the
+/// proxy may speak anything, and gets a reset.
+fn turn_away(session: &Arc<Session>, stream: TcpStream) {
     let denial =
         Denial::new(Reason::Limit, "the gateway has as many connections as `limits.connections` allows");
     let refusal = Refusal::from(denial);
     let exchange = Exchange::unadmitted(session, Kind::Connection);
-    let _ = stream.try_write(refusal.text(&exchange.id()).as_bytes());
-    exchange.refuse(&refusal, None, Some(refusal.status().as_u16()));
+    if session.listener.entry == Entry::Explicit {
+        let _ = stream.try_write(refusal.text(&exchange.id()).as_bytes());
+        exchange.refuse(&refusal, None, Some(refusal.status().as_u16()));
+    } else {
+        reset(stream);
+        exchange.refuse(&refusal, None, None);
+    }
 }
 
 /// Whether an accept failed only for the connection that was to be accepted.

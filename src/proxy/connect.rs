@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::session::{Session, Standing};
 use super::tunnel::Tunnel;
 use crate::addr::Target;
-use crate::audit::Scheme;
+use crate::audit::{Ingress, Scheme};
 use crate::live::Snapshot;
 use crate::wire::head::Head;
 use crate::wire::headers::agrees;
@@ -54,9 +54,12 @@ pub(super) async fn connect(
     let Some(mut exchange) = slot.take() else { return Err(Refusal::malformed("the request has no record")) };
     exchange.note(|event| event.status = Some(StatusCode::OK.as_u16()));
     exchange.open();
+    let tasks = &session.gateway.tasks;
     let standing = Standing { address: Some(dialed.address.ip()), ..standing };
-    let tunnel = Tunnel { session: Arc::clone(session), exchange, standing, origin: dialed.stream, changes };
-    session.gateway.tasks.spawn("tunnel", tunnel.run(hyper::upgrade::on(request)));
+    let ingress = (Ingress::Connect, Ingress::Http);
+    let session = Arc::clone(session);
+    let tunnel = Tunnel { session, exchange, standing, origin: dialed.stream, ingress, changes };
+    tasks.spawn("tunnel", tunnel.run(hyper::upgrade::on(request)));
     Ok(Response::new(Body::empty()))
 }
 

@@ -4,7 +4,8 @@
 //! StrictIo ── head ──► record ─► identity ─► CONNECT ──► connect ─► tunnel
 //!                                        └─► GET http:// ─► forward ─► origin
 //! ```
-//! HTTP in plain text inside a tunnel is served by the same code; its target is the tunnel's.
+//! HTTP in plain text inside a tunnel is served by the same code, and so is what was redirected: [`super::whence`] says
+//! what its targets are.
 //!
 //! A client that sends its FIN behind a request has said all it has to say and still gets its answer. One that is gone
 //! is known by its reset: at once where it sends one itself, else in answer to the first bytes written to it.
@@ -12,7 +13,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
 use http::header::{CONNECTION, PROXY_AUTHORIZATION};
@@ -33,31 +34,28 @@ use super::refusal::Refusal;
 use super::session::Session;
 use super::strict::{Broken, Control, StrictIo};
 use super::upgrade::Handover;
+use super::whence::{Inner, Whence};
 use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
-use crate::identity::Identity;
 use crate::live::Snapshot;
 use crate::policy::Reason;
 use crate::wire::head::{Head, Upgrade};
-use crate::wire::request_target::{RequestTarget, Resource};
+use crate::wire::request_target::RequestTarget;
 
 /// The least that hyper may buffer. A head that [`StrictIo`] lets through, which adds a space to each of its fields, must
 /// fit: hyper would refuse it without a record.
 const BUFFER: usize = 400 * 1024;
 
-/// The tunnel that an HTTP connection was found in.
-#[derive(Debug)]
-pub(super) struct Inner {
-    pub(super) sandbox: Identity,
-    pub(super) target: Target,
-}
+/// A record that waits for its request.
+type Opened = Arc<Mutex<Option<Exchange>>>;
 
 /// One HTTP connection from a client.
 struct Connection {
     session: Arc<Session>,
     control: Arc<Control>,
-    /// The tunnel around it, if any.
-    tunnel: Option<Inner>,
+    whence: Whence,
+    /// The record that a redirected connection was opened with, until its first request takes it.
+    opened: Opened,
     slot: Slot,
     /// What it goes on as after HTTP.
     handover: Handover,
@@ -66,15 +64,41 @@ struct Connection {
 /// Serves a connection to the explicit proxy until it ends.
 pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
     let changes = session.gateway.live.subscribe();
-    let (io, control) = StrictIo::new(stream, BytesMut::new(), session.gateway.limits.header_bytes);
+    serve_client(session, stream, BytesMut::new(), Whence::Client, Opened::default(), changes).await;
+}
+
+/// Serves the HTTP of a client that was redirected, with the record that its connection was opened with.
+pub(super) async fn serve_redirected(
+    session: Arc<Session>,
+    stream: TcpStream,
+    first: BytesMut,
+    whence: Whence,
+    opened: Exchange,
+    changes: watch::Receiver<Arc<Snapshot>>,
+) {
+    let opened = Arc::new(Mutex::new(Some(opened)));
+    serve_client(session, stream, first, whence, opened, changes).await;
+}
+
+/// Serves a connection whose only records are those of its requests.
+async fn serve_client(
+    session: Arc<Session>,
+    stream: TcpStream,
+    first: BytesMut,
+    whence: Whence,
+    opened: Opened,
+    changes: watch::Receiver<Arc<Snapshot>>,
+) {
+    let (io, control) = StrictIo::new(stream, first, session.gateway.limits.header_bytes);
     let connection = Connection {
         session: Arc::clone(&session),
         control: Arc::clone(&control),
-        tunnel: None,
+        whence,
+        opened: Arc::clone(&opened),
         slot: Slot::default(),
         handover: Handover::default(),
     };
-    let mut silence = Silence { session, control, told: false };
+    let mut silence = Silence { session, control, opened, told: false };
     run(Arc::new(connection), io, changes).await;
     silence.tell().await;
 }
@@ -101,7 +125,8 @@ pub(super) fn serve_tunnel(
         }
         let (io, control) = StrictIo::new(stream, first, session.gateway.limits.header_bytes);
         let handover = Handover::default();
-        let connection = Connection { session, control, tunnel: Some(tunnel), slot, handover };
+        let (whence, opened) = (Whence::Tunnel(tunnel), Opened::default());
+        let connection = Connection { session, control, whence, opened, slot, handover };
         run(Arc::new(connection), io, changes).await
     })
 }
@@ -113,7 +138,7 @@ async fn run(
     mut changes: watch::Receiver<Arc<Snapshot>>,
 ) -> Outcome {
     let session = Arc::clone(&connection.session);
-    let _active = session.gateway.metrics.active(Ingress::Http);
+    let _active = session.gateway.metrics.active(connection.whence.ingress());
     let limits = &session.gateway.limits;
     let service = service_fn(|request| {
         let connection = Arc::clone(&connection);
@@ -167,6 +192,7 @@ async fn run(
 struct Silence {
     session: Arc<Session>,
     control: Arc<Control>,
+    opened: Opened,
     told: bool,
 }
 
@@ -181,7 +207,11 @@ impl Silence {
         if self.is_untold() {
             // From here on the record is its own guard.
             self.told = true;
-            let opened = Exchange::admitted(&self.session, Kind::Connection).await;
+            let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let opened = match opened {
+                Some(exchange) => Ok(exchange),
+                None => Exchange::admitted(&self.session, Kind::Connection).await,
+            };
             if let Ok(exchange) = opened {
                 let what = if self.control.is_partial() {
                     "the connection ended inside a request head"
@@ -197,7 +227,8 @@ impl Silence {
 impl Drop for Silence {
     /// The task was dropped before it came to that.
     fn drop(&mut self) {
-        if self.is_untold() {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if opened.is_none() && self.is_untold() {
             drop(Exchange::unadmitted(&self.session, Kind::Connection));
         }
     }
@@ -220,13 +251,16 @@ impl Connection {
         let head = self.control.next_head();
         let connects = matches!(&head, Some(Ok(head)) if head.method() == Method::CONNECT);
         let upgrades = matches!(&head, Some(Ok(head)) if head.upgrade() != Upgrade::None);
-        let kind = if connects && self.tunnel.is_none() { Kind::Connection } else { Kind::Request };
-        let mut exchange = match Exchange::admitted(&self.session, kind).await {
+        let tunnels = connects && matches!(self.whence, Whence::Client);
+        let kind = if tunnels { Kind::Connection } else { Kind::Request };
+        let mut exchange = match self.record(kind).await {
             Ok(exchange) => Some(exchange),
             Err(refusal) => return refusal.closing().response("", None),
         };
         if let Some(exchange) = &mut exchange {
-            let ingress = if connects { Ingress::Connect } else { Ingress::Http };
+            let inside = self.whence.ingress();
+            let redirected = inside == Ingress::TransparentHttp;
+            let ingress = if connects && !redirected { Ingress::Connect } else { inside };
             exchange.note(|event| event.ingress = Some(ingress));
         }
         let mut target = None;
@@ -247,6 +281,14 @@ impl Connection {
         response
     }
 
+    /// The record of a request: the one that the connection was opened with, or a new one.
+    async fn record(&self, kind: Kind) -> Result<Exchange, Refusal> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut exchange) = opened else { return Exchange::admitted(&self.session, kind).await };
+        exchange.note(|event| event.kind = kind);
+        Ok(exchange)
+    }
+
     /// Judges one request and sends it where it may go.
     async fn answer(
         &self,
@@ -255,23 +297,32 @@ impl Connection {
         exchange: &mut Option<Exchange>,
         asked: &mut Option<Target>,
     ) -> Result<Response<Body>, Refusal> {
+        if let Some(refusal) = self.whence.refusal() {
+            return Err(refusal.clone());
+        }
         let head = head.ok_or_else(|| Refusal::malformed("the request has no head").closing())?;
         let head = head.map_err(|error| Refusal::malformed(error.to_string()).closing())?;
         let Some(record) = exchange.as_mut() else {
             return Err(Refusal::malformed("the request has no record"));
         };
         record.note(|event| event.method = Some(Text::new(head.method().as_str())));
+        if let Some(address) = self.whence.address() {
+            record.asked(address);
+        }
         let form = RequestTarget::parse(head.method(), head.target()).map_err(|error| {
-            record.note(|event| event.host = named(head.target()).map(Text::new));
+            if let Some(host) = named(head.target()) {
+                record.note(|event| event.host = Some(Text::new(host)));
+            }
             Refusal::malformed(error.to_string())
         })?;
-        let (target, resource) = self.target(&form)?;
+        let (target, resource) = self.whence.target(&head, &form)?;
+        let target = target.as_ref();
         record.asked(target);
         *asked = Some(target.clone());
         // RACE: subscribed before anything is asked, so that no change in between is missed.
         let changes = self.session.gateway.live.subscribe();
-        let identified = if let Some(tunnel) = &self.tunnel {
-            self.session.identify_again(&tunnel.sandbox)?
+        let identified = if let Some(known) = self.whence.sandbox() {
+            self.session.identify_again(known)?
         } else {
             let mut shown = request.headers().get_all(PROXY_AUTHORIZATION).iter();
             let credentials = shown.next().map(|value| value.to_str().unwrap_or_default());
@@ -287,7 +338,7 @@ impl Connection {
                     session: &self.session,
                     head: &head,
                     target,
-                    in_tunnel: self.tunnel.is_some(),
+                    in_tunnel: matches!(self.whence, Whence::Tunnel(_)),
                     resource,
                     call,
                     changes,
@@ -296,30 +347,6 @@ impl Connection {
                     outlet: self.control.outlet(),
                 };
                 forward.run(request, exchange).await
-            }
-        }
-    }
-
-    /// What a request is about: its target, and what is asked of it unless it is a CONNECT.
-    fn target<'a>(&'a self, form: &'a RequestTarget) -> Result<(&'a Target, Option<&'a Resource>), Refusal> {
-        match (form, &self.tunnel) {
-            (RequestTarget::Authority(target), None) => Ok((target, None)),
-            (RequestTarget::Absolute(target, resource), None) => Ok((target, Some(resource))),
-            (RequestTarget::Origin(resource), Some(tunnel)) => Ok((&tunnel.target, Some(resource))),
-            (RequestTarget::Absolute(target, resource), Some(tunnel)) if *target == tunnel.target => {
-                Ok((target, Some(resource)))
-            }
-            (RequestTarget::Absolute(target, _), Some(tunnel)) => {
-                Err(super::mismatch(&target.to_string(), &tunnel.target))
-            }
-            (RequestTarget::Authority(_), Some(_)) => {
-                Err(Refusal::malformed("CONNECT inside a tunnel is refused").closing())
-            }
-            (RequestTarget::Origin(_), None) => Err(Refusal::malformed(
-                "this is a proxy: send the full URL (`GET http://host/path`) or CONNECT",
-            )),
-            (RequestTarget::Asterisk, _) => {
-                Err(Refusal::malformed("`*` names no target that a proxy can reach"))
             }
         }
     }

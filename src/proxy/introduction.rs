@@ -10,11 +10,12 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::capture::Entry;
 use super::exchange::Exchange;
-use super::explicit;
 use super::refusal::Refusal;
 use super::relay::reset;
 use super::session::Session;
+use super::{explicit, transparent};
 use crate::audit::{Kind, Outcome};
 use crate::wire::proxy_header::{Header, HeaderError, MOST, Proxied, parse};
 
@@ -22,10 +23,18 @@ use crate::wire::proxy_header::{Header, HeaderError, MOST, Proxied, parse};
 pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
     if session.listener.believes(session.client.ip()) {
         if let Some((session, stream)) = Introduction(Some(session)).run(stream).await {
-            explicit::serve(session, stream).await;
+            enter(session, stream).await;
         }
     } else {
-        explicit::serve(session, stream).await;
+        enter(session, stream).await;
+    }
+}
+
+/// Serves a connection in the way that it came in.
+async fn enter(session: Arc<Session>, stream: TcpStream) {
+    match session.listener.entry {
+        Entry::Explicit => explicit::serve(session, stream).await,
+        Entry::Redirect | Entry::TProxy => transparent::serve(session, stream).await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accept;
 mod body;
+mod capture;
 mod connect;
 mod exchange;
 mod explicit;
@@ -17,14 +18,17 @@ mod relay;
 mod session;
 mod socket;
 mod strict;
+mod transparent;
 mod tunnel;
 mod upgrade;
+mod whence;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use accept::accept;
+pub use capture::{Entry, listen};
 pub use session::Listener;
 
 use crate::addr::Target;

@@ -15,7 +15,7 @@ use super::relay::{RelayError, failed};
 use super::session::{Session, Standing};
 use super::tunnel::{Client, End};
 use crate::addr::Host;
-use crate::audit::{Scheme, Text};
+use crate::audit::{Event, Ingress, Scheme, Text};
 use crate::wire::client_hello::{self, ClientHello, Hello};
 use crate::wire::protocol::{Sniff, Sniffer, sniff};
 
@@ -25,11 +25,12 @@ pub(super) const FIRST_BYTES: Duration = Duration::from_secs(5);
 const MOST: usize = 68 * 1024;
 /// The most of the origin's bytes that wait for the client meanwhile.
 pub(super) const AHEAD: usize = 16 * 1024;
+
 /// What the client turned out to speak.
 pub(super) enum Inside {
     /// To be carried as it is.
     Opaque,
-    /// TLS whose hello was judged: its records are the first bytes, this many.
+    /// TLS: the records of its hello are the first bytes, this many.
     Tls(ClientHello, usize),
     /// To be judged request by request.
     Http,
@@ -54,7 +55,10 @@ impl Peek<'_> {
         let (mut spoke, mut done) = (false, false);
         let (mut deadline, mut sniffer) = (None, Sniffer::default());
         loop {
-            if let Some(inside) = self.judge(first, &mut sniffer, spoke || done).map_err(End::Refused)? {
+            if let Some(inside) = tell(first, &mut sniffer, spoke || done).map_err(End::Refused)? {
+                if let Inside::Tls(hello, _) = &inside {
+                    self.judge_hello(hello).map_err(End::Refused)?;
+                }
                 return Ok(inside);
             }
             if !first.is_empty() {
@@ -95,54 +99,14 @@ impl Peek<'_> {
                 }
                 // A side that is not read from can still be reset.
                 error = failed(origin), if holds || done => return Err(End::Failed(RelayError::Origin(error))),
-                () = until(deadline) => {
-                    let late = "the first bytes formed no TLS or HTTP message in time";
-                    return Err(End::Refused(Refusal::malformed(late)));
-                }
+                () = until(deadline) => return Err(late()),
             }
-        }
-    }
-
-    /// What the first bytes are, once they tell.
-    fn judge(
-        &mut self,
-        first: &[u8],
-        sniffer: &mut Sniffer,
-        origin_spoke: bool,
-    ) -> Result<Option<Inside>, Refusal> {
-        match sniffer.sniff(first) {
-            _ if first.is_empty() => Ok(None),
-            Sniff::Tls => match client_hello::split(first) {
-                (Hello::NeedMore, _) if first.len() < MOST => Ok(None),
-                (Hello::NeedMore, _) => Err(Refusal::malformed("the TLS ClientHello is longer than 64 KiB")),
-                (Hello::Invalid(error), _) => {
-                    Err(Refusal::malformed(format!("the TLS ClientHello is malformed: {error}")))
-                }
-                (Hello::Complete(hello), length) => {
-                    self.judge_hello(&hello)?;
-                    Ok(Some(Inside::Tls(hello, length)))
-                }
-            },
-            Sniff::NeedMore if first.len() < MOST => Ok(None),
-            Sniff::NeedMore => Err(Refusal::malformed("the first line is longer than 64 KiB")),
-            Sniff::Http2Preface => {
-                Err(Refusal::malformed("HTTP/2 in the clear is not supported: use TLS or HTTP/1.1"))
-            }
-            Sniff::Http1 if origin_spoke => {
-                Err(Refusal::malformed("the origin spoke before the HTTP request"))
-            }
-            Sniff::Http1 => Ok(Some(Inside::Http)),
-            Sniff::Other => Ok(Some(Inside::Opaque)),
         }
     }
 
     /// Judges the name in a `ClientHello` as the second name of the call.
     fn judge_hello(&mut self, hello: &ClientHello) -> Result<(), Refusal> {
-        self.exchange.note(|event| {
-            event.scheme = Some(Scheme::Tls);
-            event.sni = hello.server_name.as_ref().map(|name| Text::new(name.as_str()));
-            event.ech = hello.ech;
-        });
+        self.exchange.note(|event| describe(event, hello));
         let known = self.session.identify_again(&self.standing.sandbox)?;
         let policy = known.snapshot.policy_for(&known.sandbox);
         let alias = hello.server_name.clone().map(Host::Name);
@@ -164,6 +128,75 @@ impl Peek<'_> {
         self.session.stand(Some(self.standing.clone()));
         Ok(())
     }
+}
+
+/// The first bytes of a client while there is no origin; `None` when it sends nothing for `quiet`.
+///
+/// # Errors
+/// The client failed, or what it sent is refused whoever it is for.
+pub(super) async fn first_bytes(
+    Client { stream: client, first }: &mut Client,
+    quiet: Duration,
+) -> Result<Option<Inside>, End> {
+    let (silent, mut deadline, mut sniffer) = (Instant::now() + quiet, None, Sniffer::default());
+    loop {
+        if let Some(inside) = tell(first, &mut sniffer, false).map_err(End::Refused)? {
+            return Ok(Some(inside));
+        }
+        if !first.is_empty() {
+            deadline.get_or_insert_with(|| Instant::now() + FIRST_BYTES);
+        }
+        tokio::select! {
+            biased;
+            ready = client.readable() => {
+                let read = ready.and_then(|()| client.try_read_buf(first));
+                if at_once(read).map_err(|error| End::Failed(RelayError::Client(error)))? == Some(0) {
+                    return closed(first).map(Some);
+                }
+            }
+            () = until(deadline.or(Some(silent))) => {
+                return if first.is_empty() { Ok(None) } else { Err(late()) };
+            }
+        }
+    }
+}
+
+/// What the first bytes are, once they tell.
+fn tell(first: &[u8], sniffer: &mut Sniffer, origin_spoke: bool) -> Result<Option<Inside>, Refusal> {
+    match sniffer.sniff(first) {
+        _ if first.is_empty() => Ok(None),
+        Sniff::Tls => match client_hello::split(first) {
+            (Hello::NeedMore, _) if first.len() < MOST => Ok(None),
+            (Hello::NeedMore, _) => Err(Refusal::malformed("the TLS ClientHello is longer than 64 KiB")),
+            (Hello::Invalid(error), _) => {
+                Err(Refusal::malformed(format!("the TLS ClientHello is malformed: {error}")))
+            }
+            (Hello::Complete(hello), length) => Ok(Some(Inside::Tls(hello, length))),
+        },
+        Sniff::NeedMore if first.len() < MOST => Ok(None),
+        Sniff::NeedMore => Err(Refusal::malformed("the first line is longer than 64 KiB")),
+        Sniff::Http2Preface => {
+            Err(Refusal::malformed("HTTP/2 in the clear is not supported: use TLS or HTTP/1.1"))
+        }
+        Sniff::Http1 if origin_spoke => Err(Refusal::malformed("the origin spoke before the HTTP request")),
+        Sniff::Http1 => Ok(Some(Inside::Http)),
+        Sniff::Other => Ok(Some(Inside::Opaque)),
+    }
+}
+
+/// Writes what a hello says into an event.
+pub(super) fn describe(event: &mut Event, hello: &ClientHello) {
+    event.scheme = Some(Scheme::Tls);
+    event.sni = hello.server_name.as_ref().map(|name| Text::new(name.as_str()));
+    event.ech = hello.ech;
+    if event.ingress == Some(Ingress::TransparentTcp) {
+        event.ingress = Some(Ingress::TransparentTls);
+    }
+}
+
+/// The end of a client that does not come to the point.
+fn late() -> End {
+    End::Refused(Refusal::malformed("the first bytes formed no TLS or HTTP message in time"))
 }
 
 /// Resolves at `deadline`; never without one.

@@ -15,13 +15,24 @@ use crate::upstream::{DialError, DialFailure, ResolveError};
 pub(super) struct Refusal {
     denial: Denial,
     timed_out: bool,
-    challenge: bool,
     close: bool,
+    proof: Proof,
+}
+
+/// What a client that is not known could do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// Come in another way.
+    Useless,
+    /// Show credentials.
+    Asked,
+    /// Nothing: it does not know the proxy.
+    Impossible,
 }
 
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
-        Self { denial, timed_out: false, challenge: false, close: false }
+        Self { denial, timed_out: false, close: false, proof: Proof::Useless }
     }
 }
 
@@ -53,7 +64,12 @@ impl Refusal {
 
     /// The refusal that also asks for credentials.
     pub(super) fn challenging(self) -> Self {
-        Self { challenge: true, ..self }
+        Self { proof: Proof::Asked, ..self }
+    }
+
+    /// The refusal of a client that does not know the proxy.
+    pub(super) fn redirected(self) -> Self {
+        Self { proof: Proof::Impossible, ..self }
     }
 
     /// The refusal after which nothing more on the connection can be trusted to be a message.
@@ -87,6 +103,7 @@ impl Refusal {
         match self.denial.reason() {
             _ if self.timed_out => StatusCode::GATEWAY_TIMEOUT,
             Reason::BadRequest | Reason::AuthorityMismatch => StatusCode::BAD_REQUEST,
+            Reason::IdentityUnknown if matches!(self.proof, Proof::Impossible) => StatusCode::FORBIDDEN,
             Reason::IdentityUnknown => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             Reason::Limit => StatusCode::TOO_MANY_REQUESTS,
             Reason::DnsFailed | Reason::UpstreamFailed => StatusCode::BAD_GATEWAY,
@@ -150,7 +167,7 @@ impl Refusal {
         if let Ok(id) = HeaderValue::from_str(id) {
             headers.insert("x-request-id", id);
         }
-        if self.challenge {
+        if self.proof == Proof::Asked {
             headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sluicegate\""));
         }
         if self.close {

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gateway;
+use super::capture::Entry;
 use super::refusal::Refusal;
 use super::relay::Meter;
 use crate::addr::{Host, Target};
@@ -22,6 +23,8 @@ use crate::wire::proxy_header::Proxied;
 pub struct Listener {
     /// Its name in records: the address it is bound to.
     pub name: Arc<str>,
+    /// How connections come to it.
+    pub entry: Entry,
     /// The sandbox that everything on it belongs to, if the operator gave it one.
     pub sandbox: Option<Arc<str>>,
     /// The peers that say whose connections they pass on.
@@ -43,7 +46,6 @@ pub(super) struct Session {
     /// Where it comes from: what the socket says, or the trusted peer that passed it on.
     pub(super) client: SocketAddr,
     /// What such a peer said.
-    #[expect(dead_code, reason = "its destination is for listeners that are told none by the client")]
     pub(super) proxied: Option<Proxied>,
     pub(super) listener: Arc<Listener>,
     /// Its place among the connections that the gateway takes at once.

@@ -1,4 +1,4 @@
-//! What happens inside CONNECT after the 200.
+//! What happens inside CONNECT after the 200, and inside what was redirected to an origin that speaks first.
 //!
 //! The client's first bytes are looked at before any of them goes to the origin; the origin's bytes are never
 //! held back meanwhile, so protocols in which the server speaks first work.
@@ -28,6 +28,8 @@ use super::refusal::Refusal;
 use super::relay::{RelayError, relay, reset};
 use super::session::{Session, Standing};
 use super::strict::StrictIo;
+use super::whence::Inner;
+use crate::addr::Target;
 use crate::audit::{Ingress, Outcome};
 use crate::live::Snapshot;
 use crate::policy::{Denial, Reason};
@@ -36,12 +38,14 @@ use crate::wire::client_hello::ClientHello;
 /// The fatal TLS alert `access_denied` (RFC 8446 §6).
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
-/// A granted CONNECT.
+/// A granted CONNECT, or what was redirected and granted.
 pub(super) struct Tunnel {
     pub(super) session: Arc<Session>,
     pub(super) exchange: Exchange,
     pub(super) standing: Standing,
     pub(super) origin: TcpStream,
+    /// How it came in, and how the HTTP inside did.
+    pub(super) ingress: (Ingress, Ingress),
     /// Subscribed before the decision.
     pub(super) changes: watch::Receiver<Arc<Snapshot>>,
 }
@@ -62,19 +66,22 @@ pub(super) enum End {
 
 impl Tunnel {
     /// Carries the tunnel from the 200 to its end.
+    pub(super) async fn run(self, upgrade: OnUpgrade) {
+        let tunnel = Box::new(self);
+        match client_side(upgrade).await {
+            Ok(client) => tunnel.go_on(Box::new(client), None).await,
+            Err(outcome) => tunnel.exchange.finish(outcome),
+        }
+    }
+
+    /// Carries the tunnel to its end; `inside` when that is known and judged already.
     ///
     /// A tunnel is idle for most of its life: what it holds is boxed once, and its phases only borrow it.
-    pub(super) async fn run(self, upgrade: OnUpgrade) {
-        let mut tunnel = Box::new(self);
-        let client = match client_side(upgrade).await {
-            Ok(client) => client,
-            Err(outcome) => return tunnel.exchange.finish(outcome),
-        };
-        let mut client = Box::new(client);
-        let _active = tunnel.session.gateway.metrics.active(Ingress::Connect);
-        tunnel.exchange.count();
-        let end = tunnel.carry(&mut client).await;
-        let tunnel = *tunnel;
+    pub(super) async fn go_on(mut self: Box<Self>, mut client: Box<Client>, inside: Option<Inside>) {
+        let _active = self.session.gateway.metrics.active(self.ingress.0);
+        self.exchange.count();
+        let end = self.carry(&mut client, inside).await;
+        let tunnel = *self;
         match end {
             Some(end) => tunnel.close(client.stream, end),
             None => Box::pin(tunnel.serve(*client)).await,
@@ -82,24 +89,25 @@ impl Tunnel {
     }
 
     /// Carries bytes to the end of the tunnel; `None` when it turned out to be HTTP, of which nothing was sent yet.
-    async fn carry(&mut self, client: &mut Client) -> Option<End> {
-        let Self { session, exchange, standing, origin, changes } = self;
+    async fn carry(&mut self, client: &mut Client, inside: Option<Inside>) -> Option<End> {
+        let Self { session, exchange, standing, origin, changes, .. } = self;
         session.stand(Some(standing.clone()));
         let mut peek = Peek { session, exchange, standing, held: Vec::new() };
         tokio::select! {
             biased;
             denial = session.overruled(changes) => Some(End::Overruled(denial)),
             () = session.meter.idle(session.gateway.limits.idle_timeout) => Some(End::Idle),
-            end = peek.carry(client, origin) => end,
+            end = peek.carry(client, origin, inside) => end,
         }
     }
 
     /// Serves the HTTP inside; each request leaves its own record.
     async fn serve(self, client: Client) {
-        let Self { session, exchange, standing, origin, changes } = self;
+        let Self { session, exchange, standing, origin, ingress, changes } = self;
         session.enter(standing.clone());
         let origin = standing.address.map(|address| (origin, address));
-        let tunnel = explicit::Inner { sandbox: standing.sandbox, target: standing.target };
+        let (sandbox, target) = (standing.sandbox, standing.target);
+        let tunnel = Inner { sandbox, target, ingress: ingress.1 };
         let Client { stream, first } = client;
         let outcome =
             explicit::serve_tunnel(Arc::clone(&session), stream, first, tunnel, origin, changes).await;
@@ -108,29 +116,40 @@ impl Tunnel {
 
     /// Closes both sides the way the tunnel ended, and ends its record.
     fn close(self, client: TcpStream, end: End) {
-        let Self { session, mut exchange, standing, origin, .. } = self;
+        let Self { session, exchange, standing, origin, .. } = self;
         match end {
             End::Done => return exchange.finish(Outcome::Ok),
             End::Idle => exchange.finish(Outcome::Idle),
-            End::Failed(error) => {
-                let (outcome, error) = error.told();
-                exchange.note(|event| event.error = Some(error));
-                exchange.finish(outcome);
-            }
+            End::Failed(error) => fail(exchange, &error),
             End::Overruled(denial) => {
                 session.end(Outcome::PolicyChange, Some(denial));
                 exchange.finish(Outcome::PolicyChange);
             }
             End::Refused(refusal) => {
-                let is_tls = exchange.is_tls() && refusal.denial().reason() != Reason::BadRequest;
-                exchange.refuse(&refusal, Some(&standing.target), None);
                 reset(origin);
-                return if is_tls { alert(client) } else { reset(client) };
+                return refuse(exchange, client, &refusal, Some(&standing.target));
             }
         }
         reset(client);
         reset(origin);
     }
+}
+
+/// Ends the record of a connection of which one side failed.
+pub(super) fn fail(mut exchange: Exchange, error: &RelayError) {
+    let (outcome, error) = error.told();
+    exchange.note(|event| event.error = Some(error));
+    exchange.finish(outcome);
+}
+
+/// Ends the record of a connection that may not go on, and tells the client in the way that it can be told.
+pub(super) fn refuse(mut exchange: Exchange, client: TcpStream, refusal: &Refusal, target: Option<&Target>) {
+    // Who is not refused by a policy is not told so: an origin that cannot be reached looks like one.
+    let refused =
+        !matches!(refusal.denial().reason(), Reason::BadRequest | Reason::DnsFailed | Reason::UpstreamFailed);
+    let is_tls = exchange.is_tls() && refused;
+    exchange.refuse(refusal, target, None);
+    if is_tls { alert(client) } else { reset(client) }
 }
 
 /// The client's side of a tunnel.
@@ -155,9 +174,18 @@ async fn client_side(upgrade: OnUpgrade) -> Result<Client, Outcome> {
 /// From the first bytes on.
 impl Peek<'_> {
     /// Carries the tunnel to its end; `None` when it turned out to be HTTP, of which nothing was sent yet.
-    async fn carry(&mut self, client: &mut Client, origin: &mut TcpStream) -> Option<End> {
+    async fn carry(
+        &mut self,
+        client: &mut Client,
+        origin: &mut TcpStream,
+        inside: Option<Inside>,
+    ) -> Option<End> {
         // Boxed: they are gone by the time the tunnel idles.
-        match Box::pin(self.enter(client, origin)).await {
+        let inside = match inside {
+            Some(inside) => Ok(inside),
+            None => Box::pin(self.enter(client, origin)).await,
+        };
+        match inside {
             Ok(Inside::Http) => return None,
             Ok(Inside::Opaque) => {}
             Ok(Inside::Tls(hello, length)) => {

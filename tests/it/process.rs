@@ -141,6 +141,25 @@ async fn a_taken_port_is_one_clear_sentence_and_exit_1() {
 }
 
 #[tokio::test]
+async fn a6_i4_the_transparent_flag_listens_besides_the_proxy_and_no_client_connects_to_it_directly() {
+    let place = Place::with("mode: Unrestricted\n");
+    let arguments = ["--policy", "policy.yaml", "--transparent", "127.0.0.1:0"];
+    let gateway = Process::start(&place, &arguments).await;
+    let line =
+        |lines: &[String]| lines.iter().any(|line| line.contains("listening for redirected connections"));
+    let log = gateway.stderr.wait_until("the transparent listener", line).await;
+    let line = log.iter().find(|line| line.contains("redirected")).unwrap();
+    let address: std::net::SocketAddr = line.rsplit_once("address=").unwrap().1.parse().unwrap();
+    let mut client = Client::connect(address).await;
+    client.send(b"\0\x01opaque").await;
+    assert!(client.expect_reset().await.is_empty());
+    let refused =
+        |records: &[serde_json::Value]| records.iter().any(|record| record["reason"] == "guard_self");
+    gateway.records("the refusal", refused).await;
+    assert!(Client::try_tunnel(gateway.proxy(), "127.0.0.1:1").await.is_err(), "the proxy is there too");
+}
+
+#[tokio::test]
 async fn every_command_has_the_exit_codes_that_scripts_rely_on() {
     let place = Place::with("mode: Limited\nhostRules: [pypi.org]\n");
     place.write("broken.yaml", "mode: limited\n");
@@ -185,7 +204,7 @@ async fn every_command_has_the_exit_codes_that_scripts_rely_on() {
         (&["nope"], 2),
         (&[], 2),
         (&["run", "--policy", "policy.yaml", "--listen", "nonsense"], 2),
-        (&["run", "--policy", "policy.yaml", "--transparent", "127.0.0.1:0"], 1),
+        (&["run", "--policy", "policy.yaml", "--transparent", "nonsense"], 2),
         (&["run", "--config", "missing.yaml"], 1),
     ];
     for (arguments, code) in cases {

@@ -126,7 +126,21 @@ struct State {
 impl Dns {
     /// Starts a server that knows no name yet.
     pub async fn start() -> Self {
-        let (udp, tcp) = bind_both().await;
+        Self::over(bind_both().await)
+    }
+
+    /// The same on this address.
+    pub async fn start_on(address: SocketAddr) -> Self {
+        let sockets = {
+            let _on_background = background().enter();
+            let udp = UdpSocket::bind(address).await.expect("a UDP port");
+            (udp, TcpListener::bind(address).await.expect("a TCP port"))
+        };
+        Self::over(sockets)
+    }
+
+    /// Runs on these sockets.
+    fn over((udp, tcp): (UdpSocket, TcpListener)) -> Self {
         let address = udp.local_addr().expect("a bound socket");
         let state = State {
             zone: Mutex::default(),

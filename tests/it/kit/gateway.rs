@@ -63,12 +63,7 @@ impl Gateway {
         let dns = Dns::start().await;
         let mut config = Config {
             policy: Some(directory.path().join("policies")),
-            listeners: vec![ListenerSettings {
-                address: free_port(),
-                kind: ListenerKind::Explicit,
-                sandbox: None,
-                proxy_protocol: Vec::new(),
-            }],
+            listeners: vec![ListenerSettings::new(free_port(), ListenerKind::Explicit)],
             ..Config::default()
         };
         config.admin.address = free_port();

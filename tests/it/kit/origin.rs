@@ -119,15 +119,14 @@ impl Origin {
         kx_groups: Vec<&'static dyn SupportedKxGroup>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
-        let certificate = made.cert.der().clone();
-        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let provider = Arc::new(CryptoProvider { kx_groups, ..default_provider() });
-        let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        let config = config.expect("versions").with_no_client_auth();
-        let config = config.with_single_cert(vec![certificate.clone()], key).expect("a key that fits");
-        let tls = Some((TlsAcceptor::from(Arc::new(config)), certificate));
+        let tls = Some(tls(name, kx_groups, versions));
         Self::start_at((Ipv4Addr::new(127, 0, 0, 8), 0).into(), behaviour, tls).await
+    }
+
+    /// An origin inside TLS on this address.
+    pub async fn tls_on(address: SocketAddr, name: &str, behaviour: Behaviour) -> Self {
+        let tls = tls(name, default_provider().kx_groups, rustls::ALL_VERSIONS);
+        Self::start_at(address, behaviour, Some(tls)).await
     }
 
     /// Binds and runs.
@@ -210,6 +209,22 @@ impl Origin {
         self.seen.wait_until("the end of a connection to the origin", ended).await;
         self.connection(at).end
     }
+}
+
+/// A certificate for `name`, signed by itself, and what speaks TLS with it.
+fn tls(
+    name: &str,
+    kx_groups: Vec<&'static dyn SupportedKxGroup>,
+    versions: &[&'static SupportedProtocolVersion],
+) -> (TlsAcceptor, CertificateDer<'static>) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(CryptoProvider { kx_groups, ..default_provider() });
+    let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
+    let config = config.expect("versions").with_no_client_auth();
+    let config = config.with_single_cert(vec![certificate.clone()], key).expect("a key that fits");
+    (TlsAcceptor::from(Arc::new(config)), certificate)
 }
 
 /// Accepts until the origin is dropped, and every connection with it.
