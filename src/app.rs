@@ -2,6 +2,7 @@
 //!
 //! policy → audit log → sockets → guards → reloader → accept
 
+mod enforcement;
 mod inspect;
 mod settings;
 
@@ -27,8 +28,10 @@ use crate::metrics::{Metrics, Reload};
 use crate::policy::PolicySet;
 use crate::proxy::{Gateway, Listener, accept};
 use crate::upstream::Resolver;
+use enforcement::Enforcement;
 use inspect::Inspector;
 
+pub use enforcement::ports;
 pub use settings::{guards, roster};
 
 /// How long the audit log may take to be written out at the end.
@@ -63,6 +66,7 @@ pub struct Running {
     /// What the first load had to say.
     pub report: Report,
     reloader: Reloader,
+    enforcement: Option<Enforcement>,
     audit: Audit,
     writer: Writer,
     drain: Drain,
@@ -73,6 +77,9 @@ impl Running {
     /// Reads the policy again and opens the audit file anew, as SIGHUP asks.
     pub fn reload(&self) {
         self.reloader.trigger();
+        if let Some(enforcement) = &self.enforcement {
+            enforcement.look_again();
+        }
         self.audit.reopen();
     }
 
@@ -126,7 +133,16 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         limits: settings::limits(&config),
         tasks: tasks.clone(),
     });
-    let inspector = Inspector { live, reloader: reloader.clone(), gateway: Arc::clone(&gateway) };
+    let enforcement = Enforcement::of(&config);
+    if let Some(enforcement) = enforcement.clone() {
+        tasks.spawn("enforcement", enforcement.watch(Arc::clone(&metrics), watcher.clone()));
+    }
+    let inspector = Inspector {
+        live,
+        reloader: reloader.clone(),
+        gateway: Arc::clone(&gateway),
+        enforcement: enforcement.clone(),
+    };
     let state = Arc::new(State {
         inspect: Arc::new(inspector),
         audit: audit.clone(),
@@ -146,7 +162,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         tasks.spawn("accept", accept(Arc::clone(&gateway), socket, Arc::new(listener), Arc::clone(&slots)));
     }
     let drain_timeout = config.limits.drain_timeout;
-    Ok(Running { listeners, admin, report, reloader, audit, writer, drain, drain_timeout })
+    Ok(Running { listeners, admin, report, reloader, enforcement, audit, writer, drain, drain_timeout })
 }
 
 /// What a first load gives.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{ArgAction, Args};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::policy::{config, rendered};
@@ -32,6 +32,9 @@ pub(super) struct Run {
     /// The address of the admin server; overrides `admin.address`
     #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_ADMIN")]
     admin: Option<SocketAddr>,
+    /// Be ready only while it is proven that everything sandboxes send is taken
+    #[arg(long, env = "SLUICEGATE_REQUIRE_ENFORCEMENT", action = ArgAction::SetTrue)]
+    require_enforcement: bool,
 }
 
 impl Run {
@@ -73,6 +76,7 @@ impl Run {
         if let Some(admin) = self.admin {
             config.admin.address = admin;
         }
+        config.require_enforcement = self.require_enforcement;
         Ok(Ok(config))
     }
 }
