@@ -30,6 +30,11 @@ pub enum ListingError {
     /// It is not JSON.
     #[error("`nft -j list ruleset` did not print JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// There is none.
+    #[error(
+        "`nft -j list ruleset` printed nothing, as some versions do where a table has flags: is one dormant?"
+    )]
+    Empty,
     /// It has no list of objects.
     #[error("`nft -j list ruleset` printed JSON without a list `nftables`")]
     Shape,
@@ -59,6 +64,9 @@ pub fn verify(
     ours: impl Fn(&str) -> bool,
     listing: &str,
 ) -> Result<Vec<Finding>, ListingError> {
+    if listing.trim().is_empty() {
+        return Err(ListingError::Empty);
+    }
     let listing: Value = serde_json::from_str(listing)?;
     let objects = listing.get("nftables").and_then(Value::as_array).ok_or(ListingError::Shape)?;
     let listing = Listing::of(objects);

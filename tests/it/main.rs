@@ -31,6 +31,8 @@ mod kit_itself;
 mod layers;
 mod manual;
 mod names;
+mod nft;
+mod nft_net;
 mod process;
 mod readme;
 mod real_clients;
