@@ -344,10 +344,10 @@ fn head(settings: &Settings) -> Vec<String> {
         Who::Interfaces { mode, .. } => {
             lines.extend(
                 [
-                    "Besides, on the gateway: it never routes, and says at once that UDP is refused (the kernel sends",
-                    "about one such message a second to one address otherwise):",
+                    "Besides, on the gateway: it does not route, and it tells every UDP client at once that it is refused (the",
+                    "kernel holds such messages back otherwise: 1 a second to one address, and 50 at once to all):",
                     "  sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
-                    "  sysctl -w net.ipv4.icmp_ratemask=6160 net.ipv6.icmp.ratelimit=0",
+                    "  sysctl -w net.ipv4.icmp_ratemask=6160 net.ipv6.icmp.ratemask=0,3-127",
                 ]
                 .map(str::to_owned),
             );
