@@ -3,6 +3,7 @@
 //! policy → audit log → sockets → guards → reloader → accept
 
 mod enforcement;
+mod inherited;
 mod inspect;
 mod settings;
 
@@ -29,6 +30,7 @@ use crate::policy::PolicySet;
 use crate::proxy::{Gateway, Listener, accept};
 use crate::upstream::Resolver;
 use enforcement::Enforcement;
+use inherited::Inherited;
 use inspect::Inspector;
 
 pub use enforcement::ports;
@@ -237,10 +239,12 @@ struct Doors {
 impl Doors {
     /// Opens them all, or none.
     async fn open(config: &Config) -> anyhow::Result<Self> {
-        let sockets = bind(&config.listeners).await?;
+        let mut inherited = Inherited::take_all()?;
+        let sockets = bind(&config.listeners, &mut inherited).await?;
         let listeners = sockets.iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>();
         let listeners = listeners.context("cannot read a listener's address")?;
-        let socket = listen(config.admin.address).await?;
+        let socket = listen(config.admin.address, &mut inherited).await?;
+        inherited.finish()?;
         let admin = socket.local_addr().context("cannot read the admin address")?;
         let mut admin_sockets = vec![admin::Listener::Tcp(socket)];
         if let Some(path) = &config.admin.socket {
@@ -291,10 +295,13 @@ fn serve_admin(socket: admin::Listener, state: &Arc<State>, tasks: &Tasks, watch
 }
 
 /// Opens every listener of the configuration.
-async fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener, Listener)>> {
+async fn bind(
+    listeners: &[ListenerSettings],
+    inherited: &mut Inherited,
+) -> anyhow::Result<Vec<(TcpListener, Listener)>> {
     let mut sockets = Vec::new();
     for settings in listeners {
-        let socket = listen(settings.address).await?;
+        let socket = listen(settings.address, inherited).await?;
         let address = socket.local_addr().context("cannot read a listener's address")?;
         let listener = Listener { name: address.to_string().into(), sandbox: settings.sandbox.clone() };
         sockets.push((socket, listener));
@@ -302,8 +309,11 @@ async fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener
     Ok(sockets)
 }
 
-/// Opens one listening socket.
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Opens one listening socket, or takes the one that was handed over.
+async fn listen(address: SocketAddr, inherited: &mut Inherited) -> anyhow::Result<TcpListener> {
+    if let Some(socket) = inherited.take(address) {
+        return TcpListener::from_std(socket).context("a socket of LISTEN_FDS cannot be used");
+    }
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 

@@ -14,6 +14,7 @@
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
 mod accounts;
+mod activation;
 mod admin;
 mod agreement;
 mod attack;

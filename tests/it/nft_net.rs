@@ -14,7 +14,7 @@ use crate::kit::process::{BINARY, Place, Process};
 use crate::kit::within;
 
 /// What stands for the proxy, its DNS server, its admin server and another service, over IPv4 and IPv6.
-const PROXY: &str = r#"
+const PROXY: &str = r"
 import socket, struct, threading
 def original(s):
     try:
@@ -52,7 +52,7 @@ def udp(port):
 for port in PORTS: tcp(port, TRANSPARENT)
 udp(15053); udp(9901)
 print('ready', flush=True)
-"#;
+";
 
 /// What clients have at hand. Whatever is dropped is given up after a short while; the counters outside tell the rest.
 const CLIENT: &str = r"
