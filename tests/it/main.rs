@@ -21,6 +21,7 @@ mod attack;
 mod audit;
 mod container;
 mod corpus;
+mod deploy;
 mod first;
 mod forward;
 mod framing;

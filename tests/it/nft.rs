@@ -48,7 +48,7 @@ fn examples() -> Vec<(&'static str, Settings)> {
             }),
         ),
         (
-            "deploy/kubernetes/sidecar.nft",
+            "tests/nft/sidecar.nft",
             Settings {
                 who: Who::EveryoneBut(65532),
                 ipv6: false,
