@@ -135,10 +135,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         limits: settings::limits(&config),
         tasks: tasks.clone(),
     });
-    let enforcement = Enforcement::of(&config);
-    if let Some(enforcement) = enforcement.clone() {
-        tasks.spawn("enforcement", enforcement.watch(Arc::clone(&metrics), watcher.clone()));
-    }
+    let enforcement = Enforcement::start(&config, &metrics, &tasks);
     let inspector = Inspector {
         live,
         reloader: reloader.clone(),

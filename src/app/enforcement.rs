@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use crate::admin::Check;
 use crate::capture::{self, Ports, Settings, Verdict};
 use crate::config::{Config, ListenerKind};
-use crate::drain::Watcher;
+use crate::drain::{Tasks, Watcher};
 use crate::metrics::Metrics;
 
 /// How often it is looked.
@@ -28,19 +28,22 @@ pub(super) struct Enforcement {
 }
 
 impl Enforcement {
-    /// What there is to prove; nothing, where no listener takes redirected connections and nobody asks for it.
-    pub(super) fn of(config: &Config) -> Option<Self> {
+    /// Looks from here on; nothing, where no listener takes redirected connections and nobody asks for it.
+    pub(super) fn start(config: &Config, metrics: &Arc<Metrics>, tasks: &Tasks) -> Option<Self> {
         let transparent = config.listeners.iter().any(|listener| listener.kind == ListenerKind::Transparent);
         if !transparent && !config.require_enforcement {
             return None;
         }
         let first = Verdict::Unknown("it was not looked yet".to_owned());
-        Some(Self {
+        let enforcement = Self {
             settings: settings(config),
             required: config.require_enforcement,
             verdict: Arc::new(RwLock::new(first)),
             again: Arc::new(Notify::new()),
-        })
+        };
+        let watch = enforcement.clone().watch(Arc::clone(metrics), tasks.watcher().clone());
+        tasks.spawn("enforcement", watch);
+        Some(enforcement)
     }
 
     /// Asks for another look.
@@ -55,7 +58,7 @@ impl Enforcement {
     }
 
     /// Looks until the gateway stops.
-    pub(super) async fn watch(self, metrics: Arc<Metrics>, watcher: Watcher) {
+    async fn watch(self, metrics: Arc<Metrics>, watcher: Watcher) {
         loop {
             self.look(&metrics).await;
             tokio::select! {

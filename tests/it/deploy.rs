@@ -89,7 +89,7 @@ fn configurations() -> Vec<(String, String)> {
         }
         for block in text.split("  gate.yaml: |\n").skip(1) {
             let lines = block.lines().take_while(|line| line.starts_with("    "));
-            found.push((name.clone(), lines.map(|line| format!("{}\n", &line[4..])).collect()));
+            found.push((name.clone(), lines.flat_map(|line| [&line[4..], "\n"]).collect()));
         }
     }
     found
