@@ -16,10 +16,10 @@ COPY --from=build /image/ /
 USER 65532:65532
 # The proxy is open to the container's network; the admin server to the container alone.
 ENV SLUICEGATE_POLICY=/etc/sluicegate/policies
-ENV SLUICEGATE_LISTEN=0.0.0.0:3128
 ENV SLUICEGATE_ADMIN=127.0.0.1:9901
 EXPOSE 3128
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=4s --start-period=5s CMD ["/sluicegate", "health"]
 ENTRYPOINT ["/sluicegate"]
-CMD ["run"]
+# A flag, not the environment, so that a configuration that is run instead has its own listeners.
+CMD ["run", "--listen", "0.0.0.0:3128"]

@@ -2,6 +2,9 @@
 //!
 //! policy → audit log → sockets → guards → reloader → accept
 
+mod doors;
+mod enforcement;
+mod inherited;
 mod inspect;
 mod reconfigure;
 mod settings;
@@ -10,30 +13,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::admin::{self, State, UnixSocket};
+use crate::admin::{self, State};
 use crate::audit::top::Top;
 use crate::audit::{Audit, Kind, Observe, Outcome, Text, Writer};
-use crate::config::{CaptureMode, Config, ListenerKind, ListenerSettings};
+use crate::config::Config;
 use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
 use crate::heap;
 use crate::identity::Registry;
-use crate::identity::source::canonical_net;
 use crate::live::reload::{Reloader, Report};
 use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
 use crate::metrics::{Metrics, Reload};
 use crate::policy::PolicySet;
-use crate::proxy;
-use crate::proxy::{Entry, Gateway, Listener, accept};
+use crate::proxy::{Gateway, accept};
 use crate::upstream::Resolver;
+use doors::Doors;
+use enforcement::Enforcement;
 use inspect::Inspector;
 use reconfigure::pending;
 
+pub use enforcement::ports;
 pub use reconfigure::ConfigFile;
 pub use settings::{guards, roster};
 
@@ -69,6 +72,7 @@ pub struct Running {
     /// What the first load had to say.
     pub report: Report,
     reloader: Reloader,
+    enforcement: Option<Enforcement>,
     audit: Audit,
     writer: Writer,
     drain: Drain,
@@ -79,6 +83,9 @@ impl Running {
     /// Reads the policy and the sandboxes of the configuration again, and opens the audit file anew, as SIGHUP asks.
     pub fn reload(&self) {
         self.reloader.trigger();
+        if let Some(enforcement) = &self.enforcement {
+            enforcement.look_again();
+        }
         self.audit.reopen();
     }
 
@@ -116,7 +123,7 @@ pub async fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, 
     let tokens = settings::tokens(&config)?;
     let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
-    let doors = Doors::open(&config).await?;
+    let doors = Doors::open(&config)?;
     let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(resolver.servers()).collect();
     let (live, reloader, report) = keep_up(first, &config, file, own, (&audit, &metrics))?;
     let (drain, watcher) = Drain::new();
@@ -130,7 +137,13 @@ pub async fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, 
         limits: settings::limits(&config),
         tasks: tasks.clone(),
     });
-    let inspector = Inspector { live, reloader: reloader.clone(), gateway: Arc::clone(&gateway) };
+    let enforcement = Enforcement::start(&config, &metrics, &tasks);
+    let inspector = Inspector {
+        live,
+        reloader: reloader.clone(),
+        gateway: Arc::clone(&gateway),
+        enforcement: enforcement.clone(),
+    };
     let state = Arc::new(State {
         inspect: Arc::new(inspector),
         audit: audit.clone(),
@@ -150,7 +163,7 @@ pub async fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, 
         tasks.spawn("accept", accept(Arc::clone(&gateway), socket, Arc::new(listener), Arc::clone(&slots)));
     }
     let drain_timeout = config.limits.drain_timeout;
-    Ok(Running { listeners, admin, report, reloader, audit, writer, drain, drain_timeout })
+    Ok(Running { listeners, admin, report, reloader, enforcement, audit, writer, drain, drain_timeout })
 }
 
 /// What a first load gives.
@@ -219,30 +232,6 @@ impl Log {
     }
 }
 
-/// Every listening socket.
-struct Doors {
-    sockets: Vec<(TcpListener, Listener)>,
-    listeners: Vec<SocketAddr>,
-    admin_sockets: Vec<admin::Listener>,
-    admin: SocketAddr,
-}
-
-impl Doors {
-    /// Opens them all, or none.
-    async fn open(config: &Config) -> anyhow::Result<Self> {
-        let sockets = bind(&config.listeners)?;
-        let listeners = sockets.iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>();
-        let listeners = listeners.context("cannot read a listener's address")?;
-        let socket = listen(config.admin.address).await?;
-        let admin = socket.local_addr().context("cannot read the admin address")?;
-        let mut admin_sockets = vec![admin::Listener::Tcp(socket)];
-        if let Some(path) = &config.admin.socket {
-            admin_sockets.push(admin::Listener::Unix(UnixSocket::bind(path)?));
-        }
-        Ok(Self { sockets, listeners, admin_sockets, admin })
-    }
-}
-
 /// Gives memory back when many connections have ended, and when it is quiet after much was done.
 async fn keep_small(slots: Arc<Semaphore>, audit: Audit, watcher: Watcher) {
     let (mut least_free, mut done, mut given_back) = (slots.available_permits(), 0, 0);
@@ -281,49 +270,6 @@ fn serve_admin(socket: admin::Listener, state: &Arc<State>, tasks: &Tasks, watch
         let spawn = |task| spawner.spawn("admin connection", task);
         admin::serve(socket, state, spawn, watcher.draining()).await;
     });
-}
-
-/// Opens every listener of the configuration.
-fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener, Listener)>> {
-    let mut sockets = Vec::new();
-    for settings in listeners {
-        let entry = entry(settings)?;
-        let socket = proxy::listen(settings.address, entry);
-        let socket =
-            socket.with_context(|| format!("cannot listen on {}{}", settings.address, needs(entry)))?;
-        let address = socket.local_addr().context("cannot read a listener's address")?;
-        let listener = Listener {
-            name: address.to_string().into(),
-            entry,
-            sandbox: settings.sandbox.clone(),
-            peers: settings.proxy_protocol.iter().copied().map(canonical_net).collect(),
-        };
-        sockets.push((socket, listener));
-    }
-    Ok(sockets)
-}
-
-/// How connections come to a listener.
-fn entry(settings: &ListenerSettings) -> anyhow::Result<Entry> {
-    match (settings.kind, settings.mode) {
-        (ListenerKind::Explicit, _) => Ok(Entry::Explicit),
-        (ListenerKind::Transparent, CaptureMode::Redirect) => Ok(Entry::Redirect),
-        (ListenerKind::Transparent, CaptureMode::TProxy) => Ok(Entry::TProxy),
-        (ListenerKind::Dns, _) => bail!("answering DNS queries is a feature that this version does not have"),
-    }
-}
-
-/// What a listener needs that may be the reason why it cannot be opened.
-const fn needs(entry: Entry) -> &'static str {
-    match entry {
-        Entry::Explicit | Entry::Redirect => "",
-        Entry::TProxy => " (`mode: TProxy` needs the capability CAP_NET_ADMIN)",
-    }
-}
-
-/// Opens one listening socket.
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
 /// Tells of a load of the policy: log, metrics, and a `policy` record.

@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
+use crate::capture::Who;
 use crate::source::{Decoder, Place, Problem, parse as read};
 
 pub(crate) mod audit;
+pub(crate) mod capture;
 pub(crate) mod identity;
 pub(crate) mod listen;
 pub(crate) mod network;
@@ -21,7 +23,7 @@ pub(crate) mod network;
 pub use crate::policy::document::SecretSource as TokenSource;
 
 /// The keys of the file.
-pub(crate) const CONFIG_KEYS: [&str; 12] = [
+pub(crate) const CONFIG_KEYS: [&str; 13] = [
     "policy",
     "listeners",
     "admin",
@@ -34,6 +36,7 @@ pub(crate) const CONFIG_KEYS: [&str; 12] = [
     "sandboxes",
     "audit",
     "limits",
+    "capture",
 ];
 
 /// The whole process configuration.
@@ -61,6 +64,10 @@ pub struct Config {
     pub audit: AuditSettings,
     /// Limits of the whole process.
     pub limits: Limits,
+    /// The rules that take what sandboxes send to the gateway; None: it is not known what they should be.
+    pub capture: Option<CaptureSettings>,
+    /// Whether the gateway is ready only while those rules are proven to be in force; a flag says so.
+    pub require_enforcement: bool,
 }
 
 /// One way in.
@@ -267,6 +274,15 @@ pub struct Limits {
     pub drain_timeout: Duration,
 }
 
+/// The rules that take what sandboxes send to the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureSettings {
+    /// Whose traffic is taken.
+    pub who: Who,
+    /// Whether a sandbox may speak IPv6.
+    pub ipv6: bool,
+}
+
 /// A configuration and its warnings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
@@ -295,6 +311,8 @@ impl Default for Config {
                 open: true,
             },
             limits: Limits::default(),
+            capture: None,
+            require_enforcement: false,
         }
     }
 }

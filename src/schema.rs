@@ -269,6 +269,7 @@ pub fn config() -> Value {
             "sinks": list(1, of("sink")), "onFull": words(&["Block", "Drop", "Deny"]), "open": {"type": "boolean"},
         })),
         "limits": limits(),
+        "capture": capture(),
     });
     whole("Sluicegate configuration", object(&[], properties), definitions)
 }
@@ -277,6 +278,23 @@ pub fn config() -> Value {
 fn guards() -> Value {
     let prefixes = || list(0, of("prefix"));
     object(&[], json!({"exempt": prefixes(), "nat64": list(0, of("network")), "self": prefixes()}))
+}
+
+/// `capture` of the process configuration.
+fn capture() -> Value {
+    let interface = json!({
+        "name": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,15}$|^[A-Za-z0-9._-]{1,14}\\*$"},
+        "sources": list(0, of("prefix")),
+        "sandbox": of("name"),
+    });
+    object(
+        &[],
+        json!({
+            "interfaces": list(1, object(&["name"], interface)), "mode": words(&["Redirect", "Tproxy"]),
+            "ipv6": {"type": "boolean"}, "gatewayAddresses": list(0, json!({"type": "string"})),
+            "sidecarUid": number(1, u64::from(u32::MAX - 1)),
+        }),
+    )
 }
 
 /// `limits` of the process configuration.
@@ -298,7 +316,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{audit, identity, listen, network};
+    use crate::config::{audit, capture, identity, listen, network};
     use crate::policy::category;
     use crate::policy::document::{
         destination, metadata, rule as rules, secret as secrets, spec as specs, transform,
@@ -358,6 +376,8 @@ mod tests {
             ("/properties/intercept", &network::INTERCEPT_KEYS),
             ("/properties/audit", &audit::AUDIT_KEYS),
             ("/properties/limits", &network::LIMIT_KEYS),
+            ("/properties/capture", &capture::CAPTURE_KEYS),
+            ("/properties/capture/properties/interfaces/items", &capture::INTERFACE_KEYS),
             ("/$defs/listener", &listen::LISTENER_KEYS),
             ("/$defs/token", &listen::TOKEN_KEYS),
             ("/$defs/sandbox", &identity::SANDBOX_KEYS),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::enforcement::Enforcement;
 use super::reconfigure::pending;
 use crate::admin::{Check, ExplainQuery, Inspect};
 use crate::explain::{Question, answer};
@@ -17,6 +18,7 @@ pub(super) struct Inspector {
     pub(super) live: Live,
     pub(super) reloader: Reloader,
     pub(super) gateway: Arc<Gateway>,
+    pub(super) enforcement: Option<Enforcement>,
 }
 
 impl Inspect for Inspector {
@@ -34,12 +36,14 @@ impl Inspect for Inspector {
         }
         let listening = !self.gateway.tasks.watcher().is_draining();
         let state = if listening { "taking connections" } else { "draining" };
-        vec![
+        let mut checks = vec![
             // A rejected reload is told and leaves the last good policy in force: one broken file must not take every
             // replica out of service.
             Check { name: "policy", ok: true, detail },
             Check { name: "listeners", ok: listening, detail: state.to_owned() },
-        ]
+        ];
+        checks.extend(self.enforcement.as_ref().map(Enforcement::check));
+        checks
     }
 
     fn policy(&self) -> Value {

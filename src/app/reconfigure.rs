@@ -147,6 +147,9 @@ fn differences(running: &Config, config: &Config) -> Vec<&'static str> {
         sandboxes: _,
         audit,
         limits,
+        capture,
+        // Said by a flag alone.
+        require_enforcement: _,
     } = config;
     let all = [
         ("policy", *policy == running.policy),
@@ -159,6 +162,7 @@ fn differences(running: &Config, config: &Config) -> Vec<&'static str> {
         ("intercept", *intercept == running.intercept),
         ("audit", *audit == running.audit),
         ("limits", *limits == running.limits),
+        ("capture", *capture == running.capture),
     ];
     all.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
 }

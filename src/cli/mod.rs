@@ -10,6 +10,7 @@
 mod check;
 mod completions;
 mod explain;
+mod nft;
 mod policy;
 mod run;
 mod schema;
@@ -54,6 +55,8 @@ enum Command {
     Schema(schema::Schema),
     /// Print a completion script for a shell
     Completions(completions::Completions),
+    /// Print or check the kernel's rules that take what sandboxes send to the gateway
+    Nft(nft::Nft),
     /// Ask the admin server of a running gateway whether it lives; exit 0 if so
     #[command(name = "health")]
     Health(run::Health),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Test(test) => test.run(),
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
+        Command::Nft(nft) => nft.run(),
         Command::Health(health) => health.run(),
     };
     match done {

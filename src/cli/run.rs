@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{ArgAction, Args};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::policy::{parsed, rendered, text};
@@ -40,15 +40,15 @@ struct Overrides {
     /// The address of the admin server; overrides `admin.address`
     #[arg(long, value_name = "ADDRESS", env = "SLUICEGATE_ADMIN")]
     admin: Option<SocketAddr>,
+    /// Be ready only while it is proven that everything sandboxes send is taken
+    #[arg(long, env = "SLUICEGATE_REQUIRE_ENFORCEMENT", action = ArgAction::SetTrue)]
+    require_enforcement: bool,
 }
 
 impl Run {
     /// Runs the gateway.
     pub(super) fn run(self) -> anyhow::Result<u8> {
         super::log();
-        if !self.overrides.transparent.is_empty() {
-            anyhow::bail!("--transparent: this version does not take redirected TCP; use --listen");
-        }
         let text = self.config.as_deref().map(text).transpose()?;
         let config = match self.config.as_deref().zip(text.as_deref()) {
             Some((path, text)) => parsed(path, text),
@@ -90,6 +90,7 @@ impl Overrides {
         if let Some(admin) = self.admin {
             config.admin.address = admin;
         }
+        config.require_enforcement = self.require_enforcement;
         config
     }
 }

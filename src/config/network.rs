@@ -9,7 +9,7 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::{
     CONFIG_KEYS, Config, DnsSettings, Ech, GuardSettings, InterceptSettings, Limits, SecretSettings,
-    SecretsAllowed, audit, identity, listen,
+    SecretsAllowed, audit, capture, identity, listen,
 };
 use crate::policy::document::{network, secret::variable};
 use crate::source::{Fields, Kind, Spot, quoted};
@@ -59,6 +59,8 @@ pub(super) fn config(spot: &Spot<'_>) -> Option<Config> {
         intercept: fields.get("intercept").and_then(|spot| intercept(&spot)),
         audit: fields.get("audit").map_or(base.audit, |spot| audit::audit(&spot)),
         limits: fields.get("limits").map_or(base.limits, |spot| limits(&spot)),
+        capture: fields.get("capture").and_then(|spot| capture::capture(&spot, &sandboxes)),
+        require_enforcement: base.require_enforcement,
         listeners,
         sandboxes,
     })

@@ -80,7 +80,7 @@
 //! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole, policies and who is who; a call takes both from one | `tests/it/reload.rs`, `tests/it/identity.rs` |
 //! | P4 | a tunnel that outlives the rule that allowed it, or the sandbox that it was opened by | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs`, `tests/it/reload.rs`, `tests/it/identity.rs`, `tests/it/proxied.rs` |
 //! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests.rs`, `src/admin/socket.rs`, `tests/it/tenants.rs` |
-//! | P6 | the admin server, through the proxy | `guard_self`: the sockets in [`Guards`](crate::policy::Guards) | `tests/it/names.rs` |
+//! | P6 | the admin server, through the proxy, or around it from a sandbox | `guard_self`: the sockets in [`Guards`](crate::policy::Guards); the input chain of [`capture`](crate::capture) | `tests/it/names.rs`, `tests/it/nft_net.rs` |
 //! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text) | `src/admin/tests.rs`, `src/audit/text.rs` |
 //!
 //! # Exhaustion, logs, metrics

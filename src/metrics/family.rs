@@ -132,6 +132,12 @@ impl Families<'_> {
     }
 }
 
+/// `enforcement_ok`, which is registered once there is something to tell.
+pub(super) fn enforcement() -> Result<IntGauge> {
+    let help = "Whether it is proven that everything sandboxes send is taken to the gateway.";
+    IntGauge::with_opts(options("enforcement_ok", help))
+}
+
 /// A name and a help text.
 fn options(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace(PREFIX)

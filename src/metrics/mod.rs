@@ -105,6 +105,8 @@ pub struct Metrics {
     rules: IntGauge,
     /// `panics_total`.
     panics: IntCounter,
+    /// `enforcement_ok`, once there is something to prove.
+    enforcement: IntGauge,
     /// What is brought up to date from the audit log's own counts.
     audit: Mutex<AuditFamilies>,
 }
@@ -178,6 +180,7 @@ impl Metrics {
             last_success: family.last_success()?,
             rules: family.rules()?,
             panics: family.panics()?,
+            enforcement: family::enforcement()?,
             audit: Mutex::new(family.audit()?),
             registry,
         })
@@ -225,6 +228,13 @@ impl Metrics {
     /// Notes when the policy was last loaded without a problem, in Unix seconds.
     pub fn policy_loaded(&self, at: i64) {
         self.last_success.set(at);
+    }
+
+    /// Notes whether it is proven that everything sandboxes send is taken. Without a call the family is absent.
+    pub fn enforcement(&self, proven: bool) {
+        self.enforcement.set(i64::from(proven));
+        // It is an error to register it twice, and of no consequence.
+        let _ = self.registry.register(Box::new(self.enforcement.clone()));
     }
 
     /// Counts a panic that one task survived.

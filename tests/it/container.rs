@@ -108,7 +108,6 @@ async fn the_image_starts_answers_its_health_check_and_stops() {
         command.args(&words[1..]).env_clear().kill_on_drop(true);
         for (name, value) in &environment {
             let value = match *name {
-                "SLUICEGATE_LISTEN" => "127.0.0.1:0".to_owned(),
                 "SLUICEGATE_ADMIN" => admin.to_owned(),
                 _ => format!("{place}{value}"),
             };
@@ -116,7 +115,9 @@ async fn the_image_starts_answers_its_health_check_and_stops() {
         }
         command
     };
-    let words = [image.words("ENTRYPOINT"), image.words("CMD")].concat();
+    let mut words = [image.words("ENTRYPOINT"), image.words("CMD")].concat();
+    let listen = words.iter_mut().find(|word| *word == "0.0.0.0:3128").expect("it is open to its network");
+    *listen = "127.0.0.1:0".to_owned();
     let mut gateway = command(&words, "127.0.0.1:0");
     let mut gateway = gateway.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut log = BufReader::new(gateway.stderr.take().unwrap()).lines();

@@ -14,12 +14,14 @@
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
 mod accounts;
+mod activation;
 mod admin;
 mod agreement;
 mod attack;
 mod audit;
 mod container;
 mod corpus;
+mod deploy;
 mod first;
 mod forward;
 mod framing;
@@ -32,6 +34,8 @@ mod kit_itself;
 mod layers;
 mod manual;
 mod names;
+mod nft;
+mod nft_net;
 mod process;
 mod proxied;
 mod readme;

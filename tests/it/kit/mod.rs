@@ -7,6 +7,7 @@ pub mod client;
 pub mod dns;
 pub mod gateway;
 pub mod http;
+pub mod net;
 pub mod origin;
 pub mod process;
 pub mod tool;

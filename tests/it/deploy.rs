@@ -1,0 +1,111 @@
+//! What `deploy/` ships: it parses, fits its schema, and says what the program understands.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::kit::process::BINARY;
+use crate::kit::tool::{self, Ran};
+
+/// Every file below `deploy/` with this ending.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let (mut found, mut left) = (Vec::new(), vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy")]);
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|found| found == ending) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no .{ending}");
+    found
+}
+
+/// Runs a module of the Python with the test packages.
+async fn module(name: &str, arguments: &[&str], files: &[PathBuf]) -> Option<Ran> {
+    let python = tool::find("python")?;
+    let words = ["-m", name].into_iter().chain(arguments.iter().copied()).map(PathBuf::from);
+    Some(tool::run(&python, words.chain(files.iter().cloned())).await)
+}
+
+/// The files of a directory of `deploy/`.
+fn below(directory: &str) -> Vec<PathBuf> {
+    files("yaml")
+        .into_iter()
+        .filter(|path| path.components().any(|part| part.as_os_str() == directory))
+        .collect()
+}
+
+#[tokio::test]
+async fn all_yaml_is_well_formed_without_doubtful_values_or_double_keys() {
+    let rules = "{extends: default, rules: {line-length: {max: 160}, document-start: disable, braces: {max-spaces-inside: 0}, comments: {min-spaces-from-content: 1}}}";
+    let Some(ran) = module("yamllint", &["--strict", "-d", rules], &files("yaml")).await else { return };
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn the_compose_file_fits_the_compose_specification() {
+    let file = below("compose").into_iter().find(|path| path.ends_with("compose.yaml")).unwrap();
+    let arguments = ["--builtin-schema", "vendor.compose-spec"];
+    let Some(ran) = module("check_jsonschema", &arguments, &[file]).await else { return };
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[tokio::test]
+async fn the_objects_of_kubernetes_fit_their_schemas_and_nothing_is_made_up() {
+    let all = below("kubernetes");
+    assert_eq!(all.len(), 3);
+    let Some(ran) = module("kubernetes_validate", &["--strict", "--no-warn"], &all).await else { return };
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.matches("passed").count() >= 7, "{}{}", ran.stdout, ran.stderr);
+}
+
+#[tokio::test]
+async fn the_units_of_systemd_are_understood() {
+    let Some(analyze) = tool::find("systemd-analyze") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let mut units = Vec::new();
+    for path in files("service").into_iter().chain(files("socket")) {
+        let unit = directory.path().join(path.file_name().unwrap());
+        fs::write(&unit, fs::read_to_string(path).unwrap().replace("/usr/local/bin/sluicegate", BINARY))
+            .unwrap();
+        units.push(unit);
+    }
+    let words = ["verify", "--man=no"].into_iter().map(PathBuf::from);
+    let ran = tool::run(&analyze, words.chain(units)).await;
+    let ours: Vec<_> = ran.stderr.lines().filter(|line| line.contains("sluicegate")).collect();
+    assert!(ours.is_empty(), "{ours:#?}");
+}
+
+/// The configurations of shipped objects: files, and values of config maps.
+fn configurations() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for path in files("yaml") {
+        let (name, text) = (path.display().to_string(), fs::read_to_string(&path).unwrap());
+        if path.ends_with("gate.yaml") {
+            found.push((name.clone(), text.clone()));
+        }
+        for block in text.split("  gate.yaml: |\n").skip(1) {
+            let lines = block.lines().take_while(|line| line.starts_with("    "));
+            found.push((name.clone(), lines.flat_map(|line| [&line[4..], "\n"]).collect()));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_shipped_configuration_is_accepted_with_its_policies() {
+    let all = configurations();
+    assert_eq!(all.len(), 5, "{all:#?}");
+    let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/compose/policies");
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("gate.yaml");
+    for (name, text) in all.into_iter().filter(|(_, text)| !text.contains("kind: Transparent")) {
+        fs::write(&config, text).unwrap();
+        let words = ["check".as_ref(), policies.as_os_str(), "--config".as_ref(), config.as_os_str()];
+        let ran = tool::run(Path::new(BINARY), words).await;
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{name}");
+    }
+}
