@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
 
 use crate::admin::{self, State, UnixSocket};
 use crate::audit::top::Top;
 use crate::audit::{Audit, Kind, Observe, Outcome, Text, Writer};
-use crate::config::{Config, ListenerSettings};
+use crate::config::{Config, ListenerKind};
 use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
 use crate::heap;
 use crate::live::reload::{Reloader, Report};
@@ -25,7 +25,7 @@ use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
 use crate::metrics::{Metrics, Reload};
 use crate::policy::PolicySet;
-use crate::proxy::{Gateway, Listener, accept};
+use crate::proxy::{Gateway, Listener, accept, dns};
 use crate::upstream::Resolver;
 use inspect::Inspector;
 
@@ -36,6 +36,8 @@ const WRITE_OUT: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether there is memory to give back.
 const GIVE_BACK_EVERY: Duration = Duration::from_secs(2);
+/// How many free ports are tried for a socket of each kind.
+const TRIES: u32 = 16;
 /// How many connections must have ended, or records been written, for it.
 const MANY: usize = 256;
 
@@ -136,7 +138,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         hosts: Vec::new(),
         limits: admin::Limits::default(),
     });
-    let Doors { sockets, listeners, admin_sockets, admin } = doors;
+    let Doors { sockets, queries, listeners, admin_sockets, admin } = doors;
     for socket in admin_sockets {
         serve_admin(socket, &state, &tasks, &watcher);
     }
@@ -144,6 +146,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn("memory", keep_small(Arc::clone(&slots), audit.clone(), watcher));
     for (socket, listener) in sockets {
         tasks.spawn("accept", accept(Arc::clone(&gateway), socket, Arc::new(listener), Arc::clone(&slots)));
+    }
+    for (datagrams, streams, door) in queries {
+        let door = Arc::new(door);
+        tasks.spawn("queries", dns::serve_datagrams(Arc::clone(&gateway), datagrams, Arc::clone(&door)));
+        tasks.spawn("accept", dns::serve_streams(Arc::clone(&gateway), streams, door, Arc::clone(&slots)));
     }
     let drain_timeout = config.limits.drain_timeout;
     Ok(Running { listeners, admin, report, reloader, audit, writer, drain, drain_timeout })
@@ -213,6 +220,9 @@ impl Log {
 /// Every listening socket.
 struct Doors {
     sockets: Vec<(TcpListener, Listener)>,
+    /// Those for DNS queries: UDP and TCP on one port.
+    queries: Vec<(UdpSocket, TcpListener, dns::Door)>,
+    /// Where they all are, in the order of the configuration.
     listeners: Vec<SocketAddr>,
     admin_sockets: Vec<admin::Listener>,
     admin: SocketAddr,
@@ -221,16 +231,34 @@ struct Doors {
 impl Doors {
     /// Opens them all, or none.
     async fn open(config: &Config) -> anyhow::Result<Self> {
-        let sockets = bind(&config.listeners).await?;
-        let listeners = sockets.iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>();
-        let listeners = listeners.context("cannot read a listener's address")?;
+        let (mut sockets, mut queries, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
+        for settings in &config.listeners {
+            let listener = |address: SocketAddr| Listener {
+                name: address.to_string().into(),
+                sandbox: settings.sandbox.clone(),
+            };
+            listeners.push(match settings.kind {
+                ListenerKind::Explicit | ListenerKind::Transparent => {
+                    let socket = listen(settings.address).await?;
+                    let address = local_address(&socket)?;
+                    sockets.push((socket, listener(address)));
+                    address
+                }
+                ListenerKind::Dns(limits) => {
+                    let (datagrams, streams) = listen_twice(settings.address).await?;
+                    let address = local_address(&streams)?;
+                    queries.push((datagrams, streams, dns::Door::new(listener(address), limits)));
+                    address
+                }
+            });
+        }
         let socket = listen(config.admin.address).await?;
         let admin = socket.local_addr().context("cannot read the admin address")?;
         let mut admin_sockets = vec![admin::Listener::Tcp(socket)];
         if let Some(path) = &config.admin.socket {
             admin_sockets.push(admin::Listener::Unix(UnixSocket::bind(path)?));
         }
-        Ok(Self { sockets, listeners, admin_sockets, admin })
+        Ok(Self { sockets, queries, listeners, admin_sockets, admin })
     }
 }
 
@@ -274,21 +302,32 @@ fn serve_admin(socket: admin::Listener, state: &Arc<State>, tasks: &Tasks, watch
     });
 }
 
-/// Opens every listener of the configuration.
-async fn bind(listeners: &[ListenerSettings]) -> anyhow::Result<Vec<(TcpListener, Listener)>> {
-    let mut sockets = Vec::new();
-    for settings in listeners {
-        let socket = listen(settings.address).await?;
-        let address = socket.local_addr().context("cannot read a listener's address")?;
-        let listener = Listener { name: address.to_string().into(), sandbox: settings.sandbox.clone() };
-        sockets.push((socket, listener));
-    }
-    Ok(sockets)
-}
-
 /// Opens one listening socket.
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Where a listening socket is.
+fn local_address(socket: &TcpListener) -> anyhow::Result<SocketAddr> {
+    socket.local_addr().context("cannot read a listener's address")
+}
+
+/// Opens a UDP and a TCP socket on one port. A port that is free for one may be taken for the other, so where any will
+/// do several are tried.
+async fn listen_twice(address: SocketAddr) -> anyhow::Result<(UdpSocket, TcpListener)> {
+    let mut tries = if address.port() == 0 { TRIES } else { 1 };
+    loop {
+        let streams = listen(address).await?;
+        let both = local_address(&streams)?;
+        tries -= 1;
+        match UdpSocket::bind(both).await {
+            Ok(datagrams) => return Ok((datagrams, streams)),
+            Err(error) if tries == 0 => {
+                return Err(error).with_context(|| format!("cannot receive datagrams on {both}"));
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// Tells of a load of the policy: log, metrics, and a `policy` record.

@@ -222,7 +222,10 @@ pub fn config() -> Value {
     let listener = object(
         &["address"],
         json!({
-            "address": of("socket"), "kind": words(&["Explicit"]), "sandbox": of("name"),
+            "address": of("socket"), "kind": words(&["Explicit", "Dns"]), "sandbox": of("name"),
+            "denied": words(&["NxDomain", "Refused"]), "queriesPerSecond": number(1, 1_000_000),
+            "distinctNamesPerMinute": number(1, 100_000), "maxNameBytes": number(1, 253),
+            "maxLabelBytes": number(1, 63), "maxLabelBits": number(1, 400),
         }),
     );
     let sandbox = object(

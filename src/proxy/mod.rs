@@ -3,6 +3,7 @@
 mod accept;
 mod body;
 mod connect;
+pub mod dns;
 mod exchange;
 mod explicit;
 mod forward;
