@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::compile::Compiled;
 use super::decision::{Cause, Denial};
+use super::port_set::PortSet;
 use super::reason::Reason;
 use super::scope::Policy;
 use crate::addr::{Host, Name, Port, Target};
@@ -93,8 +94,7 @@ impl Policy {
 fn turns(document: &Compiled) -> impl Iterator<Item = Port> {
     let web = || FIRST.map(|port| (port.get(), port.get())).into_iter();
     let ports = document.ports();
-    let ranges =
-        ports.into_iter().flat_map(|ports| ports.ranges()).chain(web().filter(move |_| ports.is_none()));
+    let ranges = ports.into_iter().flat_map(PortSet::ranges).chain(web().filter(move |_| ports.is_none()));
     let own = document.hosts.own_ports().iter().map(|port| (*port, *port));
     let ends = ranges.chain(own).flat_map(|(low, high)| [Some(low), high.checked_add(1)]);
     std::iter::once(Some(1)).chain(ends).flatten().filter_map(Port::new)

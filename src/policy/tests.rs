@@ -15,6 +15,7 @@ mod guard;
 mod hole;
 mod name;
 mod pool;
+mod query;
 mod table;
 mod told;
 mod word;

@@ -72,16 +72,17 @@ fn readable(data: &RData) -> Option<RData> {
 }
 
 /// The service without `ech`; nothing when it cannot be used without.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the list of parameters is open")]
 fn without_ech(service: &SVCB) -> Option<SVCB> {
-    let known = |key: SvcParamKey| match key {
-        SvcParamKey::Mandatory
-        | SvcParamKey::Alpn
-        | SvcParamKey::NoDefaultAlpn
-        | SvcParamKey::Port
-        | SvcParamKey::Ipv4Hint
-        | SvcParamKey::Ipv6Hint => true,
-        _ => false,
+    let known = |key| {
+        matches!(
+            key,
+            SvcParamKey::Mandatory
+                | SvcParamKey::Alpn
+                | SvcParamKey::NoDefaultAlpn
+                | SvcParamKey::Port
+                | SvcParamKey::Ipv4Hint
+                | SvcParamKey::Ipv6Hint
+        )
     };
     let mut kept = Vec::with_capacity(service.svc_params.len());
     for (key, value) in &service.svc_params {

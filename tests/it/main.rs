@@ -20,6 +20,7 @@ mod attack;
 mod audit;
 mod container;
 mod corpus;
+mod dns_capture;
 mod first;
 mod forward;
 mod framing;

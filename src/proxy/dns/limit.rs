@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(asked(&mut usage, 100, start), 20);
         assert_eq!(asked(&mut usage, 100, start + Duration::from_millis(500)), 5);
         assert_eq!(asked(&mut usage, 100, start + Duration::from_secs(1)), 5);
-        assert_eq!(asked(&mut usage, 100, start + Duration::from_secs(60)), 20);
+        assert_eq!(asked(&mut usage, 100, start + Duration::from_mins(1)), 20);
         assert_eq!(asked(&mut usage, 1, start), 0, "a clock that steps back lets nothing through");
     }
 

@@ -256,15 +256,7 @@ impl Asking<'_> {
     /// Whether the name may be asked for, and the type is one that is answered.
     fn admit(&mut self, question: &Question) -> Result<QueryPermit, Refused> {
         let kind = question.kind();
-        let code = match kind {
-            RecordType::A | RecordType::AAAA | RecordType::CNAME | RecordType::HTTPS | RecordType::SVCB => {
-                None
-            }
-            // Nobody waits for another server's answer then.
-            RecordType::PTR => Some(ResponseCode::NXDomain),
-            _ => Some(ResponseCode::Refused),
-        };
-        if let Some(code) = code {
+        if let Some(code) = unanswered(kind) {
             return Err(Refused::by(unanswered_type(&kind.to_string()), code));
         }
         let denied = |denial| {
@@ -346,6 +338,17 @@ impl Asking<'_> {
             });
         });
     }
+}
+
+/// What a type that is not answered is told.
+fn unanswered(kind: RecordType) -> Option<ResponseCode> {
+    if kind == RecordType::PTR {
+        // Nobody waits for another server's answer then.
+        return Some(ResponseCode::NXDomain);
+    }
+    let answered = [RecordType::A, RecordType::AAAA, RecordType::CNAME, RecordType::HTTPS, RecordType::SVCB]
+        .contains(&kind);
+    (!answered).then_some(ResponseCode::Refused)
 }
 
 /// Whether a name that no rule spells out is within what such names may say.

@@ -144,7 +144,7 @@ fn reply_to(query: &Metadata, code: ResponseCode) -> Message {
 fn canonical(name: &rr::Name) -> Result<Name, Unnamed> {
     let unnamed = |why: &str| Unnamed { text: name.to_ascii(), why: why.to_owned() };
     let mut text = String::new();
-    for label in name.iter() {
+    for label in name {
         // SECURITY: a label may hold any byte, dots too, which must not become the ends of labels.
         let label = std::str::from_utf8(label).ok().filter(|label| label.is_ascii() && !label.contains('.'));
         let Some(label) = label else {
