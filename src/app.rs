@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Semaphore;
@@ -114,6 +114,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
     let doors = Doors::open(&config).await?;
+    doors.check_no_loop(&resolver.servers())?;
     let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(resolver.servers()).collect();
     let (live, reloader, report) = keep_up(first, &config, own, &audit, &metrics)?;
     let (drain, watcher) = Drain::new();
@@ -259,6 +260,23 @@ impl Doors {
             admin_sockets.push(admin::Listener::Unix(UnixSocket::bind(path)?));
         }
         Ok(Self { sockets, queries, listeners, admin_sockets, admin })
+    }
+}
+
+impl Doors {
+    /// Checks that the gateway would not ask itself what it is asked.
+    fn check_no_loop(&self, servers: &[SocketAddr]) -> anyhow::Result<()> {
+        let mut doors = self.queries.iter().filter_map(|(_, streams, _)| streams.local_addr().ok());
+        let is_own = |door: SocketAddr, server: &SocketAddr| {
+            let anywhere = door.ip().is_unspecified() && server.ip().is_loopback();
+            door.port() == server.port() && (door.ip() == server.ip() || anywhere)
+        };
+        match doors.find_map(|door| servers.iter().find(|server| is_own(door, server))) {
+            Some(server) => Err(anyhow!(
+                "the name server {server} is this gateway's own listener: list others under `dns.servers`"
+            )),
+            None => Ok(()),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use hickory_proto::rr::rdata::svcb::{Alpn, EchConfigList, SVCB, SvcParamKey, Svc
 use hickory_proto::rr::rdata::{HTTPS, TXT};
 use hickory_proto::rr::{Name, RData, RecordType};
 use serde_json::Value;
+use sluicegate::app::StartError;
 use sluicegate::config::{Config, ListenerKind, ListenerSettings, SandboxSettings};
 use sluicegate::proxy::dns::{Denied, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -282,6 +283,8 @@ async fn i4_other_types_are_refused_and_services_come_without_ech() {
     let answer = stub.ask("www.good.test.", RecordType::HTTPS).await;
     let data: Vec<_> = answer.answers.iter().map(|record| record.data.clone()).collect();
     assert_eq!(data, [service(vec![alpn])]);
+    gateway.dns.says("alias.test", Answer::alias("www.good.test"));
+    assert_eq!(stub.ask("alias.test.", RecordType::HTTPS).await.answers.len(), 1, "aliases are followed");
     let before = gateway.dns.total_queries();
     for kind in [RecordType::TXT, RecordType::ANY, RecordType::MX, RecordType::NS, RecordType::SRV] {
         assert_eq!(stub.code("www.good.test.", kind).await, ResponseCode::Refused, "{kind}");
@@ -530,6 +533,21 @@ async fn a6_the_sockets_for_queries_are_the_gateways_own() {
     let mut client = Client::connect(gateway.proxy()).await;
     let response = client.ask(format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n\r\n")).await;
     assert_eq!((response.status, response.header("x-deny-reason")), (403, Some("guard_self")));
+}
+
+#[tokio::test]
+async fn a_gateway_that_would_ask_itself_does_not_start() {
+    let free = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for ip in ["127.0.0.1", "0.0.0.0"] {
+        let started = Gateway::try_with(OPEN, |config| {
+            config.dns.servers = vec![free];
+            let address = SocketAddr::new(ip.parse().unwrap(), free.port());
+            config.listeners.push(ListenerSettings { address, ..listener(FREE, None) });
+        })
+        .await;
+        let Err(StartError::Other(error)) = started else { panic!("it starts") };
+        assert!(error.to_string().contains("is this gateway's own listener"), "{error}");
+    }
 }
 
 #[tokio::test]
