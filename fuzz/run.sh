@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 seconds="${1:-300}"
 targets=("${@:2}")
-((${#targets[@]})) || targets=(authority client_hello decision path policy_document proxy_header)
+((${#targets[@]})) || targets=(authority client_hello decision dns_query path policy_document proxy_header)
 
 export RUSTC_BOOTSTRAP=1
 for target in "${targets[@]}"; do

@@ -29,7 +29,7 @@ use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
 use crate::metrics::{Metrics, Reload};
 use crate::policy::PolicySet;
-use crate::proxy::{Gateway, accept};
+use crate::proxy::{Gateway, accept, dns};
 use crate::upstream::Resolver;
 use doors::Doors;
 use enforcement::Enforcement;
@@ -117,13 +117,14 @@ impl Running {
 ///
 /// # Errors
 /// The first thing that does not work, and every problem of the policy at once.
-pub async fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartError> {
+pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let first = first_load(&config)?;
     let tokens = settings::tokens(&config)?;
     let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
     let doors = Doors::open(&config)?;
+    doors.check_no_loop(&resolver.servers())?;
     let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(resolver.servers()).collect();
     let (live, reloader, report) = keep_up(first, &config, file, own, (&audit, &metrics))?;
     let (drain, watcher) = Drain::new();
@@ -153,7 +154,7 @@ pub async fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, 
         hosts: Vec::new(),
         limits: admin::Limits::default(),
     });
-    let Doors { sockets, listeners, admin_sockets, admin } = doors;
+    let Doors { sockets, queries, listeners, admin_sockets, admin } = doors;
     for socket in admin_sockets {
         serve_admin(socket, &state, &tasks, &watcher);
     }
@@ -161,6 +162,11 @@ pub async fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, 
     tasks.spawn("memory", keep_small(Arc::clone(&slots), audit.clone(), watcher));
     for (socket, listener) in sockets {
         tasks.spawn("accept", accept(Arc::clone(&gateway), socket, Arc::new(listener), Arc::clone(&slots)));
+    }
+    for (datagrams, streams, door) in queries {
+        let door = Arc::new(door);
+        tasks.spawn("queries", dns::serve_datagrams(Arc::clone(&gateway), datagrams, Arc::clone(&door)));
+        tasks.spawn("accept", dns::serve_streams(Arc::clone(&gateway), streams, door, Arc::clone(&slots)));
     }
     let drain_timeout = config.limits.drain_timeout;
     Ok(Running { listeners, admin, report, reloader, enforcement, audit, writer, drain, drain_timeout })

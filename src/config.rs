@@ -94,7 +94,7 @@ pub enum ListenerKind {
     /// TCP that the kernel redirected, from clients that do not know it.
     Transparent,
     /// DNS queries, over UDP and TCP.
-    Dns,
+    Dns(crate::proxy::dns::Settings),
 }
 
 /// How the kernel redirects to a listener.

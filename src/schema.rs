@@ -222,8 +222,11 @@ pub fn config() -> Value {
     let listener = object(
         &["address"],
         json!({
-            "address": of("socket"), "kind": words(&["Explicit", "Transparent"]),
+            "address": of("socket"), "kind": words(&["Explicit", "Transparent", "Dns"]),
             "mode": words(&["Redirect", "TProxy"]), "sandbox": of("name"), "proxyProtocol": list(1, of("prefix")),
+            "denied": words(&["NxDomain", "Refused"]), "queriesPerSecond": number(1, 1_000_000),
+            "distinctNamesPerMinute": number(1, 100_000), "maxNameBytes": number(1, 253),
+            "maxLabelBytes": number(1, 63), "maxLabelBits": number(1, 400),
         }),
     );
     let sandbox = object(

@@ -1,19 +1,26 @@
 //! The listening sockets: opened here, or handed over by the service manager.
 
+use std::io;
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, bail};
-use tokio::net::TcpListener;
+use anyhow::{Context as _, anyhow};
+use tokio::net::{TcpListener, UdpSocket};
 
 use super::inherited::Inherited;
 use crate::admin::{self, UnixSocket};
 use crate::config::{CaptureMode, Config, ListenerKind, ListenerSettings};
 use crate::identity::source::canonical_net;
-use crate::proxy::{self, Entry, Listener};
+use crate::proxy::{self, Entry, Listener, dns};
+
+/// How many free ports are tried for a socket of each kind.
+const TRIES: u32 = 16;
 
 /// Every listening socket.
 pub(super) struct Doors {
     pub(super) sockets: Vec<(TcpListener, Listener)>,
+    /// Those for DNS queries: UDP and TCP on one port.
+    pub(super) queries: Vec<(UdpSocket, TcpListener, dns::Door)>,
+    /// Where they all are, in the order of the configuration.
     pub(super) listeners: Vec<SocketAddr>,
     pub(super) admin_sockets: Vec<admin::Listener>,
     pub(super) admin: SocketAddr,
@@ -23,9 +30,30 @@ impl Doors {
     /// Opens them all, or none.
     pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
         let mut inherited = Inherited::take_all()?;
-        let sockets = bind(&config.listeners, &mut inherited)?;
-        let listeners = sockets.iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>();
-        let listeners = listeners.context("cannot read a listener's address")?;
+        let (mut sockets, mut queries, mut listeners) = (Vec::new(), Vec::new(), Vec::new());
+        for settings in &config.listeners {
+            let entry = entry(settings);
+            let listener = |address: SocketAddr| Listener {
+                name: address.to_string().into(),
+                entry,
+                sandbox: settings.sandbox.clone(),
+                peers: settings.proxy_protocol.iter().copied().map(canonical_net).collect(),
+            };
+            listeners.push(match settings.kind {
+                ListenerKind::Explicit | ListenerKind::Transparent => {
+                    let socket = listen(settings.address, entry, &mut inherited)?;
+                    let address = local_address(&socket)?;
+                    sockets.push((socket, listener(address)));
+                    address
+                }
+                ListenerKind::Dns(limits) => {
+                    let (datagrams, streams) = listen_twice(settings.address)?;
+                    let address = local_address(&streams)?;
+                    queries.push((datagrams, streams, dns::Door::new(listener(address), limits)));
+                    address
+                }
+            });
+        }
         let socket = listen(config.admin.address, Entry::Explicit, &mut inherited)?;
         inherited.finish()?;
         let admin = socket.local_addr().context("cannot read the admin address")?;
@@ -33,38 +61,31 @@ impl Doors {
         if let Some(path) = &config.admin.socket {
             admin_sockets.push(admin::Listener::Unix(UnixSocket::bind(path)?));
         }
-        Ok(Self { sockets, listeners, admin_sockets, admin })
+        Ok(Self { sockets, queries, listeners, admin_sockets, admin })
     }
-}
 
-/// Opens every listener of the configuration.
-fn bind(
-    listeners: &[ListenerSettings],
-    inherited: &mut Inherited,
-) -> anyhow::Result<Vec<(TcpListener, Listener)>> {
-    let mut sockets = Vec::new();
-    for settings in listeners {
-        let entry = entry(settings)?;
-        let socket = listen(settings.address, entry, inherited)?;
-        let address = socket.local_addr().context("cannot read a listener's address")?;
-        let listener = Listener {
-            name: address.to_string().into(),
-            entry,
-            sandbox: settings.sandbox.clone(),
-            peers: settings.proxy_protocol.iter().copied().map(canonical_net).collect(),
+    /// Checks that the gateway would not ask itself what it is asked.
+    pub(super) fn check_no_loop(&self, servers: &[SocketAddr]) -> anyhow::Result<()> {
+        let mut doors = self.queries.iter().filter_map(|(_, streams, _)| streams.local_addr().ok());
+        let is_own = |door: SocketAddr, server: &SocketAddr| {
+            let anywhere = door.ip().is_unspecified() && server.ip().is_loopback();
+            door.port() == server.port() && (door.ip() == server.ip() || anywhere)
         };
-        sockets.push((socket, listener));
+        match doors.find_map(|door| servers.iter().find(|server| is_own(door, server))) {
+            Some(server) => Err(anyhow!(
+                "the name server {server} is this gateway's own listener: list others under `dns.servers`"
+            )),
+            None => Ok(()),
+        }
     }
-    Ok(sockets)
 }
 
 /// How connections come to a listener.
-fn entry(settings: &ListenerSettings) -> anyhow::Result<Entry> {
+const fn entry(settings: &ListenerSettings) -> Entry {
     match (settings.kind, settings.mode) {
-        (ListenerKind::Explicit, _) => Ok(Entry::Explicit),
-        (ListenerKind::Transparent, CaptureMode::Redirect) => Ok(Entry::Redirect),
-        (ListenerKind::Transparent, CaptureMode::TProxy) => Ok(Entry::TProxy),
-        (ListenerKind::Dns, _) => bail!("answering DNS queries is a feature that this version does not have"),
+        (ListenerKind::Explicit | ListenerKind::Dns(_), _) => Entry::Explicit,
+        (ListenerKind::Transparent, CaptureMode::Redirect) => Entry::Redirect,
+        (ListenerKind::Transparent, CaptureMode::TProxy) => Entry::TProxy,
     }
 }
 
@@ -82,4 +103,35 @@ fn listen(address: SocketAddr, entry: Entry, inherited: &mut Inherited) -> anyho
         return TcpListener::from_std(socket).context("a socket of LISTEN_FDS cannot be used");
     }
     proxy::listen(address, entry).with_context(|| format!("cannot listen on {address}{}", needs(entry)))
+}
+
+/// Where a listening socket is.
+fn local_address(socket: &TcpListener) -> anyhow::Result<SocketAddr> {
+    socket.local_addr().context("cannot read a listener's address")
+}
+
+/// Opens a UDP and a TCP socket on one port. A port that is free for one may be taken for the other, so where any will
+/// do several are tried.
+fn listen_twice(address: SocketAddr) -> anyhow::Result<(UdpSocket, TcpListener)> {
+    let mut tries = if address.port() == 0 { TRIES } else { 1 };
+    loop {
+        let streams = proxy::listen(address, Entry::Explicit);
+        let streams = streams.with_context(|| format!("cannot listen on {address}"))?;
+        let both = local_address(&streams)?;
+        tries -= 1;
+        match datagrams(both) {
+            Ok(datagrams) => return Ok((datagrams, streams)),
+            Err(error) if tries == 0 => {
+                return Err(error).with_context(|| format!("cannot receive datagrams on {both}"));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// Opens one socket for datagrams.
+fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = std::net::UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
 }

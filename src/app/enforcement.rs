@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::admin::Check;
 use crate::capture::{self, Ports, Settings, Verdict};
-use crate::config::{Config, ListenerKind};
+use crate::config::{Config, ListenerKind, ListenerSettings};
 use crate::drain::{Tasks, Watcher};
 use crate::metrics::Metrics;
 
@@ -121,11 +121,11 @@ fn settings(config: &Config) -> Result<Settings, String> {
 /// # Errors
 /// Two listeners of one kind have different ports: rules lead to one.
 pub fn ports(config: &Config) -> Result<Ports, String> {
-    let of = |kind: ListenerKind, local: bool| {
+    let of = |kind: &str, is: fn(&ListenerSettings) -> bool, local: bool| {
         let mut found: Vec<u16> = config
             .listeners
             .iter()
-            .filter(|listener| listener.kind == kind && (local || !listener.address.ip().is_loopback()))
+            .filter(|listener| is(listener) && (local || !listener.address.ip().is_loopback()))
             .map(|listener| listener.address.port())
             .collect();
         found.sort_unstable();
@@ -134,15 +134,16 @@ pub fn ports(config: &Config) -> Result<Ports, String> {
             [] => Ok(None),
             [port] => Ok(Some(*port)),
             [one, other, ..] => {
-                Err(format!("listeners of kind {kind:?} have ports {one} and {other}, and rules lead to one"))
+                Err(format!("listeners of kind {kind} have ports {one} and {other}, and rules lead to one"))
             }
         }
     };
     Ok(Ports {
-        transparent: of(ListenerKind::Transparent, true)?.unwrap_or(Ports::default().transparent),
-        dns: of(ListenerKind::Dns, true)?,
+        transparent: of("Transparent", |listener| listener.kind == ListenerKind::Transparent, true)?
+            .unwrap_or(Ports::default().transparent),
+        dns: of("Dns", |listener| matches!(listener.kind, ListenerKind::Dns(_)), true)?,
         // One on loopback is for this host alone.
-        explicit: of(ListenerKind::Explicit, false)?,
+        explicit: of("Explicit", |listener| listener.kind == ListenerKind::Explicit, false)?,
         admin: Some(config.admin.address.port()),
     })
 }

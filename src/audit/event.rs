@@ -73,7 +73,7 @@ pub struct Event {
     /// The way in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ingress: Option<Ingress>,
-    /// The HTTP method.
+    /// The HTTP method, or the type of a DNS query.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Text>,
     /// The protocol that was asked for.
@@ -254,7 +254,7 @@ impl Event {
     pub const fn decides(&self) -> bool {
         match self.kind {
             Kind::Open => true,
-            Kind::Connection | Kind::Request => !self.opened || self.overturns(),
+            Kind::Connection | Kind::Request | Kind::Query => !self.opened || self.overturns(),
             Kind::Policy | Kind::Admin | Kind::Lost => false,
         }
     }
@@ -265,10 +265,10 @@ impl Event {
         self.opened && matches!(self.decision, Some(Decision::Deny))
     }
 
-    /// Whether this is the one event that ends a connection or a request.
+    /// Whether this is the one event that ends a connection, a request or a query.
     #[must_use]
     pub const fn ends(&self) -> bool {
-        matches!(self.kind, Kind::Connection | Kind::Request)
+        matches!(self.kind, Kind::Connection | Kind::Request | Kind::Query)
     }
 
     /// The JSON object without `schema`, `seq` and `time`.

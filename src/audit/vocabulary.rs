@@ -50,6 +50,8 @@ closed! {
         Connection = "connection",
         /// An HTTP request ended, or was refused.
         Request = "request",
+        /// A DNS query was refused, or would have been; one that was answered leaves no record.
+        Query = "query",
         /// A policy was loaded or rejected.
         Policy = "policy",
         /// An operator did something by the admin server.
@@ -86,6 +88,8 @@ closed! {
         TransparentTcp = "transparent_tcp",
         /// HTTP inside TLS that the gateway decrypted.
         Inspected = "inspected",
+        /// A DNS query.
+        Dns = "dns",
     }
 }
 

@@ -101,7 +101,7 @@ async fn serve(config: Config, file: Option<ConfigFile>) -> anyhow::Result<u8> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let kinds: Vec<ListenerKind> = config.listeners.iter().map(|listener| listener.kind).collect();
-    let running = match app::start(config, file).await {
+    let running = match app::start(config, file) {
         Ok(running) => running,
         Err(StartError::Policy(loaded)) => {
             super::complain(&rendered(&loaded.problems, &loaded.texts));
@@ -131,7 +131,7 @@ fn announce(running: &Running, kinds: &[ListenerKind]) {
         match kind {
             ListenerKind::Explicit => tracing::info!(%address, "explicit proxy is listening"),
             ListenerKind::Transparent => tracing::info!(%address, "listening for redirected connections"),
-            ListenerKind::Dns => tracing::info!(%address, "DNS server is listening"),
+            ListenerKind::Dns(_) => tracing::info!(%address, "DNS server is listening"),
         }
     }
     tracing::info!(address = %running.admin, "admin server is listening");

@@ -9,19 +9,37 @@ use super::{
 };
 use crate::identity::registry::overlapping;
 use crate::policy::document::secret::source;
-use crate::source::{Kind, Spot, nearest, quoted};
+use crate::proxy::dns::{Denied, Settings};
+use crate::source::{Fields, Kind, Spot, nearest, quoted};
 
 /// The keys of a listener.
-pub(crate) const LISTENER_KEYS: [&str; 5] = ["address", "kind", "mode", "sandbox", "proxyProtocol"];
+pub(crate) const LISTENER_KEYS: [&str; 11] = [
+    "address",
+    "kind",
+    "mode",
+    "sandbox",
+    "proxyProtocol",
+    "denied",
+    "queriesPerSecond",
+    "distinctNamesPerMinute",
+    "maxNameBytes",
+    "maxLabelBytes",
+    "maxLabelBits",
+];
+/// Those of a listener of `kind: Dns` alone.
+const QUERY_KEYS: [&str; 6] =
+    ["denied", "queriesPerSecond", "distinctNamesPerMinute", "maxNameBytes", "maxLabelBytes", "maxLabelBits"];
 /// The kinds of a listener.
 pub(crate) const LISTENER_KINDS: [(&str, ListenerKind); 3] = [
     ("Explicit", ListenerKind::Explicit),
     ("Transparent", ListenerKind::Transparent),
-    ("Dns", ListenerKind::Dns),
+    ("Dns", ListenerKind::Dns(Settings::DEFAULT)),
 ];
 /// How the kernel redirects to a listener.
 pub(crate) const CAPTURE_MODES: [(&str, CaptureMode); 2] =
     [("Redirect", CaptureMode::Redirect), ("TProxy", CaptureMode::TProxy)];
+/// What a denied name is told.
+pub(crate) const DENIED: [(&str, Denied); 2] = [("NxDomain", Denied::NxDomain), ("Refused", Denied::Refused)];
 /// The keys of `admin`.
 pub(crate) const ADMIN_KEYS: [&str; 4] = ["address", "socket", "tls", "tokens"];
 /// The keys of `admin.tls`.
@@ -51,16 +69,6 @@ pub(super) fn listeners(spot: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Vec<L
 fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSettings> {
     let fields = item.fields(&LISTENER_KEYS)?;
     let kind = fields.get("kind").and_then(|spot| spot.choice(&LISTENER_KINDS)).unwrap_or_default();
-    let unbuilt = match kind {
-        ListenerKind::Explicit | ListenerKind::Transparent => None,
-        ListenerKind::Dns => Some("answering DNS queries is"),
-    };
-    if let Some(unbuilt) = unbuilt {
-        item.error_cure(
-            format!("{unbuilt} a feature that this version does not have"),
-            "write `kind: Explicit`",
-        );
-    }
     let mode = fields.get("mode").and_then(|spot| {
         if kind != ListenerKind::Transparent {
             spot.error_cure(
@@ -70,6 +78,7 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
         }
         spot.choice(&CAPTURE_MODES)
     });
+    let kind = queries(&fields, kind);
     let sandbox = fields.get("sandbox").and_then(|spot| {
         let id = name(&spot)?;
         if !sandboxes.iter().any(|known| known.id == id) {
@@ -95,7 +104,7 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
 
 /// `listeners[].proxyProtocol`: who is believed, and none of them is a sandbox.
 fn peers(spot: &Spot<'_>, kind: ListenerKind, sandboxes: &[SandboxSettings]) -> Vec<IpNet> {
-    if kind == ListenerKind::Dns {
+    if matches!(kind, ListenerKind::Dns(_)) {
         spot.error_cure(
             "DNS has no PROXY protocol",
             "remove `proxyProtocol`, or write it at another listener",
@@ -121,6 +130,34 @@ fn peers(spot: &Spot<'_>, kind: ListenerKind, sandboxes: &[SandboxSettings]) -> 
         }
         Some(net)
     })
+}
+
+/// The kind with what is said of the queries that come in, where they do.
+fn queries(fields: &Fields<'_>, kind: ListenerKind) -> ListenerKind {
+    let ListenerKind::Dns(mut settings) = kind else {
+        for spot in QUERY_KEYS.iter().filter_map(|key| fields.get(key)) {
+            spot.error_cure(
+                "this is about DNS queries, which do not come in here",
+                "remove it, or write `kind: Dns`",
+            );
+        }
+        return kind;
+    };
+    if let Some(denied) = fields.get("denied").and_then(|spot| spot.choice(&DENIED)) {
+        settings.denied = denied;
+    }
+    let number = |key, most| fields.get(key).and_then(|spot| spot.integer(1, most));
+    let set = |found: Option<u64>, target: &mut u32| {
+        if let Some(found) = found.and_then(|found| found.try_into().ok()) {
+            *target = found;
+        }
+    };
+    set(number("queriesPerSecond", 1_000_000), &mut settings.queries_per_second);
+    set(number("distinctNamesPerMinute", 100_000), &mut settings.distinct_names_per_minute);
+    set(number("maxNameBytes", 253), &mut settings.max_name_bytes);
+    set(number("maxLabelBytes", 63), &mut settings.max_label_bytes);
+    set(number("maxLabelBits", 400), &mut settings.max_label_bits);
+    ListenerKind::Dns(settings)
 }
 
 /// `admin`.

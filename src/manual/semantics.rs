@@ -58,6 +58,10 @@
 //! left, the reason is their common cause, or `dns_all_denied` when they differ. Each request of a kept-alive connection is
 //! asked A and C again.
 //!
+//! A DNS query names no port: it is allowed when question A allows its name on some port, see
+//! [`Policy::admit_query`](crate::policy::Policy::admit_query). What it is answered with opens nothing: B judges the address that is
+//! dialled, and the gateway resolves the name again itself.
+//!
 //! # What is not known yet
 //!
 //! When a connection opens, path and method are not known. A rule that asks for them counts as open, unless every

@@ -36,8 +36,8 @@
 //! | D2 | public and private addresses in one answer | the refused ones are gone before dialling: `src/proxy/reach.rs`, [`settle`](crate::policy::settle) | `src/upstream/dial.rs`, `tests/it/names.rs` |
 //! | D3 | another name on an allowed address | names are never turned into addresses: [`policy::evaluate`](crate::policy::evaluate) | `tests/it/names.rs` |
 //! | D4 | a rule that has no addresses yet allows everything | a name is judged as a name, before DNS: [`Policy::admit`](crate::policy::Policy::admit) | `tests/it/tenants.rs` |
-//! | D5 | data in queries for names that are denied | A and C come before [`Resolver::resolve`](crate::upstream::Resolver::resolve) | `tests/it/names.rs` |
-//! | D6 | hostile answers: long chains, many addresses, silence | the bounds of [`upstream::resolve`](crate::upstream::resolve) | `tests/it/resolver.rs` |
+//! | D5 | data in queries for names that are denied | A and C come before [`Resolver::resolve`](crate::upstream::Resolver::resolve); a query is asked [`Policy::admit_query`](crate::policy::Policy::admit_query), and only its canonical name and type go on (`src/proxy/dns/question.rs`) | `tests/it/names.rs`, `tests/it/dns_capture.rs`, `src/policy/tests/query.rs` |
+//! | D6 | hostile answers: long chains, many addresses, silence | the bounds of [`upstream::resolve`](crate::upstream::resolve), and of [`proxy::dns`](crate::proxy::dns) toward clients | `tests/it/resolver.rs`, `tests/it/dns_capture.rs` |
 //!
 //! # Names that must agree
 //!

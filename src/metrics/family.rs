@@ -66,6 +66,11 @@ impl Families<'_> {
         self.counters("dns_queries_total", "Names that were resolved, by result.", &["network", "result"])
     }
 
+    pub(super) fn dns_answers(&self) -> Result<IntCounterVec> {
+        let help = "DNS queries of sandboxes, by what was answered.";
+        self.counters("dns_answers_total", help, &["result"])
+    }
+
     pub(super) fn rule_hits(&self) -> Result<IntCounterVec> {
         let help = "Decisions by the rule that made them; rules beyond a fixed number are counted as other.";
         self.counters("rule_hits_total", help, &["policy", "rule"])

@@ -69,6 +69,25 @@ pub enum DnsResult {
     Other,
 }
 
+/// What a client of a DNS listener was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsAnswer {
+    /// Records.
+    Answered,
+    /// There is no such name, or it has nothing of this type.
+    Nothing,
+    /// The policy denies it, or it is not known who asks.
+    Denied,
+    /// It is beyond a limit.
+    Limited,
+    /// The look-up failed.
+    Failed,
+    /// The message is no query.
+    Malformed,
+    /// Nothing: as many queries as the listener takes were under way, or it was no message to answer.
+    Dropped,
+}
+
 /// Every family, registered in a registry of its own.
 pub struct Metrics {
     /// What is encoded.
@@ -93,6 +112,8 @@ pub struct Metrics {
     connect_duration: HistogramVec,
     /// `dns_queries_total`.
     dns_queries: IntCounterVec,
+    /// `dns_answers_total`.
+    dns_answers: IntCounterVec,
     /// `rule_hits_total`.
     rule_hits: RuleHits,
     /// `policy_generation`.
@@ -174,6 +195,7 @@ impl Metrics {
             dns_duration: family.dns_duration()?,
             connect_duration: family.connect_duration()?,
             dns_queries: family.dns_queries()?,
+            dns_answers: family.dns_answers()?,
             rule_hits: RuleHits::new(family.rule_hits()?),
             generation: family.generation()?,
             reloads,
@@ -217,6 +239,11 @@ impl Metrics {
     /// Counts a load of the policy.
     pub fn reloaded(&self, result: Reload) {
         self.reloads.with_label_values(&[result.as_str()]).inc();
+    }
+
+    /// Counts what a client of a DNS listener was told.
+    pub fn dns_answer(&self, answer: DnsAnswer) {
+        self.dns_answers.with_label_values(&[answer.as_str()]).inc();
     }
 
     /// Notes the policy in force: its generation and its number of rules.
@@ -282,6 +309,10 @@ impl Metrics {
     /// Counts what is known at the end of a connection or request.
     fn observe_end(&self, event: &Event) {
         let (place, ingress) = children::ingress(event);
+        if event.kind == Kind::Query {
+            // Counted with those that leave no record, as answers.
+            return;
+        }
         if event.kind == Kind::Connection {
             let (outcome_place, outcome) =
                 event.outcome.map_or((0, NONE), |outcome| (outcome as usize + 1, outcome.as_str()));
@@ -362,6 +393,21 @@ impl DnsResult {
             Self::Timeout => "timeout",
             Self::TooLarge => "too_large",
             Self::Other => "other",
+        }
+    }
+}
+
+impl DnsAnswer {
+    /// The metric label.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Nothing => "nothing",
+            Self::Denied => "denied",
+            Self::Limited => "limited",
+            Self::Failed => "failed",
+            Self::Malformed => "malformed",
+            Self::Dropped => "dropped",
         }
     }
 }

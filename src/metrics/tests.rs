@@ -131,6 +131,19 @@ fn a_request_is_counted_by_the_class_of_its_status() {
 }
 
 #[test]
+fn a_query_is_a_decision_and_neither_a_connection_nor_a_request() {
+    let bench = bench();
+    let mut record = bench.audit.record(Kind::Query);
+    deny(record.event());
+    record.event().ingress = Some(Ingress::Dns);
+    record.finish(Outcome::Refused);
+    let text = bench.text();
+    let decision = r#"decision="deny",ingress="dns",reason="default_deny""#;
+    assert_has(&text, &format!("sluicegate_decisions_total{{{decision}}} 1"));
+    assert!(!text.contains("sluicegate_requests_total{") && !text.contains("sluicegate_connections_total{"));
+}
+
+#[test]
 fn m1_a_hundred_thousand_hosts_add_no_series() {
     let bench = bench();
     let hostile = |number: u64| {
@@ -180,6 +193,7 @@ fn the_policy_dns_panics_and_the_audit_log_have_their_families() {
     bench.metrics.reloaded(Reload::Applied);
     bench.metrics.dns_query(None, DnsResult::NotFound);
     bench.metrics.dns_query(Some("prod"), DnsResult::Ok);
+    bench.metrics.dns_answer(DnsAnswer::Limited);
     bench.metrics.decided_in(Duration::from_micros(2));
     bench.metrics.panicked();
     bench.connection(deny, Outcome::Refused);
@@ -194,6 +208,7 @@ fn the_policy_dns_panics_and_the_audit_log_have_their_families() {
         r#"sluicegate_policy_reloads_total{result="rejected"} 0"#,
         r#"sluicegate_dns_queries_total{network="managed",result="not_found"} 1"#,
         r#"sluicegate_dns_queries_total{network="prod",result="ok"} 1"#,
+        r#"sluicegate_dns_answers_total{result="limited"} 1"#,
         "sluicegate_decision_duration_seconds_count 1",
         "sluicegate_panics_total 1",
         "sluicegate_audit_events_total 1",

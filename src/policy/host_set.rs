@@ -269,6 +269,11 @@ impl HostSet {
         self.denies_names
     }
 
+    /// The ports that patterns have of their own, in order.
+    pub(super) fn own_ports(&self) -> &[u16] {
+        self.rare.as_deref().map(|rare| &*rare.ports).unwrap_or_default()
+    }
+
     /// What the patterns say of a host on a port.
     #[must_use]
     pub fn find(&self, pool: &PatternPool, host: &HostKey<'_>, port: Port) -> Found {

@@ -30,6 +30,7 @@ pub mod pattern;
 mod pattern_error;
 pub mod pattern_pool;
 pub mod port_set;
+pub mod query;
 pub mod reason;
 pub mod rule_list;
 pub mod scope;
@@ -46,6 +47,7 @@ pub use decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, Ru
 pub use draft::{Draft, lists};
 pub use guard::Guards;
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
+pub use query::QueryPermit;
 pub use reason::Reason;
 pub use scope::{Policy, PolicySet, Roster};
 

@@ -12,13 +12,13 @@ use super::category::CategoryLists;
 use super::document::{self, Document};
 use super::naive::{Answer, Naive, Said, Where};
 use super::{Denial, Guards, Policy, PolicySet, RequestFacts, TargetPermit};
-use crate::addr::Target;
+use crate::addr::{Name, Target};
 use crate::source::Problem;
 
 mod draw;
 
 pub use draw::Choices;
-use draw::{ALPHABETS, Drawer, LITERALS, METHODS, PORTS};
+use draw::{ALPHABETS, Drawer, LITERALS, METHODS, PORTS, TURNS};
 
 /// A policy and questions about it.
 #[derive(Debug)]
@@ -92,6 +92,13 @@ impl Case {
         for text in &self.targets {
             let (target, (host, port)) = (text.parse().unwrap(), place(text));
             check(a(&real, &target), naive.ask(&host, port, None), &|| format!("target: \"{text}\""))?;
+            if let Some(name) = target.host().name() {
+                let denied = |port: &u16| matches!(naive.ask(&host, *port, None).said, Said::Deny(_));
+                let any = if TURNS.iter().all(denied) { "denied" } else { "allowed" };
+                check_query(&real, name, any).map_err(|real| {
+                    difference(format!("query: \"{name}\""), real.to_owned(), any.to_owned())
+                })?;
+            }
             let permit = free(&target);
             for (method, path) in &self.requests {
                 let expected = naive.ask(&host, port, Some((method, path)));
@@ -127,6 +134,12 @@ impl Case {
     fn guards(&self) -> Guards {
         guards(&self.lists)
     }
+}
+
+/// Whether a query is answered as it should be; if not, how it is.
+fn check_query(policy: &Policy, name: &Name, expected: &str) -> Result<(), &'static str> {
+    let answer = if policy.admit_query(name).is_ok() { "allowed" } else { "denied" };
+    if answer == expected { Ok(()) } else { Err(answer) }
 }
 
 /// The guards of an operator's lists: exempt, own, sockets.

@@ -246,6 +246,40 @@ fn narrows(before: &Policy, after: &Policy, target: &str) -> Result<(), TestCase
     Ok(())
 }
 
+/// Whether a query for `name` is answered as these ports together are, of which one must stand for each of the others.
+fn asks_every_port(
+    policy: &Policy,
+    name: &str,
+    ports: impl Iterator<Item = u16>,
+) -> Result<(), TestCaseError> {
+    let host: Host = name.parse().unwrap();
+    let asked = |port| policy.admit(&Target::new(host.clone(), Port::new(port).unwrap()));
+    let allowed: Vec<_> = ports.filter_map(|port| asked(port).ok()).collect();
+    match policy.admit_query(host.name().unwrap()) {
+        Ok(permit) => {
+            prop_assert!(!allowed.is_empty(), "{} is allowed on no port", name);
+            let clean = allowed.iter().any(|permit| permit.would_deny().is_none());
+            prop_assert_eq!(permit.would_deny().is_none(), clean, "{}", name);
+            prop_assert_eq!(permit.name().as_str(), name);
+        }
+        Err(denial) => {
+            prop_assert!(allowed.is_empty(), "{}: {:?}", name, denial.reason());
+            let web = asked(443).unwrap_err();
+            prop_assert_eq!((denial.reason(), denial.detail()), (web.reason(), web.detail()));
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn no_port_is_left_out_of_a_query(drafts in drafts(), name in name()) {
+        asks_every_port(&policy_over(&text(&drafts), Guards::default()), &name, 1..=65535)?;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(800))]
 
@@ -329,6 +363,15 @@ proptest! {
         let before = policy_over(&text, guards(&[exempt.clone(), Vec::new(), Vec::new()]));
         let after = policy_over(&text, guards(&[exempt, own, sockets]));
         narrows(&before, &after, &target)?;
+    }
+
+    #[test]
+    fn a_query_is_allowed_where_its_name_is_on_some_port(drafts in drafts(), names in vec(name(), 4)) {
+        let policy = policy_over(&text(&drafts), Guards::default());
+        for name in &names {
+            let ports = (1..=130).chain(400..=450).chain(8440..=8450).chain([65535]);
+            asks_every_port(&policy, name, ports)?;
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod guard;
 mod hole;
 mod name;
 mod pool;
+mod query;
 mod table;
 mod told;
 mod word;

@@ -75,7 +75,7 @@ fn turn_away(session: &Arc<Session>, stream: TcpStream) {
 }
 
 /// Whether an accept failed only for the connection that was to be accepted.
-fn is_passing(error: &io::Error) -> bool {
+pub(super) fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted

@@ -129,6 +129,12 @@ impl Exchange {
         Call { policy: snapshot.policy_for(&sandbox), sandbox }
     }
 
+    /// The sandbox whose call this is, once it is known.
+    pub(super) fn asker(&mut self) -> Arc<str> {
+        let known = self.record.as_mut().and_then(|record| record.event().sandbox.clone());
+        known.unwrap_or_else(|| Arc::from(""))
+    }
+
     /// Notes what was asked for.
     pub(super) fn asked(&mut self, target: &Target) {
         self.note(|event| {

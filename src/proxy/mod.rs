@@ -4,6 +4,7 @@ mod accept;
 mod body;
 mod capture;
 mod connect;
+pub mod dns;
 mod exchange;
 mod explicit;
 mod forward;

@@ -69,7 +69,7 @@ impl Gateway {
             Host::Name(name) => name,
         };
         let started = Instant::now();
-        let resolved = self.resolver.resolve(name).await;
+        let resolved = self.resolver.resolve(&exchange.asker(), name).await;
         exchange.note(|event| event.dns = Some(started.elapsed()));
         self.metrics.dns_query(None, result(resolved.as_ref().err().copied()));
         Ok(resolved?.addresses)
@@ -83,10 +83,10 @@ pub(super) fn managed(event: &mut Event) {
 }
 
 /// What a look-up counts as.
-const fn result(error: Option<ResolveError>) -> DnsResult {
+pub(super) const fn result(error: Option<ResolveError>) -> DnsResult {
     match error {
         None => DnsResult::Ok,
-        Some(ResolveError::NotFound) => DnsResult::NotFound,
+        Some(ResolveError::NoData | ResolveError::NotFound) => DnsResult::NotFound,
         Some(ResolveError::ServFail) => DnsResult::ServFail,
         Some(ResolveError::Timeout) => DnsResult::Timeout,
         Some(ResolveError::TooLarge) => DnsResult::TooLarge,

@@ -2,7 +2,10 @@
 //!
 //! Answers are cached for their TTL, at most [`DnsSettings::max_ttl`]; look-ups of one name that run
 //! at the same time share one query. What an answer may cost is bounded: a chain of 8 aliases, 64
-//! addresses, 64 KiB (the size of a DNS message), 5 seconds, and a fixed number of look-ups at once.
+//! addresses, 64 KiB (the size of a DNS message), 5 seconds, and a fixed number of look-ups at once, for
+//! everybody together and for each sandbox.
+//!
+//! The cache is the library's, but stands in front of these places and not behind them: what is in it waits for nobody.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -10,27 +13,27 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{self, RData, RecordType};
+use hickory_resolver::proto::op::{Message, Query};
+use hickory_resolver::proto::rr::{DNSClass, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use tokio::sync::Semaphore;
+use hickory_resolver::{ResponseCache, TokioResolver, TtlConfig};
 use tokio::time::{Instant, timeout_at};
 
+use super::answer::{Answer, MAX_ADDRESSES, absolute, read};
+use super::slot::{Slot, Slots};
 use crate::addr::Name;
 
-/// The longest chain of aliases that is followed.
-const MAX_ALIASES: usize = 8;
-/// The largest number of addresses a name may have.
-const MAX_ADDRESSES: usize = 64;
 /// How many look-ups run at once; more wait within their own deadline.
 const MAX_LOOKUPS: usize = 1024;
+/// How many of them may be of one sandbox.
+const MAX_LOOKUPS_EACH: usize = 128;
+/// How many answers are kept.
+const CACHED: u64 = 8192;
 
 /// How names are resolved.
 #[derive(Debug, Clone)]
@@ -78,8 +81,11 @@ pub struct Resolution {
 /// variant in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum ResolveError {
-    /// The name does not exist, or has no address.
-    #[error("the name does not exist or has no address")]
+    /// The name exists, and has nothing of what is asked for.
+    #[error("the name has no address")]
+    NoData,
+    /// The name does not exist.
+    #[error("the name does not exist")]
     NotFound,
     /// Another failure: unreachable or refusing servers, malformed answers.
     #[error("the name could not be resolved: {0}")]
@@ -100,6 +106,7 @@ impl ResolveError {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::NoData => "no_data",
             Self::NotFound => "not_found",
             Self::Other(_) => "failed",
             Self::Timeout => "timeout",
@@ -112,16 +119,20 @@ impl ResolveError {
 /// Resolves names. Clones share one cache.
 #[derive(Clone)]
 pub struct Resolver {
-    /// The protocol, the cache and the sharing of queries.
+    /// The protocol and the sharing of queries.
     inner: TokioResolver,
+    /// What was answered.
+    cache: ResponseCache,
     /// Who is asked.
     servers: Arc<[SocketAddr]>,
     /// How long one look-up may take.
     timeout: Duration,
     /// How long IPv6 is waited for once IPv4 has answered.
     resolution_delay: Duration,
+    /// The longest time an answer is kept, in seconds.
+    max_ttl: u32,
     /// Bounds the look-ups that run at once.
-    slots: Arc<Semaphore>,
+    slots: Arc<Slots>,
 }
 
 impl Resolver {
@@ -142,13 +153,16 @@ impl Resolver {
         servers.sort_unstable();
         servers.dedup();
         let config = ResolverConfig::from_name_servers(name_servers);
+        let options = options(settings);
+        let cache = ResponseCache::new(CACHED, TtlConfig::from_opts(&options));
         let inner = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options(settings))
+            .with_options(options)
             .build()
             .map_err(SetupError::Build)?;
-        let slots = Arc::new(Semaphore::new(MAX_LOOKUPS));
+        let slots = Arc::new(Slots::new(MAX_LOOKUPS, MAX_LOOKUPS_EACH));
         let (timeout, resolution_delay) = (settings.timeout, settings.resolution_delay);
-        Ok(Self { inner, servers: servers.into(), timeout, resolution_delay, slots })
+        let max_ttl = u32::try_from(settings.max_ttl.as_secs()).unwrap_or(u32::MAX);
+        Ok(Self { inner, cache, servers: servers.into(), timeout, resolution_delay, max_ttl, slots })
     }
 
     /// The servers that are asked, for `guard_self`.
@@ -157,33 +171,96 @@ impl Resolver {
         self.servers.to_vec()
     }
 
-    /// The addresses of `name`, from the cache or from its servers.
+    /// The addresses of `name`, from the cache or from its servers, for `sandbox`.
     ///
     /// # Errors
     /// [`ResolveError`] when neither family has an address, or the answer is beyond its bounds.
-    pub async fn resolve(&self, name: &Name) -> Result<Resolution, ResolveError> {
+    pub async fn resolve(&self, sandbox: &Arc<str>, name: &Name) -> Result<Resolution, ResolveError> {
         let deadline = Instant::now() + self.timeout;
-        let slot = timeout_at(deadline, self.slots.acquire()).await;
-        let _slot = slot
-            .map_err(|_| ResolveError::Timeout)?
-            .map_err(|_| ResolveError::Other("the resolver is closed"))?;
-        let mut absolute =
-            rr::Name::from_ascii(name.as_str()).map_err(|_| ResolveError::Other("it is not a DNS name"))?;
-        absolute.set_fqdn(true);
-        let v4 = timeout_at(deadline, self.inner.lookup(absolute.clone(), RecordType::A));
-        let v6 = timeout_at(deadline, self.inner.lookup(absolute, RecordType::AAAA));
-        let v4 = async { v4.await.map_or(Err(ResolveError::Timeout), addresses_of) };
-        let v6 = async { v6.await.map_or(Err(ResolveError::Timeout), addresses_of) };
-        let (v4, v6) = both(v4, v6, self.resolution_delay).await;
+        let [v4, v6] = [question(name, RecordType::A)?, question(name, RecordType::AAAA)?];
+        let (v4, v6) = match (self.recall(&v4), self.recall(&v6)) {
+            (Some(v4), Some(v6)) => (v4, v6),
+            (known_v4, known_v6) => {
+                let _slot = self.slot(sandbox, deadline).await?;
+                let v4 = self.unless_known(known_v4, v4, deadline);
+                let v6 = self.unless_known(known_v6, v6, deadline);
+                both(v4, v6, self.resolution_delay).await
+            }
+        };
         if v4.is_err() && v6.is_err() || [&v4, &v6].contains(&&Err(ResolveError::TooLarge)) {
-            return Err(v4.err().max(v6.err()).unwrap_or(ResolveError::NotFound));
+            return Err(v4.err().max(v6.err()).unwrap_or(ResolveError::NoData));
         }
-        let addresses = interleave(v6.unwrap_or_default(), v4.unwrap_or_default());
+        let [v4, v6] = [v4, v6].map(|answer| answer.map(|answer| answer.addresses()).unwrap_or_default());
+        let addresses = interleave(v6, v4);
         if addresses.len() > MAX_ADDRESSES {
             return Err(ResolveError::TooLarge);
         }
         Ok(Resolution { addresses })
     }
+
+    /// The records of one type that `name` has, from the cache or from its servers, for `sandbox`.
+    ///
+    /// # Errors
+    /// [`ResolveError`] when it has none, or the answer is beyond its bounds.
+    pub async fn records(
+        &self,
+        sandbox: &Arc<str>,
+        name: &Name,
+        kind: RecordType,
+    ) -> Result<Answer, ResolveError> {
+        let deadline = Instant::now() + self.timeout;
+        let question = question(name, kind)?;
+        if let Some(known) = self.recall(&question) {
+            return known;
+        }
+        let _slot = self.slot(sandbox, deadline).await?;
+        self.ask(question, deadline).await
+    }
+
+    /// Waits for a place among the look-ups that run at once.
+    async fn slot(&self, sandbox: &Arc<str>, deadline: Instant) -> Result<Slot, ResolveError> {
+        let slot = timeout_at(deadline, self.slots.take(sandbox)).await;
+        slot.map_err(|_| ResolveError::Timeout)?.map_err(|_| ResolveError::Other("the resolver is closed"))
+    }
+
+    /// What is known already.
+    fn recall(&self, question: &Query) -> Option<Result<Answer, ResolveError>> {
+        let known = self.cache.get(question, std::time::Instant::now())?;
+        Some(read(question.query_type(), known))
+    }
+
+    /// What is known, or else what the servers say.
+    async fn unless_known(
+        &self,
+        known: Option<Result<Answer, ResolveError>>,
+        question: Query,
+        deadline: Instant,
+    ) -> Result<Answer, ResolveError> {
+        match known {
+            Some(known) => known,
+            None => self.ask(question, deadline).await,
+        }
+    }
+
+    /// What the servers say; kept for as long as it lives.
+    async fn ask(&self, question: Query, deadline: Instant) -> Result<Answer, ResolveError> {
+        let kind = question.query_type();
+        let asked = self.inner.lookup(question.name().clone(), kind);
+        let Ok(answer) = timeout_at(deadline, asked).await else { return Err(ResolveError::Timeout) };
+        let answer: Result<Message, NetError> = answer.map(|found| found.message().clone());
+        if answer.is_ok() || answer.as_ref().is_err_and(NetError::is_no_records_found) {
+            self.cache.insert(question, answer.clone(), std::time::Instant::now());
+        }
+        let capped = |answer: Answer| Answer { ttl: answer.ttl.min(self.max_ttl), ..answer };
+        read(kind, answer).map(capped)
+    }
+}
+
+/// The question for the records of one type of a name.
+fn question(name: &Name, kind: RecordType) -> Result<Query, ResolveError> {
+    let mut question = Query::query(absolute(name)?, kind);
+    question.set_query_class(DNSClass::IN);
+    Ok(question)
 }
 
 /// Both families. Once IPv4 has addresses, IPv6 gets `delay` more, so that a server that
@@ -227,56 +304,13 @@ fn options(settings: &DnsSettings) -> ResolverOpts {
     options.use_hosts_file = ResolveHosts::Never;
     options.positive_max_ttl = Some(settings.max_ttl);
     options.negative_max_ttl = Some(settings.max_ttl);
-    options.max_active_requests = MAX_LOOKUPS;
+    // Each asks for both families.
+    options.max_active_requests = 2 * MAX_LOOKUPS;
+    // The cache stands in front of the places for look-ups.
+    options.cache_size = 0;
     // The aliases are needed to count them.
     options.preserve_intermediates = true;
     options
-}
-
-/// The addresses of one family's answer, within the bounds.
-#[expect(clippy::wildcard_enum_match_arm, reason = "no other record type carries an address")]
-fn addresses_of(answer: Result<Lookup, NetError>) -> Result<Vec<IpAddr>, ResolveError> {
-    let answer = answer.map_err(|error| classify(&error))?;
-    let (mut addresses, mut aliases) = (Vec::new(), 0_usize);
-    for record in answer.answers() {
-        let address = match &record.data {
-            RData::A(v4) => IpAddr::V4(v4.0),
-            RData::AAAA(v6) => IpAddr::V6(v6.0),
-            RData::CNAME(_) => {
-                aliases = aliases.saturating_add(1);
-                continue;
-            }
-            _ => continue,
-        };
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-        if addresses.len() > MAX_ADDRESSES {
-            return Err(ResolveError::TooLarge);
-        }
-    }
-    if aliases > MAX_ALIASES {
-        return Err(ResolveError::TooLarge);
-    }
-    if addresses.is_empty() { Err(ResolveError::NotFound) } else { Ok(addresses) }
-}
-
-/// Which failure an error is.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the resolver's own lists are open")]
-fn classify(error: &NetError) -> ResolveError {
-    match error {
-        NetError::Dns(DnsError::NoRecordsFound(none)) => match none.response_code {
-            ResponseCode::NXDomain | ResponseCode::NoError => ResolveError::NotFound,
-            ResponseCode::ServFail => ResolveError::ServFail,
-            _ => ResolveError::Other("the DNS server refused"),
-        },
-        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => ResolveError::ServFail,
-        NetError::Dns(_) => ResolveError::Other("the DNS server refused"),
-        NetError::Timeout => ResolveError::Timeout,
-        NetError::Io(_) | NetError::NoConnections => ResolveError::Other("no DNS server can be reached"),
-        NetError::Busy => ResolveError::Other("the resolver is busy"),
-        _ => ResolveError::Other("the DNS server's answer is malformed"),
-    }
 }
 
 /// IPv6 and IPv4 in turn, IPv6 first, the order within each kept (RFC 8305 §4).

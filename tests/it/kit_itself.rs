@@ -162,7 +162,7 @@ async fn the_name_server_counts_queries_of_names_it_was_not_told_about() {
     let settings = sluicegate::upstream::DnsSettings { servers: vec![dns.address()], ..Default::default() };
     let resolver = sluicegate::upstream::Resolver::new(&settings).unwrap();
     let name = sluicegate::addr::Name::parse("gone.example.com").unwrap();
-    assert!(resolver.resolve(&name).await.is_err());
+    assert!(resolver.resolve(&"default".into(), &name).await.is_err());
     dns.wait_for_query("gone.example.com").await;
     assert!(dns.asked().iter().any(|asked| asked.kind == RecordType::AAAA && !asked.over_tcp));
     assert_eq!(dns.queries("www.example.com"), 0);

@@ -22,6 +22,7 @@ mod audit;
 mod container;
 mod corpus;
 mod deploy;
+mod dns_capture;
 mod first;
 mod forward;
 mod framing;

@@ -1,8 +1,11 @@
 //! Names to addresses, against a name server that answers as it is told.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_proto::rr::RecordType;
 use sluicegate::addr::Name;
 use sluicegate::upstream::{DnsSettings, ResolveError, Resolver};
 
@@ -24,7 +27,7 @@ async fn rig_with(settings: DnsSettings) -> (Dns, Resolver) {
 /// What `name` resolves to.
 async fn ask(resolver: &Resolver, name: &str) -> Result<Vec<String>, ResolveError> {
     let name = Name::parse(name).unwrap();
-    let resolution = within("a resolution", resolver.resolve(&name)).await?;
+    let resolution = within("a resolution", resolver.resolve(&"default".into(), &name)).await?;
     Ok(resolution.addresses.iter().map(IpAddr::to_string).collect())
 }
 
@@ -77,7 +80,7 @@ async fn failures_are_told_apart() {
     let (dns, resolver) = rig().await;
     for (name, answer, error) in [
         ("gone.test", Answer::NxDomain, ResolveError::NotFound),
-        ("empty.test", Answer::NoData, ResolveError::NotFound),
+        ("empty.test", Answer::NoData, ResolveError::NoData),
         ("broken.test", Answer::ServFail, ResolveError::ServFail),
         ("refused.test", Answer::Refused, ResolveError::Other("the DNS server refused")),
         ("half.test", Answer::by_family(Answer::NoData, Answer::ServFail), ResolveError::ServFail),
@@ -181,4 +184,75 @@ async fn d6_a_silent_server_is_given_up_in_time() {
         rig_with(DnsSettings { timeout: Duration::from_millis(200), ..DnsSettings::default() }).await;
     dns.says("silent.test", Answer::Silent);
     assert_eq!(ask(&resolver, "silent.test").await, Err(ResolveError::Timeout));
+}
+
+/// Starts so many look-ups of a sandbox, each of another name.
+fn flood(resolver: &Resolver, sandbox: &str, count: usize) -> Vec<tokio::task::JoinHandle<()>> {
+    let look_up = |number| {
+        let (resolver, sandbox) = (resolver.clone(), Arc::from(sandbox));
+        let name = Name::parse(&format!("n{number}.{sandbox}.test")).unwrap();
+        tokio::spawn(async move { drop(resolver.resolve(&sandbox, &name).await) })
+    };
+    (0..count).map(look_up).collect()
+}
+
+#[tokio::test]
+async fn r2_what_is_known_waits_for_no_look_up_and_one_sandbox_leaves_room_for_others() {
+    let (dns, resolver) = rig_with(DnsSettings { timeout: PATIENCE, ..DnsSettings::default() }).await;
+    dns.says("kept.test", Answer::addresses(["192.0.2.1", "2001:db8::1"]));
+    dns.says("four.test", Answer::addresses(["192.0.2.4"]));
+    ask(&resolver, "kept.test").await.unwrap();
+    dns.hold();
+    let mut greedy = flood(&resolver, "greedy", 2000);
+    let asked = |sandbox: &str| {
+        let all = dns.asked();
+        let of_it = |asked: &&str| asked.ends_with(&format!(".{sandbox}.test"));
+        all.iter().map(|asked| asked.name.as_str()).filter(of_it).collect::<BTreeSet<_>>().len()
+    };
+    dns.wait_for_query("n127.greedy.test").await;
+    let other = flood(&resolver, "other", 1);
+    dns.wait_for_query("n0.other.test").await;
+    assert_eq!(asked("greedy"), 128, "one sandbox has so many look-ups at once");
+
+    for number in 0..7 {
+        greedy.extend(flood(&resolver, &format!("more{number}"), 128));
+    }
+    dns.wait_for_query("n126.more6.test").await;
+    let late = flood(&resolver, "late", 1);
+    // Every task has been polled once each other one has: the runtime of this test has one thread.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&resolver, "kept.test").await.unwrap().len(), 2);
+    let (sandbox, kept) = ("late".into(), Name::parse("kept.test").unwrap());
+    let known = resolver.records(&sandbox, &kept, RecordType::A);
+    assert_eq!(within("a known answer", known).await.unwrap().records.len(), 1);
+    assert_eq!(asked("late"), 0, "every place is taken");
+    for task in greedy.into_iter().chain(other).chain(late) {
+        task.abort();
+    }
+}
+
+#[tokio::test]
+async fn records_come_with_what_is_left_of_their_life_below_the_cap() {
+    let cap = DnsSettings { max_ttl: Duration::from_secs(30), ..DnsSettings::default() };
+    let (dns, resolver) = rig_with(cap).await;
+    dns.says("long.test", Answer::addresses(["192.0.2.1"]).ttl(86_400));
+    dns.says("short.test", Answer::addresses(["192.0.2.1"]).ttl(5));
+    dns.says("alias.test", Answer::alias("short.test"));
+    for (name, kind, longest) in [
+        ("long.test", RecordType::A, 30),
+        ("short.test", RecordType::A, 5),
+        ("alias.test", RecordType::A, 5),
+        ("alias.test", RecordType::CNAME, 30),
+    ] {
+        for again in ["from the server", "from the cache"] {
+            let (name, sandbox) = (Name::parse(name).unwrap(), "default".into());
+            let answer = within("an answer", resolver.records(&sandbox, &name, kind)).await.unwrap();
+            assert_eq!(answer.records.len(), 1, "{name} {again}");
+            assert!(answer.ttl <= longest && answer.ttl + 3 > longest, "{name} {again}: {}", answer.ttl);
+        }
+    }
+    let (sandbox, name) = ("default".into(), Name::parse("long.test").unwrap());
+    assert_eq!(resolver.records(&sandbox, &name, RecordType::AAAA).await, Err(ResolveError::NoData));
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::{Compiled, at};
+use crate::addr::Name;
 use crate::policy::decision::RuleId;
 use crate::policy::document::{CategoryUse, Rule, RuleAction, Spec};
 use crate::policy::host_set::Class;
@@ -240,6 +241,17 @@ impl Compiled {
             }
         };
         text.map_or_else(|| rule.to_string(), |text| format!("{rule} {text}"))
+    }
+
+    /// Whether a rule is about this one name, on any port or on one.
+    pub(in crate::policy) fn names(&self, rule: RuleId, name: &Name) -> bool {
+        let text = match rule {
+            RuleId::Host(place) => self.text(place),
+            RuleId::Rule(id) => self.told_rule(id).and_then(|rule| self.host(rule)),
+            RuleId::Cidr(_) | RuleId::Category(_) => None,
+        };
+        let rest = text.as_deref().and_then(|text| text.strip_prefix(name.as_str()));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     }
 
     /// Where a rule stands; where the document stands without one.

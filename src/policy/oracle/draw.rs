@@ -8,6 +8,8 @@ use crate::policy::pattern::Pattern;
 
 /// Ports that are met: two web ports, the guarded one, and others.
 pub(super) const PORTS: [u16; 6] = [443, 80, 25, 8443, 1, 65535];
+/// A port of each range within which all of them are as good as one, whatever is drawn.
+pub(super) const TURNS: [u16; 14] = [1, 2, 25, 26, 80, 81, 100, 101, 443, 444, 8443, 8444, 65534, 65535];
 /// Port lists, in flow style.
 const PORT_LISTS: [&str; 6] = ["[443]", "[80, 443]", "[1-100]", "[25, 8443]", "[81-65535]", "[1-65535]"];
 /// Literals whose forms meet in one IPv4 address.

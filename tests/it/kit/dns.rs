@@ -36,6 +36,8 @@ pub enum Answer {
         /// Whether UDP gives an empty truncated answer, so that TCP must be asked.
         truncated: bool,
     },
+    /// These records, each to the query of its own type, to be kept a minute.
+    Records(Vec<RData>),
     /// An alias of another name.
     Alias(String),
     /// The name does not exist.
@@ -280,6 +282,9 @@ impl State {
                 Answer::Alias(target) => {
                     let alias = RData::CNAME(CNAME(absolute(&target)));
                     reply.add_answer(Record::from_rdata(owner, 60, alias));
+                    if kind == RecordType::CNAME {
+                        break;
+                    }
                     name = target.to_ascii_lowercase();
                     continue;
                 }
@@ -294,6 +299,10 @@ impl State {
                     });
                     let of_kind = records.filter(|data| data.record_type() == kind);
                     reply.add_answers(of_kind.map(|data| Record::from_rdata(owner.clone(), ttl, data)));
+                }
+                Answer::Records(records) => {
+                    let of_kind = records.into_iter().filter(|data| data.record_type() == kind);
+                    reply.add_answers(of_kind.map(|data| Record::from_rdata(owner.clone(), 60, data)));
                 }
                 Answer::NxDomain => reply.metadata.response_code = ResponseCode::NXDomain,
                 Answer::NoData => {}

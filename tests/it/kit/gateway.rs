@@ -75,7 +75,7 @@ impl Gateway {
         change(&mut config);
         // On the background runtime, so that it outlives the runtime of a part of a test.
         let running = background()
-            .spawn(async move { app::start(config, None).await })
+            .spawn(async move { app::start(config, None) })
             .await
             .expect("start does not panic")?;
         Ok(Self { running: Some(running), directory, dns })
@@ -93,7 +93,7 @@ impl Gateway {
         let name = path.display().to_string().into();
         let config = Config::parse(&name, &text).unwrap_or_else(|problems| panic!("{problems:#?}")).config;
         let file = ConfigFile { path, text, overrides: Box::new(|config| config) };
-        let start = background().spawn(async move { app::start(config, Some(file)).await });
+        let start = background().spawn(async move { app::start(config, Some(file)) });
         let running = start.await.expect("start does not panic");
         gateway.running = Some(running.unwrap_or_else(|error| panic!("{error:?}")));
         gateway

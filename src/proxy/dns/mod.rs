@@ -1,0 +1,368 @@
+//! DNS queries of sandboxes: message → who asks → question A → look-up → answer.
+//!
+//! | type | is answered with |
+//! |---|---|
+//! | A, AAAA, HTTPS | the records at the end of the aliases, under the name that was asked for; HTTPS without `ech` |
+//! | CNAME | the alias |
+//! | SVCB | nothing, so that no client is told of another resolver (RFC 9462) |
+//! | PTR | NXDOMAIN |
+//! | any other | REFUSED |
+//!
+//! A name that question A denies on every port gets NXDOMAIN or REFUSED, as `denied` says, and causes no query. What is
+//! asked upstream is made of the canonical name and the type alone. Addresses are passed on as they are: question B
+//! judges the one that is dialled, when it is dialled.
+//!
+//! A query that is refused, would be under `enforcement: Report`, or whose look-up fails leaves one `query` record; one that
+//! is answered leaves none and is counted in `dns_answers_total`.
+//!
+//! The sockets are our own and the messages the library's: its server would spawn tasks that nobody waits for, takes any
+//! number of TCP connections, and answers from zones, of which there are none here.
+
+mod account;
+mod answer;
+mod datagram;
+mod limit;
+pub mod question;
+mod stream;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::rr::RecordType;
+use tokio::sync::Semaphore;
+
+pub use datagram::serve as serve_datagrams;
+pub use stream::serve as serve_streams;
+
+use super::exchange::Exchange;
+use super::reach::result;
+use super::refusal::Refusal;
+use super::session::{Identified, Listener, Session};
+use crate::addr::{Host, Name, Port, Target};
+use crate::audit::{Ingress, Kind, Outcome, Text};
+use crate::metrics::DnsAnswer;
+use crate::policy::query::{beyond_limit, unanswered_type};
+use crate::policy::{Denial, QueryPermit, Reason};
+use crate::upstream::ResolveError;
+use account::{Account, Accounts};
+use answer::encode;
+use question::{Question, Unreadable, read};
+
+/// How many queries of one listener may be under way; a datagram beyond is dropped.
+const UNDER_WAY: usize = 4096;
+/// The longest message that is read: no query needs more.
+const LONGEST: usize = 4096;
+
+/// What the operator says of a DNS listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// What a denied name is told.
+    pub denied: Denied,
+    /// Queries a second of one sandbox.
+    pub queries_per_second: u32,
+    /// Different names a minute of one sandbox, without those that a rule spells out.
+    pub distinct_names_per_minute: u32,
+    /// Bytes of a name that no rule spells out.
+    pub max_name_bytes: u32,
+    /// Bytes of a label of such a name.
+    pub max_label_bytes: u32,
+    /// Bits of a label of such a name.
+    pub max_label_bits: u32,
+}
+
+/// What a denied name is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Denied {
+    /// That it does not exist: clients give up at once.
+    #[default]
+    NxDomain,
+    /// That it is not answered: clients may ask another server.
+    Refused,
+}
+
+impl Settings {
+    /// What holds where the operator says nothing.
+    pub const DEFAULT: Self = Self {
+        denied: Denied::NxDomain,
+        queries_per_second: 100,
+        distinct_names_per_minute: 600,
+        max_name_bytes: 128,
+        max_label_bytes: 63,
+        max_label_bits: 256,
+    };
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// A DNS listener.
+#[derive(Debug)]
+pub struct Door {
+    /// Where it listens, and whose everything on it is.
+    listener: Arc<Listener>,
+    /// What the operator says of it.
+    settings: Settings,
+    /// What each sandbox has under way and has asked for.
+    accounts: Accounts,
+    /// Places for queries that are under way.
+    places: Arc<Semaphore>,
+}
+
+impl Door {
+    /// A listener that nobody has asked anything yet.
+    #[must_use]
+    pub fn new(listener: Listener, settings: Settings) -> Self {
+        let (accounts, places) = (Accounts::new(), Arc::new(Semaphore::new(UNDER_WAY)));
+        Self { listener: Arc::new(listener), settings, accounts, places }
+    }
+}
+
+/// A refusal on its way to the client.
+struct Refused {
+    /// Why.
+    refusal: Refusal,
+    /// The code that says so.
+    code: ResponseCode,
+    /// What it counts as.
+    counts: DnsAnswer,
+}
+
+impl Refused {
+    /// A denial that is told by this code.
+    fn by(denial: Denial, code: ResponseCode) -> Self {
+        Self { refusal: denial.into(), code, counts: DnsAnswer::Denied }
+    }
+
+    /// A limit.
+    fn limited(detail: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+        let refusal = Refusal::from(beyond_limit(detail));
+        Self { refusal, code: ResponseCode::Refused, counts: DnsAnswer::Limited }
+    }
+}
+
+impl From<ResolveError> for Refused {
+    fn from(error: ResolveError) -> Self {
+        Self { refusal: error.into(), code: ResponseCode::ServFail, counts: DnsAnswer::Failed }
+    }
+}
+
+/// One message and who sent it.
+struct Asking<'a> {
+    /// The connection or datagram it came with.
+    session: &'a Arc<Session>,
+    /// The listener.
+    door: &'a Door,
+    /// Who asks, once that is known, and the snapshot that says so.
+    known: Option<Identified>,
+    /// The generation of the policy that was asked.
+    generation: Option<u64>,
+    /// What the policy said, when it allowed the name.
+    permit: Option<QueryPermit>,
+    /// How long the look-up took.
+    dns: Option<Duration>,
+}
+
+/// Answers one message. Nothing: it must not be answered.
+async fn answer(session: &Arc<Session>, door: &Door, bytes: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
+    let mut asking = Asking { session, door, known: None, generation: None, permit: None, dns: None };
+    let metrics = &session.gateway.metrics;
+    let (reply, longest) = match read(bytes) {
+        Ok(question) => {
+            let (reply, counts) = asking.settle(&question).await;
+            metrics.dns_answer(counts);
+            (reply, if over_tcp { u16::MAX } else { question.datagram() })
+        }
+        Err(Unreadable::Silent) => {
+            metrics.dns_answer(DnsAnswer::Dropped);
+            return None;
+        }
+        Err(Unreadable::Told(mut reply, why)) => {
+            metrics.dns_answer(DnsAnswer::Malformed);
+            let refused = Refused::by(Denial::new(Reason::BadRequest, why), reply.metadata.response_code);
+            let refused = asking.admit_message().err().unwrap_or(refused);
+            reply.metadata.response_code = refused.code;
+            asking.record(&refused, None).await;
+            (*reply, u16::MAX)
+        }
+    };
+    encode(&reply, longest)
+}
+
+impl Asking<'_> {
+    /// The answer to a question, and what it counts as.
+    async fn settle(&mut self, question: &Question) -> (Message, DnsAnswer) {
+        match self.resolve(question).await {
+            Ok(reply) => {
+                self.report(question).await;
+                let empty = reply.answers.is_empty();
+                (reply, if empty { DnsAnswer::Nothing } else { DnsAnswer::Answered })
+            }
+            Err(refused) => {
+                self.record(&refused, Some(question)).await;
+                (question.reply(refused.code), refused.counts)
+            }
+        }
+    }
+
+    /// Who asks, and whether they may ask anything at the moment.
+    fn admit_message(&mut self) -> Result<Arc<Account>, Refused> {
+        let sandbox = self.session.identify(None);
+        let unknown = |refusal| Refused { refusal, code: ResponseCode::Refused, counts: DnsAnswer::Denied };
+        let known = self.known.insert(sandbox.map_err(unknown)?);
+        let now = Instant::now();
+        let account = self.door.accounts.of(&known.sandbox.id, now);
+        if account.ask(&self.door.settings, now) {
+            return Ok(account);
+        }
+        let most = self.door.settings.queries_per_second;
+        Err(Refused::limited(format!(
+            "this sandbox asks more than `queriesPerSecond` ({most}) of the listener"
+        )))
+    }
+
+    /// The answer to a question, or why it has none.
+    async fn resolve(&mut self, question: &Question) -> Result<Message, Refused> {
+        let account = self.admit_message()?;
+        let permit = self.admit(question)?;
+        let permit = self.permit.insert(permit);
+        admit_shape(permit, &account, &self.door.settings)?;
+        let name = permit.name().clone();
+        if question.kind() == RecordType::SVCB {
+            return Ok(question.reply(ResponseCode::NoError));
+        }
+        let Some(_place) = account.look_up() else {
+            return Err(Refused::limited("this sandbox has as many look-ups under way as one may have"));
+        };
+        let unsure = |full| Refused {
+            refusal: Refusal::from(full),
+            code: ResponseCode::Refused,
+            counts: DnsAnswer::Denied,
+        };
+        self.session.gateway.audit.expect_certainty().map_err(unsure)?;
+        let found = self.look_up(&name, question.kind()).await;
+        match found {
+            Ok(found) => Ok(answer::with(question, &found)),
+            Err(ResolveError::NoData) => Ok(question.reply(ResponseCode::NoError)),
+            Err(ResolveError::NotFound) => Ok(question.reply(ResponseCode::NXDomain)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the name may be asked for, and the type is one that is answered.
+    fn admit(&mut self, question: &Question) -> Result<QueryPermit, Refused> {
+        let kind = question.kind();
+        if let Some(code) = unanswered(kind) {
+            return Err(Refused::by(unanswered_type(&kind.to_string()), code));
+        }
+        let denied = |denial| {
+            let code = match self.door.settings.denied {
+                Denied::NxDomain => ResponseCode::NXDomain,
+                Denied::Refused => ResponseCode::Refused,
+            };
+            Refused::by(denial, code)
+        };
+        let name = question.name.as_ref();
+        let name = name.map_err(|unnamed| {
+            let detail = format!("the name that is asked for is no host's: {}", unnamed.why);
+            denied(Denial::new(Reason::BadRequest, detail))
+        })?;
+        let Some(Identified { sandbox, snapshot }) = &self.known else {
+            return Err(denied(Denial::new(Reason::IdentityUnknown, "it is not known who asks")));
+        };
+        self.generation = Some(snapshot.generation);
+        let policy = snapshot.policy_for(sandbox);
+        let started = Instant::now();
+        let permit = policy.admit_query(name).map_err(denied);
+        self.session.gateway.metrics.decided_in(started.elapsed());
+        permit
+    }
+
+    /// What the servers say of a permitted name.
+    async fn look_up(
+        &mut self,
+        name: &Name,
+        kind: RecordType,
+    ) -> Result<crate::upstream::Answer, ResolveError> {
+        let gateway = &self.session.gateway;
+        let sandbox =
+            self.known.as_ref().map_or_else(|| Arc::from(""), |known| Arc::clone(&known.sandbox.id));
+        let started = Instant::now();
+        let found = gateway.resolver.records(&sandbox, name, kind).await;
+        self.dns = Some(started.elapsed());
+        gateway.metrics.dns_query(None, result(found.as_ref().err().copied()));
+        found
+    }
+
+    /// Leaves the record of a refusal.
+    async fn record(&self, refused: &Refused, question: Option<&Question>) {
+        // Without room for it the client is refused all the same, and this has left the record of that.
+        let Ok(mut exchange) = Exchange::admitted(self.session, Kind::Query).await else { return };
+        self.note(&mut exchange, question);
+        if let Some(permit) = &self.permit {
+            exchange.allowed(permit.cause(), permit.would_deny());
+        }
+        let name = question.and_then(|question| question.name.as_ref().ok());
+        let target = name.map(|name| Target::new(Host::Name(name.clone()), Port::HTTPS));
+        exchange.refuse(&refused.refusal, target.as_ref(), None);
+    }
+
+    /// Leaves the record of what a reporting document would have denied, if any would have.
+    async fn report(&self, question: &Question) {
+        let Some(permit) = self.permit.as_ref().filter(|permit| permit.would_deny().is_some()) else {
+            return;
+        };
+        let Ok(mut exchange) = Exchange::admitted(self.session, Kind::Query).await else { return };
+        self.note(&mut exchange, Some(question));
+        exchange.allowed(permit.cause(), permit.would_deny());
+        exchange.finish(Outcome::Ok);
+    }
+
+    /// Notes who asks for what.
+    fn note(&self, exchange: &mut Exchange, question: Option<&Question>) {
+        exchange.note(|event| {
+            event.ingress = Some(Ingress::Dns);
+            event.generation = self.generation;
+            event.dns = self.dns;
+            event.sandbox = self.known.as_ref().map(|known| Arc::clone(&known.sandbox.id));
+            event.group = self.known.as_ref().and_then(|known| known.sandbox.group.clone());
+            let Some(question) = question else { return };
+            event.method = Some(Text::new(&question.kind().to_string()));
+            event.host = Some(match &question.name {
+                Ok(name) => Text::new(name.as_str()),
+                Err(unnamed) => Text::new(&unnamed.text),
+            });
+        });
+    }
+}
+
+/// What a type that is not answered is told.
+fn unanswered(kind: RecordType) -> Option<ResponseCode> {
+    if kind == RecordType::PTR {
+        // Nobody waits for another server's answer then.
+        return Some(ResponseCode::NXDomain);
+    }
+    let answered = [RecordType::A, RecordType::AAAA, RecordType::CNAME, RecordType::HTTPS, RecordType::SVCB]
+        .contains(&kind);
+    (!answered).then_some(ResponseCode::Refused)
+}
+
+/// Whether a name that no rule spells out is within what such names may say.
+fn admit_shape(permit: &QueryPermit, account: &Account, settings: &Settings) -> Result<(), Refused> {
+    if permit.is_spelled_out() {
+        return Ok(());
+    }
+    if let Some(beyond) = limit::beyond_shape(permit.name(), settings) {
+        return Err(Refused::limited(format!("the name {beyond}, and no rule spells it out")));
+    }
+    if account.name(permit.name(), settings, Instant::now()) {
+        return Ok(());
+    }
+    let most = settings.distinct_names_per_minute;
+    Err(Refused::limited(format!(
+        "this sandbox asks for more different names than `distinctNamesPerMinute` ({most}) of the listener"
+    )))
+}
