@@ -13,6 +13,7 @@ use crate::addr::{Host, Target};
 
 mod guard;
 mod hole;
+mod limit;
 mod name;
 mod pool;
 mod table;

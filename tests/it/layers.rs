@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 10] = [
     &["addr", "source"],
     &["policy", "wire"],
-    &["audit", "secrets", "identity", "drain", "explain", "heap"],
+    &["audit", "secrets", "identity", "drain", "explain", "heap", "share"],
     &["metrics", "live", "upstream", "intercept"],
     &["proxy", "admin", "corpus"],
     &["config"],
