@@ -26,6 +26,7 @@ use crate::live::{Live, Snapshot};
 use crate::metrics::{Metrics, Reload};
 use crate::policy::PolicySet;
 use crate::proxy::{Gateway, Listener, accept};
+use crate::share::{Newcomers, Shares};
 use crate::upstream::Resolver;
 use inspect::Inspector;
 
@@ -124,6 +125,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         resolver,
         dial: settings::dial(&config),
         limits: settings::limits(&config),
+        shares: shares(&config, &metrics),
+        newcomers: Newcomers::new(config.limits.connections / 4),
         tasks: tasks.clone(),
     });
     let inspector = Inspector { live, reloader: reloader.clone(), gateway: Arc::clone(&gateway) };
@@ -147,6 +150,12 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let drain_timeout = config.limits.drain_timeout;
     Ok(Running { listeners, admin, report, reloader, audit, writer, drain, drain_timeout })
+}
+
+/// What sandboxes use, counted where it is too much.
+fn shares(config: &Config, metrics: &Arc<Metrics>) -> Shares {
+    let metrics = Arc::clone(metrics);
+    Shares::new(settings::shares(config), Arc::new(move |limit| metrics.limited(limit)))
 }
 
 /// What a first load gives.

@@ -12,6 +12,7 @@ use super::refusal::Refusal;
 use super::session::{Listener, Session};
 use super::{Gateway, explicit};
 use crate::audit::Kind;
+use crate::identity::Sandbox;
 use crate::policy::{Denial, Reason};
 
 /// How long accepting pauses when this host has no descriptor or memory left for a connection.
@@ -39,10 +40,12 @@ pub async fn accept(
                 let session = Arc::new(session);
                 // A socket without this option is only slower.
                 let _ = stream.set_nodelay(true);
-                if welcome {
-                    gateway.tasks.spawn("connection", explicit::serve(session, stream));
+                if !welcome {
+                    turn_away(&session, &stream, None, &full());
+                } else if let Err((sandbox, refusal)) = session.arrive() {
+                    turn_away(&session, &stream, Some(sandbox), &refusal);
                 } else {
-                    turn_away(&session, &stream);
+                    gateway.tasks.spawn("connection", explicit::serve(session, stream));
                 }
             }
             Err(error) if is_passing(&error) => {}
@@ -56,13 +59,19 @@ pub async fn accept(
 
 /// Tells a client that there is no room for it, and leaves the record. Nothing waits here, as nothing bounds how many
 /// come: the answer is what the socket takes at once, and a full audit queue takes the count alone.
-fn turn_away(session: &Arc<Session>, stream: &TcpStream) {
-    let denial =
-        Denial::new(Reason::Limit, "the gateway has as many connections as `limits.connections` allows");
-    let refusal = Refusal::from(denial);
-    let exchange = Exchange::unadmitted(session, Kind::Connection);
+fn turn_away(session: &Arc<Session>, stream: &TcpStream, sandbox: Option<Sandbox>, refusal: &Refusal) {
+    let mut exchange = Exchange::unadmitted(session, Kind::Connection);
+    if let Some(sandbox) = sandbox {
+        exchange.call(sandbox);
+    }
     let _ = stream.try_write(refusal.text(&exchange.id()).as_bytes());
-    exchange.refuse(&refusal, None, Some(refusal.status().as_u16()));
+    exchange.refuse(refusal, None, Some(refusal.status().as_u16()));
+}
+
+/// The whole gateway has no room.
+fn full() -> Refusal {
+    let detail = "the gateway has as many connections as `limits.connections` allows";
+    Denial::new(Reason::Limit, detail).into()
 }
 
 /// Whether an accept failed only for the connection that was to be accepted.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Gateway;
 use super::body::Upload;
 use super::refusal::Refusal;
 use super::session::Session;
@@ -29,6 +30,15 @@ pub(super) struct Exchange {
 pub(super) struct Call {
     pub(super) sandbox: Sandbox,
     pub(super) policy: Policy,
+    pub(super) generation: u64,
+}
+
+impl Call {
+    /// The sandbox's policy in the snapshot in force.
+    pub(super) fn of(gateway: &Gateway, sandbox: Sandbox) -> Self {
+        let snapshot = gateway.live.current();
+        Self { policy: snapshot.policy_for(&sandbox), sandbox, generation: snapshot.generation }
+    }
 }
 
 impl Exchange {
@@ -72,6 +82,11 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             note(record.event());
         }
+    }
+
+    /// The connection that it is on.
+    pub(super) const fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// Whether the client was found to speak TLS.
@@ -121,13 +136,13 @@ impl Exchange {
 
     /// Takes the sandbox's policy from the snapshot in force, and notes both.
     pub(super) fn call(&mut self, sandbox: Sandbox) -> Call {
-        let snapshot = self.session.gateway.live.current();
+        let call = Call::of(&self.session.gateway, sandbox);
         self.note(|event| {
-            event.sandbox = Some(Arc::clone(&sandbox.id));
-            event.group.clone_from(&sandbox.group);
-            event.generation = Some(snapshot.generation);
+            event.sandbox = Some(Arc::clone(&call.sandbox.id));
+            event.group.clone_from(&call.sandbox.group);
+            event.generation = Some(call.generation);
         });
-        Call { policy: snapshot.policy_for(&sandbox), sandbox }
+        call
     }
 
     /// Notes what was asked for.

@@ -74,8 +74,13 @@ pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
         slot: Slot::default(),
         handover: Handover::default(),
     };
-    let mut silence = Silence { session, control, told: false };
-    run(Arc::new(connection), io, changes).await;
+    let newcomer = session.newcomer();
+    let mut silence = Silence { session: Arc::clone(&session), control, told: false };
+    tokio::select! {
+        biased;
+        denial = session.crowded_out(newcomer) => session.end(Outcome::Refused, Some(denial)),
+        _outcome = run(Arc::new(connection), io, changes) => {}
+    }
     silence.tell().await;
 }
 
@@ -280,6 +285,7 @@ impl Connection {
         // RACE: subscribed before the policy is taken, so that no change in between is missed.
         let changes = self.session.gateway.live.subscribe();
         let call = record.call(sandbox);
+        self.session.admit_request(&call)?;
         match resource {
             None => connect(&self.session, request, &head, target, call, changes, exchange).await,
             Some(resource) => {

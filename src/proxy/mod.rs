@@ -1,12 +1,14 @@
 //! The ways in, one file a flow: accept → name → decide → resolve → dial → relay → record.
 
 mod accept;
+mod account;
 mod body;
 mod connect;
 mod exchange;
 mod explicit;
 mod forward;
 mod handshake;
+mod limit;
 mod origin;
 mod outlet;
 mod peek;
@@ -33,6 +35,7 @@ use crate::identity::Registry;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
+use crate::share::{Newcomers, Shares};
 use crate::upstream::{DialSettings, Resolver};
 use refusal::Refusal;
 
@@ -52,6 +55,10 @@ pub struct Gateway {
     pub dial: DialSettings,
     /// What bounds every connection.
     pub limits: Limits,
+    /// What each sandbox uses.
+    pub shares: Shares,
+    /// Connections that have not said whose they are.
+    pub newcomers: Arc<Newcomers>,
     /// Where tasks run.
     pub tasks: Tasks,
 }

@@ -30,7 +30,7 @@ const MAX_ALIASES: usize = 8;
 /// The largest number of addresses a name may have.
 const MAX_ADDRESSES: usize = 64;
 /// How many look-ups run at once; more wait within their own deadline.
-const MAX_LOOKUPS: usize = 1024;
+pub const MAX_LOOKUPS: usize = 1024;
 
 /// How names are resolved.
 #[derive(Debug, Clone)]

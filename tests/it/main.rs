@@ -29,6 +29,7 @@ mod kept;
 mod kit;
 mod kit_itself;
 mod layers;
+mod limits;
 mod manual;
 mod names;
 mod process;
