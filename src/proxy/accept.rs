@@ -42,7 +42,8 @@ pub async fn accept(
                 let _ = stream.set_nodelay(true);
                 if !welcome {
                     turn_away(&session, &stream, None, &full());
-                } else if let Err((sandbox, refusal)) = session.arrive() {
+                } else if let Err(refused) = session.arrive() {
+                    let (sandbox, refusal) = *refused;
                     turn_away(&session, &stream, Some(sandbox), &refusal);
                 } else {
                     gateway.tasks.spawn("connection", explicit::serve(session, stream));

@@ -33,11 +33,11 @@ impl Session {
     ///
     /// # Errors
     /// Its sandbox, and `limit`.
-    pub(super) fn arrive(&self) -> Result<(), (Sandbox, Refusal)> {
+    pub(super) fn arrive(&self) -> Result<(), Box<(Sandbox, Refusal)>> {
         let Ok(sandbox) = self.identify(None) else { return Ok(()) };
         let call = Call::of(&self.gateway, sandbox);
         let limits = self.gateway.limits_under(&call.policy);
-        self.seat(&call, &limits).map(drop).map_err(|refusal| (call.sandbox, refusal))
+        self.seat(&call, &limits).map(drop).map_err(|refusal| Box::new((call.sandbox, refusal)))
     }
 
     /// Takes a request of a call, and a seat for its connection.

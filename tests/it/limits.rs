@@ -11,6 +11,7 @@ use sluicegate::config::{Config, SandboxSettings, TokenSource};
 use sluicegate::policy::Limit;
 use tempfile::NamedTempFile;
 
+use crate::handshake::{hello, record};
 use crate::kit::client::{Client, Response};
 use crate::kit::gateway::Gateway;
 use crate::kit::http::Reply;
@@ -267,13 +268,11 @@ async fn r2_i4_the_smaller_of_policy_and_configuration_holds_and_a_refusal_names
     let answer = b(&gateway).await.response(false).await;
     assert_eq!(error(&answer)["policy"], "floor", "{answer:?}");
 
-    // A number that was raised lets the next one in; the admin server shows it.
+    // A number that was raised lets the next one in.
     gateway
         .set_policy(&documents("", &[("a", "limits: {connections: 3, uploadBytes: 5000000}"), ("b", "")]))
         .await;
     assert_eq!(a(&gateway).await.ask(get(&origin, "")).await.status, 200);
-    let admin = Client::connect(gateway.admin()).await;
-    drop(admin);
 }
 
 #[tokio::test]
@@ -411,7 +410,7 @@ async fn r2_i4_look_ups_that_are_never_answered_are_limited_and_come_back() {
 }
 
 #[tokio::test]
-async fn r2_i4_what_goes_up_is_slowed_down_in_tunnels_bodies_and_websockets_of_that_sandbox_only() {
+async fn r2_i4_whatever_goes_up_is_slowed_down_for_that_sandbox_only() {
     const RATE: usize = 200_000;
     const BYTES: usize = 350_000;
     let sink = Origin::start(Behaviour::Sink).await;
@@ -419,7 +418,7 @@ async fn r2_i4_what_goes_up_is_slowed_down_in_tunnels_bodies_and_websockets_of_t
     let websocket = Origin::http([Reply::upgrade("websocket")]).await;
     let policy = documents("", &[("a", &format!("limits: {{uploadBytes: {RATE}}}")), ("b", "")]);
     let bytes = vec![b'\x01'; BYTES];
-    for way in ["tunnel", "body", "websocket"] {
+    for way in ["tunnel", "early data", "heads", "body", "websocket"] {
         let gateway = gateway(&policy, &sink, |_| {}).await;
         gateway.name("http.test", &http);
         gateway.name("websocket.test", &websocket);
@@ -432,6 +431,23 @@ async fn r2_i4_what_goes_up_is_slowed_down_in_tunnels_bodies_and_websockets_of_t
                     assert_eq!(connect(&mut client, &format!("good.test:{}", sink.port())).await.0, 200);
                     client.send(&bytes).await;
                     sink.wait_for_count(at, BYTES).await;
+                }
+                "early data" => {
+                    // No server has to answer before it goes on.
+                    let at = sink.connections();
+                    assert_eq!(connect(&mut client, &format!("good.test:{}", sink.port())).await.0, 200);
+                    client.send(hello("good.test")).await;
+                    let record = record(0x17, &[b'x'; 16_000]);
+                    client.send(record.repeat(BYTES / 16_000 + 1)).await;
+                    sink.wait_for_count(at, BYTES).await;
+                }
+                "heads" => {
+                    let more = format!("X: {}\r\n", "x".repeat(35_000));
+                    let host = format!("http.test:{}", http.port());
+                    for _ in 0..BYTES / 35_000 {
+                        let head = format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
+                        assert_eq!(client.ask(head).await.status, 200);
+                    }
                 }
                 "body" => {
                     let host = format!("http.test:{}", http.port());
