@@ -42,11 +42,15 @@ pub async fn accept(
                 let _ = stream.set_nodelay(true);
                 if !welcome {
                     turn_away(&session, &stream, None, &full());
-                } else if let Err(refused) = session.arrive() {
-                    let (sandbox, refusal) = *refused;
-                    turn_away(&session, &stream, Some(sandbox), &refusal);
-                } else {
-                    gateway.tasks.spawn("connection", explicit::serve(session, stream));
+                    gateway.newcomers.make_room();
+                    continue;
+                }
+                match session.arrive() {
+                    Ok(()) => gateway.tasks.spawn("connection", explicit::serve(session, stream)),
+                    Err(refused) => {
+                        let (sandbox, refusal) = *refused;
+                        turn_away(&session, &stream, Some(sandbox), &refusal);
+                    }
                 }
             }
             Err(error) if is_passing(&error) => {}

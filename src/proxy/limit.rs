@@ -104,6 +104,8 @@ impl Session {
     }
 
     /// Makes this a newcomer, unless it has a seat.
+    ///
+    /// Called where it is read from next, as whoever has sent something already is heard then.
     pub(super) fn newcomer(&self) -> Option<Newcomer> {
         if self.meter.account.share().is_some() {
             return None;

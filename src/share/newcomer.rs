@@ -1,17 +1,22 @@
 //! Connections that have not said whose they are.
 //!
-//! Nobody's share bounds them, so they have a place of their own: where it is full, the one that has been silent for the
-//! longest goes. Somebody who speaks at once is not kept out by any number of those who do not.
+//! Nobody's share bounds them, so they have a place of their own: where it is full, those that have been silent for the
+//! longest go. Somebody who speaks at once is not kept out by any number of those who do not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long one may be silent in any case: a burst of connections is taken in before any of them is read from.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// All of them, in the order in which they came.
 #[derive(Debug)]
 pub struct Newcomers {
-    /// How many there may be.
+    /// How many there may be that have been silent for longer than [`PATIENCE`].
     most: usize,
     state: Mutex<State>,
 }
@@ -21,7 +26,14 @@ pub struct Newcomers {
 struct State {
     /// The number of the last one.
     last: u64,
-    waiting: BTreeMap<u64, Arc<Notify>>,
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+/// One that has said nothing so far.
+#[derive(Debug)]
+struct Waiting {
+    since: Instant,
+    crowded_out: Arc<Notify>,
 }
 
 /// One of them, until it is dropped.
@@ -39,20 +51,35 @@ impl Newcomers {
         Arc::new(Self { most: most.max(1), state: Mutex::default() })
     }
 
-    /// Takes one in; where there is no room, the oldest goes.
+    /// Takes one in, and makes room for it.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Newcomer {
         let crowded_out = Arc::<Notify>::default();
         let mut state = self.state();
         state.last += 1;
         let number = state.last;
-        state.waiting.insert(number, Arc::clone(&crowded_out));
-        let oldest = if state.waiting.len() > self.most { state.waiting.pop_first() } else { None };
+        state
+            .waiting
+            .insert(number, Waiting { since: Instant::now(), crowded_out: Arc::clone(&crowded_out) });
         drop(state);
-        if let Some((_, oldest)) = oldest {
-            oldest.notify_one();
-        }
+        self.make_room();
         Newcomer { all: Arc::clone(self), number, crowded_out }
+    }
+
+    /// Lets the oldest go while there are too many, but none whose first bytes may be there and not yet read.
+    pub fn make_room(&self) {
+        let (mut state, now) = (self.state(), Instant::now());
+        while state.waiting.len() > self.most
+            && let Some(oldest) = state.waiting.first_entry()
+            && now.duration_since(oldest.get().since) >= PATIENCE
+        {
+            oldest.remove().crowded_out.notify_one();
+        }
+    }
+
+    /// Notes that this one has said whose it is.
+    pub fn leave(&self, number: u64) {
+        self.state().waiting.remove(&number);
     }
 
     /// The state; a panic elsewhere leaves it consistent.
@@ -71,13 +98,6 @@ impl Newcomer {
     /// Resolves once there is no room for it any more; never after it has left.
     pub async fn crowded_out(&self) {
         self.crowded_out.notified().await;
-    }
-}
-
-impl Newcomers {
-    /// Notes that this one has said whose it is.
-    pub fn leave(&self, number: u64) {
-        self.state().waiting.remove(&number);
     }
 }
 

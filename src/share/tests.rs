@@ -147,11 +147,19 @@ async fn r2_of_those_who_say_nothing_the_oldest_goes_and_one_who_has_spoken_stay
     };
     let [first, second] = [newcomers.enter(), newcomers.enter()];
     newcomers.leave(first.number());
+    advance(A_SECOND).await;
     let third = newcomers.enter();
     assert!(!is_out(&second).await);
     let fourth = newcomers.enter();
     assert!(is_out(&second).await && !is_out(&first).await && !is_out(&third).await);
     drop(third);
-    let fifth = newcomers.enter();
-    assert!(!is_out(&fourth).await && !is_out(&fifth).await);
+    advance(A_SECOND).await;
+    // A burst finds room until its first bytes can have been read, and then it does not.
+    let burst: Vec<_> = (0..10).map(|_| newcomers.enter()).collect();
+    assert!(is_out(&fourth).await && !is_out(&burst[0]).await);
+    advance(A_SECOND).await;
+    newcomers.make_room();
+    for (at, newcomer) in burst.iter().enumerate() {
+        assert_eq!(is_out(newcomer).await, at < 8, "{at}");
+    }
 }
