@@ -30,6 +30,7 @@ use crate::live::{Live, Snapshot};
 use crate::metrics::{Metrics, Reload};
 use crate::policy::PolicySet;
 use crate::proxy::{Gateway, accept, dns};
+use crate::share::{Newcomers, Shares};
 use crate::upstream::Resolver;
 use doors::Doors;
 use enforcement::Enforcement;
@@ -136,6 +137,8 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         resolver,
         dial: settings::dial(&config),
         limits: settings::limits(&config),
+        shares: shares(&config, &metrics),
+        newcomers: Newcomers::new(config.limits.connections / 4),
         tasks: tasks.clone(),
     });
     let enforcement = Enforcement::start(&config, &metrics, &tasks);
@@ -170,6 +173,12 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
     }
     let drain_timeout = config.limits.drain_timeout;
     Ok(Running { listeners, admin, report, reloader, enforcement, audit, writer, drain, drain_timeout })
+}
+
+/// What sandboxes use, counted where it is too much.
+fn shares(config: &Config, metrics: &Arc<Metrics>) -> Shares {
+    let metrics = Arc::clone(metrics);
+    Shares::new(settings::shares(config), Arc::new(move |limit| metrics.limited(limit)))
 }
 
 /// What a first load gives.

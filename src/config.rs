@@ -12,6 +12,7 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::capture::Who;
+use crate::policy;
 use crate::source::{Decoder, Place, Problem, parse as read};
 
 pub(crate) mod audit;
@@ -272,6 +273,8 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// How long connections may go on after a stop.
     pub drain_timeout: Duration,
+    /// What each sandbox may use; what is not said follows from whether sandboxes are listed.
+    pub per_sandbox: policy::Limits,
 }
 
 /// The rules that take what sandboxes send to the gateway.
@@ -326,6 +329,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_hours(1),
             drain_timeout: Duration::from_secs(10),
+            per_sandbox: policy::Limits::NONE,
         }
     }
 }

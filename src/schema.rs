@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::policy::Limit;
 use crate::policy::document::{API_VERSION, LONGEST_NAME};
 
 /// The dialect of both schemas.
@@ -129,7 +130,7 @@ fn spec() -> Value {
                 "skipEgressProxy": words(&["Permitted"]),
                 "minInspection": words(&["None", "Partial", "Legacy", "Full"]),
             })),
-            "limits": unbuilt(),
+            "limits": per_sandbox(),
             "ask": unbuilt(),
             "hooks": unbuilt(),
         }),
@@ -154,6 +155,18 @@ fn rule() -> Value {
         &["match", "action"],
         json!({"name": of("name"), "match": object(&["host"], facts), "action": action}),
     )
+}
+
+/// `limits` of a policy, and `limits.perSandbox` of the process configuration.
+fn per_sandbox() -> Value {
+    let described = |limit: Limit| {
+        let mut schema = number(1, limit.largest());
+        if let Some(map) = schema.as_object_mut() {
+            map.insert("description".to_owned(), json!(format!("{} of one sandbox.", limit.unit())));
+        }
+        (limit.key().to_owned(), schema)
+    };
+    object(&[], Value::Object(Limit::ALL.into_iter().map(described).collect()))
 }
 
 /// A document with this kind.
@@ -306,7 +319,7 @@ fn limits() -> Value {
     object(
         &[],
         json!({
-            "connections": number(1, 1_000_000), "headerBytes": number(1024, 1 << 20), "headerTimeoutMs": time(1),
+            "connections": number(1, 1_000_000), "perSandbox": per_sandbox(), "headerBytes": number(1024, 1 << 20), "headerTimeoutMs": time(1),
             "connectTimeoutMs": time(1), "idleTimeoutMs": time(1), "drainTimeoutMs": time(0),
         }),
     )
@@ -322,7 +335,8 @@ mod tests {
     use crate::config::{audit, capture, identity, listen, network};
     use crate::policy::category;
     use crate::policy::document::{
-        destination, metadata, rule as rules, secret as secrets, spec as specs, transform,
+        destination, limit as per_sandbox, metadata, rule as rules, secret as secrets, spec as specs,
+        transform,
     };
 
     fn same(schema: &Value, pointer: &str, keys: &[&str]) {
@@ -339,6 +353,7 @@ mod tests {
         for (pointer, keys) in [
             ("/$defs/spec", &specs::SPEC_KEYS[..]),
             ("/$defs/spec/properties/constraints", &specs::CONSTRAINT_KEYS),
+            ("/$defs/spec/properties/limits", &per_sandbox::LIMIT_KEYS),
             ("/$defs/hostRule/oneOf/1", &destination::HOST_RULE_KEYS),
             ("/$defs/cidrRule", &destination::CIDR_RULE_KEYS),
             ("/$defs/rule", &rules::RULE_KEYS),
@@ -381,6 +396,7 @@ mod tests {
             ("/properties/limits", &network::LIMIT_KEYS),
             ("/properties/capture", &capture::CAPTURE_KEYS),
             ("/properties/capture/properties/interfaces/items", &capture::INTERFACE_KEYS),
+            ("/properties/limits/properties/perSandbox", &per_sandbox::LIMIT_KEYS),
             ("/$defs/listener", &listen::LISTENER_KEYS),
             ("/$defs/token", &listen::TOKEN_KEYS),
             ("/$defs/sandbox", &identity::SANDBOX_KEYS),

@@ -1,5 +1,6 @@
 //! What the admin server tells of the running gateway.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -86,6 +87,7 @@ fn describe(document: &Compiled) -> Value {
         "defaultAction": document.default_action(),
         "trafficInspection": document.inspection(),
         "enforcement": document.enforcement(),
+        "limits": document.limits().iter().map(|(limit, most)| (limit.key(), most)).collect::<BTreeMap<_, _>>(),
         "ports": document.ports().map(ToString::to_string),
         "categories": document.categories().collect::<Vec<_>>(),
         "hostRules": hosts.collect::<Vec<_>>(),

@@ -14,10 +14,11 @@ use crate::admin::{self, AccessToken};
 use crate::audit::{self, FileSettings};
 use crate::config::{Config, Ech, OnFull, Role, SandboxSettings, SinkSettings, TokenSource};
 use crate::identity::{self, Registry, Sandbox};
-use crate::policy::{Guards, Roster};
+use crate::policy::{Guards, Limit, Limits as ShareLimits, Roster};
 use crate::proxy::Limits;
 use crate::secrets::Source;
 use crate::upstream::local::OwnAddresses;
+use crate::upstream::resolve::MAX_LOOKUPS;
 use crate::upstream::{DialSettings, DnsSettings};
 
 /// The guards of this host at this moment; `sockets` are the gateway's own.
@@ -113,6 +114,19 @@ pub(super) fn limits(config: &Config) -> Limits {
         header_timeout: config.limits.header_timeout,
         idle_timeout: config.limits.idle_timeout,
     }
+}
+
+/// What each sandbox may use. Where sandboxes are listed, one has half of what they share unless the operator says
+/// otherwise, so that none can take all.
+pub(super) fn shares(config: &Config) -> ShareLimits {
+    if config.sandboxes.is_empty() {
+        return config.limits.per_sandbox;
+    }
+    let all = [(Limit::Connections, config.limits.connections), (Limit::DnsQueries, MAX_LOOKUPS)];
+    all.into_iter().fold(config.limits.per_sandbox, |limits, (limit, all)| {
+        let half = u64::try_from(all.div_ceil(2)).unwrap_or(u64::MAX);
+        if limits.get(limit).is_some() { limits } else { limits.with(limit, half) }
+    })
 }
 
 /// Where records go.

@@ -11,7 +11,7 @@ use super::{
     CONFIG_KEYS, Config, DnsSettings, Ech, GuardSettings, InterceptSettings, Limits, SecretSettings,
     SecretsAllowed, audit, capture, identity, listen,
 };
-use crate::policy::document::{network, secret::variable};
+use crate::policy::document::{limit, network, secret::variable};
 use crate::source::{Fields, Kind, Spot, quoted};
 
 /// The keys of `policy`.
@@ -30,8 +30,15 @@ pub(crate) const ALLOW_KEYS: [&str; 2] = ["directories", "env"];
 /// The keys of `intercept`.
 pub(crate) const INTERCEPT_KEYS: [&str; 3] = ["certificate", "key", "upstreamRoots"];
 /// The keys of `limits`.
-pub(crate) const LIMIT_KEYS: [&str; 6] =
-    ["connections", "headerBytes", "headerTimeoutMs", "connectTimeoutMs", "idleTimeoutMs", "drainTimeoutMs"];
+pub(crate) const LIMIT_KEYS: [&str; 7] = [
+    "connections",
+    "perSandbox",
+    "headerBytes",
+    "headerTimeoutMs",
+    "connectTimeoutMs",
+    "idleTimeoutMs",
+    "drainTimeoutMs",
+];
 
 /// The whole file. Where something is wrong, the default stands in, and the problem is reported.
 pub(super) fn config(spot: &Spot<'_>) -> Option<Config> {
@@ -265,5 +272,8 @@ fn limits(spot: &Spot<'_>) -> Limits {
     time("connectTimeoutMs", 1, &mut limits.connect_timeout);
     time("idleTimeoutMs", 1, &mut limits.idle_timeout);
     time("drainTimeoutMs", 0, &mut limits.drain_timeout);
+    if let Some(spot) = fields.get("perSandbox") {
+        limits.per_sandbox = limit::limits(&spot);
+    }
     limits
 }

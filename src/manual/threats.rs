@@ -88,6 +88,7 @@
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
 //! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/half_close.rs`, `tests/it/process.rs`, `tests/it/attack.rs`, `tests/it/proxied.rs` |
+//! | R2 | one sandbox takes all | [`share`](crate::share): connections, requests, look-ups and bytes up of each sandbox; half of the connections where none is said; who has not said whose it is makes room | `tests/it/limits.rs`, `tests/it/dns_capture.rs`, `src/share/tests.rs`, `src/policy/tests/limit.rs` |
 //! | R4 | a reader that does not read | `src/proxy/relay.rs`, `src/proxy/outlet.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/slow.rs`, `tests/it/tunnel.rs`, `tests/it/half_close.rs` |
 //! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests.rs`, `src/audit/text.rs` |
@@ -102,6 +103,5 @@
 //! |---|---|
 //! | I2 | the inside of TLS is not read in this version |
 //! | F6, R3 | HTTP/2 is refused in the clear and not read inside TLS |
-//! | R2 | limits per sandbox are refused at load in this version; `limits.connections` is shared by all, so one sandbox can use it up |
 //! | C1 | this version opens no TLS of its own |
 //! | S1, S2, S3, S4, S6, S7 | no secret is put into a request in this version |

@@ -98,6 +98,12 @@ impl Families<'_> {
         self.add(IntCounter::with_opts(options("panics_total", help))?)
     }
 
+    pub(super) fn limited(&self) -> Result<IntCounterVec> {
+        let help =
+            "What was refused, or for upload_bytes had to wait, by the limit of a sandbox that was reached.";
+        self.counters("limited_total", help, &["limit"])
+    }
+
     pub(super) fn audit(&self) -> Result<AuditFamilies> {
         let events = options("audit_events_total", "Audit events.");
         Ok(AuditFamilies {

@@ -20,6 +20,7 @@ use prometheus::{
 use thiserror::Error;
 
 use crate::audit::{Counts, Decision, Event, Ingress, Kind, Observe, Outcome, Route};
+use crate::policy::Limit;
 use children::{Children, INGRESSES, REASONS};
 
 /// The most pairs of policy and rule with a counter of their own.
@@ -128,6 +129,8 @@ pub struct Metrics {
     panics: IntCounter,
     /// `enforcement_ok`, once there is something to prove.
     enforcement: IntGauge,
+    /// `limited_total`.
+    limited: IntCounterVec,
     /// What is brought up to date from the audit log's own counts.
     audit: Mutex<AuditFamilies>,
 }
@@ -184,6 +187,11 @@ impl Metrics {
             // From the start, so that the first rejection is an increase.
             reloads.with_label_values(&[reload.as_str()]);
         }
+        let limited = family.limited()?;
+        for limit in Limit::ALL {
+            // From the start, for the same reason.
+            limited.with_label_values(&[limit.as_str()]);
+        }
         Ok(Self {
             decisions: Children::new(family.decisions()?, DECISIONS * REASONS * INGRESSES),
             connections: Children::new(family.connections()?, OUTCOMES * INGRESSES),
@@ -203,6 +211,7 @@ impl Metrics {
             rules: family.rules()?,
             panics: family.panics()?,
             enforcement: family::enforcement()?,
+            limited,
             audit: Mutex::new(family.audit()?),
             registry,
         })
@@ -267,6 +276,11 @@ impl Metrics {
     /// Counts a panic that one task survived.
     pub fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// Counts something that went beyond a limit of its sandbox.
+    pub fn limited(&self, limit: Limit) {
+        self.limited.with_label_values(&[limit.as_str()]).inc();
     }
 
     /// Brings the audit families up to the log's own counts.

@@ -9,6 +9,7 @@ use super::cidr_set::{CidrMatch, CidrSet};
 use super::decision::RuleId;
 use super::document::{Constraints, Document, Rule, RuleAction};
 use super::host_set::{Class, HostSet, HostSetError};
+use super::limit::Limits;
 use super::method_set::{MethodSet, Methods};
 use super::mode::{Action, Enforcement, Inspection, Mode, Scope};
 use super::pattern::Pattern;
@@ -64,6 +65,7 @@ struct Rare {
     /// The `categories` entry that each of their hosts belongs to.
     uses: Box<[u32]>,
     constraints: Constraints,
+    limits: Limits,
     /// What should be looked at.
     warnings: Box<[Problem]>,
     /// The pattern at each place of `hosts`, and what it does there, where `hosts` itself does not know.
@@ -135,6 +137,7 @@ impl Compiled {
             methods,
             uses: categories.uses.into(),
             constraints: spec.constraints,
+            limits: spec.limits,
             warnings: categories.warnings.into_iter().chain(wide.iter().cloned()).collect(),
             patterns,
         };
@@ -237,17 +240,25 @@ impl Compiled {
     pub(super) fn constraints(&self) -> Constraints {
         self.rare.as_ref().map(|rare| rare.constraints).unwrap_or_default()
     }
+
+    /// How much one sandbox may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.rare.as_ref().map_or(&Limits::NONE, |rare| &rare.limits)
+    }
 }
 
 impl Rare {
     /// Whether there is nothing in it.
     fn is_empty(&self) -> bool {
-        let Self { ports, cidrs, lists, methods: _, uses, constraints, warnings, patterns, told } = self;
+        let Self { ports, cidrs, lists, methods: _, uses, constraints, limits, warnings, patterns, told } =
+            self;
         ports.is_none()
             && cidrs.is_empty()
             && lists.is_empty()
             && uses.is_empty()
             && *constraints == Constraints::default()
+            && *limits == Limits::NONE
             && warnings.is_empty()
             && patterns.is_empty()
             && told.categories.is_empty()

@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::compile::Compiled;
+use super::limit::Limit;
 use super::mode::Scope;
 use super::reason::Reason;
 use crate::addr::{Name, Target};
@@ -94,6 +95,8 @@ pub struct Denial {
     pub(super) alias: Option<Target>,
     /// The guard that would hold the address if every document allowed it.
     pub(super) guard: Option<Reason>,
+    /// The limit that was reached.
+    pub(super) limit: Option<Limit>,
 }
 
 impl Denial {
@@ -102,12 +105,12 @@ impl Denial {
     /// `detail` is a full sentence for the person who reads the refusal; it must not carry a secret.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, cause: None, detail: detail.into(), alias: None, guard: None }
+        Self { reason, cause: None, detail: detail.into(), alias: None, guard: None, limit: None }
     }
 
     /// A denial by `cause`.
     pub(super) fn by(reason: Reason, cause: Cause) -> Self {
-        Self { reason, cause: Some(cause), detail: Cow::Borrowed(""), alias: None, guard: None }
+        Self { reason, cause: Some(cause), detail: Cow::Borrowed(""), alias: None, guard: None, limit: None }
     }
 
     /// The same as the reason why something toward `target` that was permitted is closed. Its own reason and its cure
@@ -136,6 +139,12 @@ impl Denial {
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// The limit of a sandbox that was reached, when that is why.
+    #[must_use]
+    pub const fn limit(&self) -> Option<Limit> {
+        self.limit
     }
 
     /// What happened, as a sentence about `target`, or about the name that the call gives it.

@@ -1,6 +1,7 @@
 //! A denial in words: what happened, and what to change.
 
 use super::decision::{Cause, Denial};
+use super::limit::Limit;
 use super::reason::Reason;
 use crate::addr::Target;
 
@@ -80,9 +81,14 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
             | Reason::NotHttp
             | Reason::SecretUnavailable
             | Reason::SecretHostMismatch
-            | Reason::Limit
             | Reason::AuditUnavailable
             | Reason::UpstreamFailed => return None,
+            Reason::Limit => {
+                return denial.limit.map(|limit| {
+                    let key = limit.key();
+                    format!("{}, or raise `limits.perSandbox.{key}` of the process configuration", less(limit))
+                });
+            }
         };
         Some(hint.to_owned())
     })
@@ -119,6 +125,10 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         }
         Reason::PolicyError => format!("mend {at}: `sluicegate check` says what is wrong"),
         Reason::NetworkRuleDenied => format!("change the securityRules of {at}"),
+        Reason::Limit => {
+            let limit = denial.limit?;
+            format!("{}, or raise `limits.{}` of {at}", less(limit), limit.key())
+        }
         Reason::NoPolicy
         | Reason::SniMissing
         | Reason::IdentityUnknown
@@ -134,12 +144,23 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         | Reason::NotHttp
         | Reason::SecretUnavailable
         | Reason::SecretHostMismatch
-        | Reason::Limit
         | Reason::AuditUnavailable
         | Reason::PolicyChange
         | Reason::UpstreamFailed => return None,
     };
     Some(hint)
+}
+
+/// What a client can do about a limit by itself.
+const fn less(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Connections => "end a connection first",
+        Limit::DnsQueries => "wait for the answers first",
+        Limit::ConnectionsPerSecond
+        | Limit::RequestsPerSecond
+        | Limit::UploadBytes
+        | Limit::DnsQueriesPerSecond => "try again in a second",
+    }
 }
 
 /// What helps against a denial of an address that a guard would hold as well.

@@ -14,6 +14,7 @@ use crate::addr::{Host, Target};
 mod captured;
 mod guard;
 mod hole;
+mod limit;
 mod name;
 mod pool;
 mod query;

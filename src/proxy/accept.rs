@@ -11,7 +11,7 @@ use super::capture::{Entry, canonical};
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::relay::reset;
-use super::session::{Listener, Session};
+use super::session::{Identified, Listener, Session};
 use super::{Gateway, introduction};
 use crate::audit::Kind;
 use crate::policy::{Denial, Reason};
@@ -45,7 +45,8 @@ pub async fn accept(
                 if welcome {
                     gateway.tasks.spawn("connection", introduction::serve(session, stream));
                 } else {
-                    turn_away(&session, stream);
+                    turn_away(&session, stream, None, &full());
+                    gateway.newcomers.make_room();
                 }
             }
             Err(error) if is_passing(&error) => {}
@@ -60,18 +61,29 @@ pub async fn accept(
 /// Tells a client that there is no room for it, and leaves the record. Nothing waits here, as nothing bounds how many
 /// come: the answer is what the socket takes at once, and a full audit queue takes the count alone. Who does not know the
 /// proxy may speak anything, and gets a reset.
-fn turn_away(session: &Arc<Session>, stream: TcpStream) {
-    let denial =
-        Denial::new(Reason::Limit, "the gateway has as many connections as `limits.connections` allows");
-    let refusal = Refusal::from(denial);
-    let exchange = Exchange::unadmitted(session, Kind::Connection);
+pub(super) fn turn_away(
+    session: &Arc<Session>,
+    stream: TcpStream,
+    known: Option<Identified>,
+    refusal: &Refusal,
+) {
+    let mut exchange = Exchange::unadmitted(session, Kind::Connection);
+    if let Some(known) = known {
+        exchange.call(known);
+    }
     if session.listener.entry == Entry::Explicit {
         let _ = stream.try_write(refusal.text(&exchange.id()).as_bytes());
-        exchange.refuse(&refusal, None, Some(refusal.status().as_u16()));
+        exchange.refuse(refusal, None, Some(refusal.status().as_u16()));
     } else {
         reset(stream);
-        exchange.refuse(&refusal, None, None);
+        exchange.refuse(refusal, None, None);
     }
+}
+
+/// The whole gateway has no room.
+fn full() -> Refusal {
+    let detail = "the gateway has as many connections as `limits.connections` allows";
+    Denial::new(Reason::Limit, detail).into()
 }
 
 /// Whether an accept failed only for the connection that was to be accepted.

@@ -9,6 +9,7 @@ use bytes::{Buf, Bytes};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::account::Pace;
 use super::exchange::Exchange;
 use super::outlet::Outlet;
 use super::session::Session;
@@ -188,12 +189,17 @@ pub(super) struct ClientBody {
     upload: Arc<Upload>,
     /// What is on its way to the origin, once it is known which connection that is.
     outlet: Arc<Outlet>,
+    /// How fast it may go.
+    pace: Pace,
+    /// What was read of it and may not go yet.
+    rest: Bytes,
 }
 
 impl ClientBody {
     /// A client's body that counts into `upload`.
     pub(super) fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
-        Self { inner: Some(inner), session, upload, outlet: Arc::default() }
+        let pace = Pace::of(&session.meter.account);
+        Self { inner: Some(inner), session, upload, outlet: Arc::default(), pace, rest: Bytes::new() }
     }
 
     /// Has it sent on the connection that `outlet` is of.
@@ -206,9 +212,11 @@ impl ClientBody {
         let (session, upload) = (Arc::clone(&self.session), Arc::clone(&self.upload));
         http_body::Body::is_end_stream(self).then(|| Self {
             inner: None,
+            pace: Pace::of(&session.meter.account),
             session,
             upload,
             outlet: Arc::default(),
+            rest: Bytes::new(),
         })
     }
 }
@@ -232,22 +240,40 @@ impl http_body::Body for ClientBody {
         }
         state.waker = Some(cx.waker().clone());
         ready!(this.outlet.poll_room(cx));
-        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            let bytes = frame.data_ref().map_or(0, Buf::remaining);
-            state.bytes += bytes as u64;
-            this.outlet.hand(bytes);
-            this.session.meter.add_up(bytes);
+        if this.rest.is_empty() {
+            let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+            match ready!(Pin::new(inner).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => this.rest = data,
+                    Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+                None => return Poll::Ready(None),
+            }
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(io::Error::other)))
+        let room = ready!(this.pace.poll_room(this.rest.len(), cx));
+        let data = this.rest.split_to(room.min(this.rest.len()));
+        let bytes = data.len();
+        this.pace.went(bytes);
+        state.bytes += bytes as u64;
+        this.outlet.hand(bytes);
+        this.session.meter.add_up(bytes);
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+        self.rest.is_empty() && self.inner.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+        let rest = self.rest.len() as u64;
+        let Some(inner) = &self.inner else { return SizeHint::with_exact(rest) };
+        let mut hint = inner.size_hint();
+        hint.set_lower(hint.lower() + rest);
+        if let Some(upper) = inner.size_hint().upper() {
+            hint.set_upper(upper + rest);
+        }
+        hint
     }
 }

@@ -29,6 +29,14 @@ pub(super) struct Exchange {
 pub(super) struct Call {
     pub(super) sandbox: Identity,
     pub(super) policy: Policy,
+    pub(super) generation: u64,
+}
+
+impl Call {
+    /// The sandbox's policy in the snapshot that it was identified by.
+    pub(super) fn of(Identified { sandbox, snapshot }: Identified) -> Self {
+        Self { policy: snapshot.policy_for(&sandbox), sandbox, generation: snapshot.generation }
+    }
 }
 
 impl Exchange {
@@ -72,6 +80,11 @@ impl Exchange {
         if let Some(record) = &mut self.record {
             note(record.event());
         }
+    }
+
+    /// The connection that it is on.
+    pub(super) const fn session(&self) -> &Arc<Session> {
+        &self.session
     }
 
     /// Whether the client was found to speak TLS.
@@ -120,13 +133,14 @@ impl Exchange {
     }
 
     /// Takes the sandbox's policy from the snapshot that it was identified by, and notes both.
-    pub(super) fn call(&mut self, Identified { sandbox, snapshot }: Identified) -> Call {
+    pub(super) fn call(&mut self, known: Identified) -> Call {
+        let call = Call::of(known);
         self.note(|event| {
-            event.sandbox = Some(Arc::clone(&sandbox.id));
-            event.group.clone_from(&sandbox.group);
-            event.generation = Some(snapshot.generation);
+            event.sandbox = Some(Arc::clone(&call.sandbox.id));
+            event.group.clone_from(&call.sandbox.group);
+            event.generation = Some(call.generation);
         });
-        Call { policy: snapshot.policy_for(&sandbox), sandbox }
+        call
     }
 
     /// The sandbox whose call this is, once it is known.

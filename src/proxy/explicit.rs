@@ -98,8 +98,13 @@ async fn serve_client(
         slot: Slot::default(),
         handover: Handover::default(),
     };
-    let mut silence = Silence { session, control, opened, told: false };
-    run(Arc::new(connection), io, changes).await;
+    let newcomer = session.newcomer();
+    let mut silence = Silence { session: Arc::clone(&session), control, opened, told: false };
+    tokio::select! {
+        biased;
+        denial = session.crowded_out(newcomer) => session.end(Outcome::Refused, Some(denial)),
+        _outcome = run(Arc::new(connection), io, changes) => {}
+    }
     silence.tell().await;
 }
 
@@ -331,6 +336,7 @@ impl Connection {
             self.session.identify(credentials)?
         };
         let call = record.call(identified);
+        self.session.admit_request(&call)?;
         match resource {
             None => connect(&self.session, request, &head, target, call, changes, exchange).await,
             Some(resource) => {

@@ -78,6 +78,8 @@ impl Forward<'_> {
         *outward.uri_mut() = uri;
         *outward.headers_mut() = self.headers(parts.headers, &authority, by_request)?;
 
+        // What a head says goes up too.
+        self.session.meter.account.pay(size(&outward)).await;
         let started = Instant::now();
         let response = self.send(&permit, outward, exchange).await?;
         let Some(mut exchange) = pending.take() else {
@@ -326,6 +328,13 @@ fn repeated(request: &Request<ClientBody>) -> Option<Request<ClientBody>> {
 fn ends_without_answer(error: &hyper::Error) -> bool {
     let io = std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
     error.is_incomplete_message() || io
+}
+
+/// How many bytes the head of a request takes, about.
+fn size(request: &Request<ClientBody>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    request.method().as_str().len() + target + fields.sum::<usize>()
 }
 
 /// The target of the forwarded request: canonical path, query as sent.

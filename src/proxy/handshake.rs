@@ -10,6 +10,7 @@
 //!
 //! No version of TLS lets a client send another handshake record before the answer, so nobody honest waits.
 
+use std::future::poll_fn;
 use std::net::Shutdown;
 
 use bytes::BufMut;
@@ -18,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 use tokio::time::Instant;
 
+use super::account::Pace;
 use super::exchange::Exchange;
 use super::peek::{AHEAD, FIRST_BYTES, at_once, until};
 use super::relay::{Meter, RelayError, failed};
@@ -51,6 +53,7 @@ impl Handshake<'_> {
         let (client, origin, meter) = (self.client, self.origin, self.meter);
         let (mut client_ended, mut origin_ended) = (false, false);
         let mut deadline = None;
+        let mut pace = Pace::of(&meter.account);
         loop {
             consume_budget().await;
             let over = self.gate.judge(client_ended).map_err(|other| self.refuse(other))?;
@@ -69,12 +72,18 @@ impl Handshake<'_> {
                 // A tunnel that waits holds no buffer.
                 self.down = Vec::new();
             }
+            let send = async {
+                origin.writable().await?;
+                let most = self.gate.up.len();
+                let room = poll_fn(|cx| pace.poll_room(most, cx)).await;
+                origin.try_write(self.gate.up.get(..room).unwrap_or_default())
+            };
             tokio::select! {
                 biased;
-                ready = origin.writable(), if sends => {
-                    let written = ready.and_then(|()| origin.try_write(&self.gate.up));
+                written = send, if sends => {
                     let written = at_once(written).map_err(|error| End::Failed(RelayError::Origin(error)))?;
                     let written = written.unwrap_or_default();
+                    pace.went(written);
                     self.gate.sent(written);
                     meter.add_up(written);
                 }

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::accept::turn_away;
 use super::capture::Entry;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
@@ -32,6 +33,10 @@ pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
 
 /// Serves a connection in the way that it came in.
 async fn enter(session: Arc<Session>, stream: TcpStream) {
+    if let Err(refused) = session.arrive() {
+        let (known, refusal) = *refused;
+        return turn_away(&session, stream, Some(known), &refusal);
+    }
     match session.listener.entry {
         Entry::Explicit => explicit::serve(session, stream).await,
         Entry::Redirect | Entry::TProxy => transparent::serve(session, stream).await,

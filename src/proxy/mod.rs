@@ -1,6 +1,7 @@
 //! The ways in, one file a flow: accept → name → decide → resolve → dial → relay → record.
 
 mod accept;
+mod account;
 mod body;
 mod capture;
 mod connect;
@@ -10,6 +11,7 @@ mod explicit;
 mod forward;
 mod handshake;
 mod introduction;
+mod limit;
 mod origin;
 mod outlet;
 mod peek;
@@ -38,6 +40,7 @@ use crate::drain::Tasks;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
+use crate::share::{Newcomers, Shares};
 use crate::upstream::{DialSettings, Resolver};
 use refusal::Refusal;
 
@@ -55,6 +58,10 @@ pub struct Gateway {
     pub dial: DialSettings,
     /// What bounds every connection.
     pub limits: Limits,
+    /// What each sandbox uses.
+    pub shares: Shares,
+    /// Connections that have not said whose they are.
+    pub newcomers: Arc<Newcomers>,
     /// Where tasks run.
     pub tasks: Tasks,
 }

@@ -21,14 +21,14 @@ impl Gateway {
     /// those that were judged.
     ///
     /// # Errors
-    /// `dns_failed`, the common denial of all addresses, or `upstream_failed`.
+    /// `limit`, `dns_failed`, the common denial of all addresses, or `upstream_failed`.
     pub(super) async fn reach(
         &self,
         policy: &Policy,
         permit: &TargetPermit,
         exchange: &mut Exchange,
     ) -> Result<Dialed, Refusal> {
-        let addresses = self.addresses(permit, exchange).await?;
+        let addresses = self.addresses(policy, permit, exchange).await?;
         let (mut permits, mut denials) = (Vec::new(), Vec::new());
         for address in addresses {
             match exchange.decide(|| policy.admit_address(permit, address)) {
@@ -61,6 +61,7 @@ impl Gateway {
     /// The addresses of a target: itself, or what the resolver says.
     async fn addresses(
         &self,
+        policy: &Policy,
         permit: &TargetPermit,
         exchange: &mut Exchange,
     ) -> Result<Vec<IpAddr>, Refusal> {
@@ -68,6 +69,7 @@ impl Gateway {
             Host::Ip(ip) => return Ok(vec![*ip]),
             Host::Name(name) => name,
         };
+        let _look_up = exchange.session().look_up(policy)?;
         let started = Instant::now();
         let resolved = self.resolver.resolve(&exchange.asker(), name).await;
         exchange.note(|event| event.dns = Some(started.elapsed()));

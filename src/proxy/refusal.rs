@@ -1,13 +1,13 @@
 //! What a client is told that may not (`product.md` §3).
 
-use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE};
+use http::header::{CONNECTION, CONTENT_TYPE, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::body::Body;
 use crate::addr::Target;
 use crate::audit::{Full, Outcome};
-use crate::policy::{Cause, Denial, Reason};
+use crate::policy::{Cause, Denial, Limit, Reason};
 use crate::upstream::{DialError, DialFailure, ResolveError};
 
 /// A denial on its way to the client.
@@ -29,6 +29,9 @@ enum Proof {
     /// Nothing: it does not know the proxy.
     Impossible,
 }
+
+/// When to try again after a rate was exceeded, in seconds: a second's worth is there by then.
+const RETRY_SECONDS: &str = "1";
 
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
@@ -130,6 +133,11 @@ impl Refusal {
         }
     }
 
+    /// Whether it helps to try again, as a rate was exceeded.
+    fn passes(&self) -> bool {
+        self.denial.limit().is_some_and(Limit::is_rate)
+    }
+
     /// The body of the response: for people and agents.
     fn body(&self, id: &str, target: Option<&Target>) -> String {
         let asked = target.map(ToString::to_string);
@@ -150,8 +158,9 @@ impl Refusal {
     pub(super) fn text(&self, id: &str) -> String {
         let (status, reason, body) = (self.status(), self.denial.reason().as_str(), self.body(id, None));
         let length = body.len();
+        let retry = if self.passes() { format!("retry-after: {RETRY_SECONDS}\r\n") } else { String::new() };
         format!(
-            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nx-deny-reason: {reason}\r\n\
+            "HTTP/1.1 {status}\r\n{retry}content-type: application/json\r\nx-deny-reason: {reason}\r\n\
              x-request-id: {id}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
         )
     }
@@ -169,6 +178,9 @@ impl Refusal {
         }
         if self.proof == Proof::Asked {
             headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"sluicegate\""));
+        }
+        if self.passes() {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(RETRY_SECONDS));
         }
         if self.close {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));

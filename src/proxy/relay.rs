@@ -18,7 +18,9 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use super::account::Account;
 use crate::audit::{Outcome, Text};
+use crate::share::Share;
 
 /// The size of the scratch buffer, and so the most that one direction ever holds.
 const SCRATCH: usize = 64 * 1024;
@@ -28,9 +30,10 @@ thread_local! {
     static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
 }
 
-/// Payload bytes of one tunnel, and when one last moved.
+/// Payload bytes of one connection, when one last moved, and on whose account.
 #[derive(Debug)]
 pub(super) struct Meter {
+    pub(super) account: Account,
     up: AtomicU64,
     down: AtomicU64,
     start: Instant,
@@ -42,6 +45,7 @@ impl Meter {
     /// A meter at zero.
     pub(super) fn new() -> Self {
         Self {
+            account: Account::default(),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             start: Instant::now(),
@@ -120,8 +124,9 @@ pub(super) async fn relay(
 ) -> Result<(), RelayError> {
     // Pinned where they stand and polled by hand: combinators that take futures by value would each reserve their
     // size again, for every idle tunnel.
-    let mut up = pin!(carry(client, origin, Vec::new(), |bytes| meter.add_up(bytes)));
-    let mut down = pin!(carry(origin, client, held, |bytes| meter.add_down(bytes)));
+    let payer = meter.account.share();
+    let mut up = pin!(carry(client, origin, Vec::new(), payer.as_deref(), |bytes| meter.add_up(bytes)));
+    let mut down = pin!(carry(origin, client, held, None, |bytes| meter.add_down(bytes)));
     let mut client_failed = pin!(failed(client));
     let mut origin_failed = pin!(failed(origin));
     let (mut up_goes_on, mut down_goes_on) = (true, true);
@@ -173,11 +178,13 @@ impl CarryError {
     }
 }
 
-/// Carries bytes one way, `rest` first, until `from` closes, then closes `to` for writing.
+/// Carries bytes one way, `rest` first, until `from` closes, then closes `to` for writing. What `payer` pays for goes at
+/// its pace.
 async fn carry(
     from: &TcpStream,
     to: &TcpStream,
     mut rest: Vec<u8>,
+    payer: Option<&Share>,
     count: impl Fn(usize),
 ) -> Result<(), CarryError> {
     let before = rest.len();
@@ -188,7 +195,17 @@ async fn carry(
     loop {
         // Unlike `readable` and `writable`, these take no room in the tunnel: each socket has a place for both.
         poll_fn(|cx| from.poll_read_ready(cx)).await.map_err(CarryError::Read)?;
-        match carry_once(from, to, &mut rest)? {
+        let carried = match payer.filter(|payer| payer.is_paced()) {
+            None => carry_once(from, to, &mut rest, SCRATCH),
+            Some(payer) => {
+                // Boxed: few wait here, and none while it idles.
+                let grant = Box::pin(payer.upload(SCRATCH)).await;
+                let carried = carry_once(from, to, &mut rest, grant.bytes);
+                payer.put_back(grant, carried.as_ref().ok().copied().flatten().unwrap_or_default());
+                carried
+            }
+        };
+        match carried? {
             None => {}
             Some(0) => break,
             Some(bytes) => {
@@ -202,10 +219,17 @@ async fn carry(
     Ok(())
 }
 
-/// Reads what is there and writes what is taken; what is not taken goes to `rest`. `None`: nothing was there.
-fn carry_once(from: &TcpStream, to: &TcpStream, rest: &mut Vec<u8>) -> Result<Option<usize>, CarryError> {
+/// Reads what is there, at most `most`, and writes what is taken; what is not taken goes to `rest`. `None`: nothing was
+/// there.
+fn carry_once(
+    from: &TcpStream,
+    to: &TcpStream,
+    rest: &mut Vec<u8>,
+    most: usize,
+) -> Result<Option<usize>, CarryError> {
     BUFFER.with_borrow_mut(|buffer| {
-        let read = match from.try_read(buffer) {
+        let room = most.min(SCRATCH);
+        let read = match from.try_read(buffer.get_mut(..room).unwrap_or_default()) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(CarryError::Read(error)),

@@ -1,7 +1,7 @@
 //! One client connection: who it is, what applies to it, and what it is doing at this moment.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use ipnet::IpNet;
@@ -50,8 +50,10 @@ pub(super) struct Session {
     pub(super) listener: Arc<Listener>,
     /// Its place among the connections that the gateway takes at once.
     _slot: Option<OwnedSemaphorePermit>,
-    /// When payload last moved, for the idle limit.
+    /// When payload last moved, for the idle limit, and who pays for it.
     pub(super) meter: Meter,
+    /// Its number among those that have not said whose they are; 0 when it is none of them.
+    pub(super) newcomer: AtomicU64,
     /// What is under way, to be asked again when the policy changes.
     standing: Mutex<Option<Standing>>,
     /// The tunnel around the requests of this connection, which stands also between them.
@@ -80,7 +82,7 @@ pub(super) struct Standing {
 }
 
 /// Who asks, and the snapshot that says so: what applies to them is taken from the same.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Identified {
     pub(super) sandbox: Identity,
     pub(super) snapshot: Arc<Snapshot>,
@@ -124,6 +126,7 @@ impl Session {
             proxied: None,
             listener,
             meter: Meter::new(),
+            newcomer: AtomicU64::new(0),
             standing: Mutex::default(),
             around: OnceLock::new(),
             asked: AtomicBool::new(false),
@@ -160,7 +163,7 @@ impl Session {
     }
 
     /// Who this is by `snapshot`.
-    fn known_in(&self, snapshot: &Snapshot, known: &Identity) -> Result<Identity, Denial> {
+    pub(super) fn known_in(&self, snapshot: &Snapshot, known: &Identity) -> Result<Identity, Denial> {
         snapshot.identify_again(self.listener.sandbox.as_deref(), self.client.ip(), known)
     }
 
@@ -215,6 +218,9 @@ impl Session {
             let news = changes.changed().await;
             let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let snapshot = Arc::clone(&changes.borrow_and_update());
+            if let Some(standing) = &standing {
+                self.pace(&standing.sandbox, &snapshot);
+            }
             if let Some(Err(denial)) = standing.map(|standing| self.ask_again(&standing, &snapshot)) {
                 return denial;
             }

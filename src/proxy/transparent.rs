@@ -201,6 +201,7 @@ impl Opening {
         target: &mut Target,
     ) -> Result<Judged, Refusal> {
         let call = self.exchange.call(self.session.identify_again(&sandbox)?);
+        self.session.admit_request(&call)?;
         let hello = match inside {
             Some(Inside::Tls(hello, _)) => Some(hello),
             Some(Inside::Opaque | Inside::Http) | None => None,

@@ -224,6 +224,7 @@ async fn carry(session: &Session, client: &mut Client, origin: &mut TcpStream, h
         if let Err(full) = session.gateway.audit.certain().await {
             return End::Refused(full.into());
         }
+        session.meter.account.pay(first.len()).await;
         if let Err(error) = origin.write_all(&first).await {
             return End::Failed(RelayError::Origin(error));
         }

@@ -96,6 +96,7 @@ async fn carry(
     if let Err(full) = session.gateway.audit.certain().await {
         return End::Refused(full.into());
     }
+    session.meter.account.pay(sent.len()).await;
     if let Err(error) = origin.write_all(&sent).await {
         return End::Failed(RelayError::Origin(error));
     }

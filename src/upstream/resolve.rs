@@ -29,7 +29,7 @@ use super::slot::{Slot, Slots};
 use crate::addr::Name;
 
 /// How many look-ups run at once; more wait within their own deadline.
-const MAX_LOOKUPS: usize = 1024;
+pub const MAX_LOOKUPS: usize = 1024;
 /// How many of them may be of one sandbox.
 const MAX_LOOKUPS_EACH: usize = 128;
 /// How many answers are kept.

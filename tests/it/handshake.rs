@@ -27,7 +27,7 @@ fn vector(data: &[u8]) -> Vec<u8> {
 }
 
 /// A record of this type.
-fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
+pub fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[kind, 3, 3][..], &vector(payload)].concat()
 }
 
@@ -43,7 +43,7 @@ fn message(names: &[&str], more: &[(u16, &[u8])]) -> Vec<u8> {
 }
 
 /// A hello for this server in one record.
-fn hello(name: &str) -> Vec<u8> {
+pub fn hello(name: &str) -> Vec<u8> {
     record(22, &message(&[name], &[]))
 }
 

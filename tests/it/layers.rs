@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ROWS: [&[&str]; 10] = [
     &["addr", "source"],
     &["policy", "wire"],
-    &["audit", "secrets", "identity", "drain", "explain", "heap", "capture"],
+    &["audit", "secrets", "identity", "drain", "explain", "heap", "capture", "share"],
     &["metrics", "live", "upstream", "intercept"],
     &["proxy", "admin", "corpus"],
     &["config"],

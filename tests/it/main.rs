@@ -33,6 +33,7 @@ mod kept;
 mod kit;
 mod kit_itself;
 mod layers;
+mod limits;
 mod manual;
 mod names;
 mod nft;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::category::{self, CategoryList};
+use super::limit::Limits;
 use super::mode::{Action, Enforcement, Inspection, Mode, Scope};
 use super::path_pattern::PathPattern;
 use super::pattern::Pattern;
@@ -25,6 +26,7 @@ use super::port_set::PortSet;
 use crate::source::{Decoder, Place, Problem, Spot, read};
 
 pub(crate) mod destination;
+pub(crate) mod limit;
 pub(crate) mod metadata;
 pub(crate) mod rule;
 pub(crate) mod secret;
@@ -95,6 +97,8 @@ pub struct Spec {
     pub enforcement: Enforcement,
     /// Bounds on lower documents.
     pub constraints: Constraints,
+    /// How much one sandbox may use.
+    pub limits: Limits,
 }
 
 /// One `hostRules` entry.
@@ -192,6 +196,7 @@ impl Spec {
                 managed_path_forbidden: false,
                 skip_permitted: false,
             },
+            limits: Limits::NONE,
         }
     }
 }

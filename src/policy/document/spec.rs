@@ -1,8 +1,10 @@
 //! `spec`: the fields of a policy and what they say together.
 
 use super::destination::{categories, cidr_rules, host_rules, ports};
+use super::limit;
 use super::rule::rules;
 use super::{Constraints, Spec, unbuilt};
+use crate::policy::limit::Limits;
 use crate::policy::mode::{Action, Enforcement, Inspection, Mode, Scope};
 use crate::source::{Fields, Spot};
 
@@ -46,7 +48,7 @@ pub(super) fn decode(spot: &Spot<'_>, scope: &Scope) -> Option<Spec> {
     let before = spot.decoder().errors();
     let fields = spot.fields(&SPEC_KEYS)?;
     let (mode, default_action) = mode(&fields);
-    let inspection = inspection(&fields);
+    let (inspection, enforcement) = (inspection(&fields), enforcement(&fields));
     let spec = Spec {
         mode,
         default_action,
@@ -57,8 +59,9 @@ pub(super) fn decode(spot: &Spot<'_>, scope: &Scope) -> Option<Spec> {
         categories: fields.get("categories").map(|spot| categories(&spot)).unwrap_or_default(),
         categories_version: fields.get("categoriesVersion").and_then(|spot| version(&spot)),
         inspection,
-        enforcement: enforcement(&fields),
+        enforcement,
         constraints: fields.get("constraints").map(|spot| constraints(&spot, scope)).unwrap_or_default(),
+        limits: limits(&fields, enforcement),
     };
     unbuilt::report(&fields, mode);
     (spot.decoder().errors() == before).then_some(spec)
@@ -112,6 +115,18 @@ fn enforcement(fields: &Fields<'_>) -> Enforcement {
 /// `categoriesVersion`.
 fn version(spot: &Spot<'_>) -> Option<u32> {
     spot.integer(1, u64::from(u32::MAX)).and_then(|version| u32::try_from(version).ok())
+}
+
+/// `limits`.
+fn limits(fields: &Fields<'_>, enforcement: Enforcement) -> Limits {
+    let Some(spot) = fields.get("limits") else { return Limits::NONE };
+    if enforcement == Enforcement::Report {
+        spot.warn(
+            "a document that only reports limits nothing",
+            "write the limits into a document with `enforcement: Enforce`",
+        );
+    }
+    limit::limits(&spot)
 }
 
 /// `constraints`: only a document with others below it can have them.

@@ -389,7 +389,6 @@ fn what_this_version_does_not_have_is_said_and_never_ignored() {
         ("{mode: VNet, vnet: {network: prod}}", "needs networks"),
         ("{vnet: {network: prod}}", "belongs to mode VNet"),
         ("{skipEgressProxy: true}", "skipping the rules"),
-        ("{limits: {connections: 5}}", "limits per sandbox"),
         ("{ask: {}}", "`ask`"),
         ("{hooks: []}", "`hooks`"),
         ("{trafficInspection: Full}", "needs interception"),
@@ -407,7 +406,32 @@ fn what_this_version_does_not_have_is_said_and_never_ignored() {
     for part in ["100 to 4096", "10.0.0.0/8", "did you mean `pypi`?", "needs networks"] {
         assert!(found.iter().any(|error| error.contains(part)), "{found:?} lacks {part}");
     }
-    assert!(errors("{limits: {conections: 5}}")[0].contains("did you mean `connections`?"));
+}
+
+#[test]
+fn limits_are_numbers_of_what_their_names_say() {
+    let all = "limits: {connections: 5, connectionsPerSecond: 4, requestsPerSecond: 3, uploadBytes: 1048576, dnsQueries: 2, dnsQueriesPerSecond: 1}";
+    let found: Vec<_> = good(all).spec.limits.iter().map(|(limit, most)| (limit.key(), most)).collect();
+    let written = [5, 4, 3, 1_048_576, 2, 1];
+    assert_eq!(found, limit::LIMIT_KEYS.into_iter().zip(written).collect::<Vec<_>>());
+    assert_eq!(good("limits: {}").spec.limits, Limits::NONE);
+    for (text, parts) in [
+        ("{limits: {conections: 5}}", ["did you mean `connections`?"].as_slice()),
+        ("{limits: {downloadBytes: 5}}", &["downloadBytes"]),
+        ("{limits: {connections: 0}}", &["`connections` is a number of connections at once, and this is 0"]),
+        (
+            "{limits: {uploadBytes: 1MB}}",
+            &["bytes a second to origins, and this is text", "1 to 1099511627776"],
+        ),
+        ("{limits: {requestsPerSecond: -1}}", &["requests a second, and this is -1", "1 to 1000000,"]),
+        ("{limits: {dnsQueriesPerSecond: 1.5}}", &["DNS look-ups a second"]),
+        ("{limits: [5]}", &["expected a mapping"]),
+    ] {
+        let found = errors(text).join("\n");
+        assert!(parts.iter().all(|part| found.contains(part)), "{text}: {found}");
+    }
+    let parsed = parse(&"p.yaml".into(), "{enforcement: Report, limits: {connections: 5}}");
+    assert!(parsed.problems.iter().any(|problem| problem.message.contains("limits nothing")));
 }
 
 #[test]

@@ -19,8 +19,6 @@ pub(crate) const MANAGED_PATH_KEYS: [&str; 4] =
 pub(crate) const REGISTRY_KEYS: [&str; 4] = ["pypi", "npm", "nuget", "apt"];
 /// The keys of `codeRepositories`.
 pub(crate) const REPOSITORY_KEYS: [&str; 3] = ["github", "githubEnterprise", "azureDevOps"];
-/// The keys of `limits`.
-pub(crate) const LIMIT_KEYS: [&str; 4] = ["connections", "requestsPerSecond", "uploadBytes", "downloadBytes"];
 
 /// Reports every field that this version does not carry out.
 pub(super) fn report(fields: &Fields<'_>, mode: Mode) {
@@ -49,13 +47,6 @@ pub(super) fn report(fields: &Fields<'_>, mode: Mode) {
             "write `false`, or remove it",
         );
     }
-    if let Some(spot) = fields.get("limits") {
-        limits(&spot);
-        spot.error_cure(
-            "limits per sandbox are a feature that this version does not have",
-            "remove `limits`",
-        );
-    }
     for key in ["ask", "hooks"] {
         if let Some(spot) = fields.get(key) {
             spot.error_cure(
@@ -63,14 +54,6 @@ pub(super) fn report(fields: &Fields<'_>, mode: Mode) {
                 format!("remove `{key}`"),
             );
         }
-    }
-}
-
-/// `limits`.
-fn limits(spot: &Spot<'_>) {
-    let Some(fields) = spot.fields(&LIMIT_KEYS) else { return };
-    for key in LIMIT_KEYS {
-        let _limit = fields.get(key).and_then(|spot| spot.integer(1, u64::MAX >> 1));
     }
 }
 
