@@ -51,7 +51,7 @@ sandboxes:
   - {id: sbx-1, group: agents, sources: [10.200.1.2/32], token: {env: SBX1_TOKEN}, requirePolicy: true}
   - {id: sbx-2, sources: [10.200.1.3]}
 audit: {sinks: [{stdout: {}}, {file: {path: /var/log/a.jsonl, maxBytes: 268435456, keep: 8}}], onFull: Deny, open: false}
-limits: {connections: 5, headerBytes: 4096, headerTimeoutMs: 1, connectTimeoutMs: 2, idleTimeoutMs: 3, drainTimeoutMs: 0}
+limits: {connections: 5, perSandbox: {connections: 3, uploadBytes: 1000}, headerBytes: 4096, headerTimeoutMs: 1, connectTimeoutMs: 2, idleTimeoutMs: 3, drainTimeoutMs: 0}
 ",
     );
     assert_eq!(config.listeners[1].sandbox.as_deref(), Some("sbx-1"));
@@ -66,6 +66,9 @@ limits: {connections: 5, headerBytes: 4096, headerTimeoutMs: 1, connectTimeoutMs
     );
     assert_eq!((config.audit.on_full, config.audit.open), (OnFull::Deny, false));
     assert_eq!(config.limits.connections, 5);
+    let per_sandbox: Vec<_> =
+        config.limits.per_sandbox.iter().map(|(limit, most)| (limit.key(), most)).collect();
+    assert_eq!(per_sandbox, [("connections", 3), ("uploadBytes", 1000)]);
 }
 
 #[test]
