@@ -89,7 +89,6 @@ fn every_problem_of_the_file_is_reported_at_once() {
 
 #[test]
 fn what_this_version_does_not_have_is_said_and_never_ignored() {
-    error("listeners: [{address: \"127.0.0.1:1\", kind: Dns}]", "answering DNS queries");
     error("admin: {tls: {certificate: a, key: b}}", "TLS on the admin server");
     error("networks: {managed: {}, prod: {interface: eth1}}", "uplinks of one's own");
     error("networks: {managed: {mark: 5}}", "uplinks of one's own");

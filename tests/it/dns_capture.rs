@@ -9,6 +9,7 @@ use hickory_proto::rr::{Name, RData, RecordType};
 use serde_json::Value;
 use sluicegate::app::StartError;
 use sluicegate::config::{Config, ListenerKind, ListenerSettings, SandboxSettings};
+use sluicegate::policy::Limit;
 use sluicegate::proxy::dns::{Denied, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
@@ -411,7 +412,11 @@ async fn d5_names_that_no_rule_spells_out_are_bounded_in_number_and_shape() {
 
 #[tokio::test]
 async fn r2_look_ups_that_wait_are_bounded_for_each_sandbox_and_block_nobody() {
-    let gateway = Gateway::with(OPEN, |config| two(config, FREE)).await;
+    let limited = |config: &mut Config| {
+        two(config, FREE);
+        config.limits.per_sandbox = config.limits.per_sandbox.with(Limit::DnsQueries, 128);
+    };
+    let gateway = Gateway::with(OPEN, limited).await;
     gateway.dns.says("known.test", Answer::addresses(["192.0.2.1"]));
     let (a, b) = (Stub::of(door(&gateway, 0)).await, Stub::of(door(&gateway, 1)).await);
     assert_eq!(a.code("known.test.", RecordType::A).await, ResponseCode::NoError);

@@ -26,7 +26,9 @@ async fn open(net: &Topology) -> Client {
 
 #[tokio::test]
 async fn r2_i4_one_connection_too_many_is_reset_and_recorded() {
-    let Some(net) = net("limit", "limits: {connections: 2}\n").await else { return };
+    let Some(net) = net("limit", "limits: {connections: 2, perSandbox: {connections: 2}}\n").await else {
+        return;
+    };
     let _origin = net.origin(&format!("{LITERAL}:9000"), Behaviour::Echo);
     let (first, _second) = (open(&net).await, open(&net).await);
     let mut third = net.connect(&format!("{LITERAL}:9000"));

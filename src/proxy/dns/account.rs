@@ -10,8 +10,6 @@ use super::Settings;
 use super::limit::Usage;
 use crate::addr::Name;
 
-/// How many look-ups of one sandbox may be under way.
-const LOOK_UPS: usize = 128;
 /// How many TCP connections one sandbox may have.
 const CONNECTIONS: usize = 32;
 /// How many accounts there may be before spent ones are looked for.
@@ -35,8 +33,6 @@ struct Book {
 pub(super) struct Account {
     /// What it asked for of late.
     usage: Mutex<Usage>,
-    /// Places for look-ups.
-    look_ups: Arc<Semaphore>,
     /// Places for TCP connections.
     connections: Arc<Semaphore>,
 }
@@ -66,11 +62,7 @@ impl Accounts {
 impl Account {
     /// An account with nothing in it.
     fn new(now: Instant) -> Self {
-        Self {
-            usage: Mutex::new(Usage::new(now)),
-            look_ups: Arc::new(Semaphore::new(LOOK_UPS)),
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
-        }
+        Self { usage: Mutex::new(Usage::new(now)), connections: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
 
     /// Counts a query, if it is within the rate.
@@ -83,11 +75,6 @@ impl Account {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).name(name, settings, now)
     }
 
-    /// A place for a look-up, if there is one.
-    pub(super) fn look_up(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.look_ups).try_acquire_owned().ok()
-    }
-
     /// A place for a TCP connection, if there is one.
     pub(super) fn connect(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.connections).try_acquire_owned().ok()
@@ -95,8 +82,7 @@ impl Account {
 
     /// Whether forgetting it would let nothing through that it would not.
     fn is_spent(&self, now: Instant) -> bool {
-        let idle = self.look_ups.available_permits() == LOOK_UPS
-            && self.connections.available_permits() == CONNECTIONS;
+        let idle = self.connections.available_permits() == CONNECTIONS;
         idle && self.usage.lock().unwrap_or_else(PoisonError::into_inner).is_spent(now)
     }
 }
@@ -115,9 +101,9 @@ mod tests {
         let account = |id: &str| accounts.of(&id.into(), now);
         let asked = |id: &str| (0..9).filter(|_| account(id).ask(&one, now)).count();
         assert_eq!((asked("a"), asked("a"), asked("b")), (2, 0, 2));
-        let held: Vec<_> = std::iter::from_fn(|| account("a").look_up()).collect();
-        assert_eq!(held.len(), LOOK_UPS);
-        assert!(account("b").look_up().is_some());
+        let held: Vec<_> = std::iter::from_fn(|| account("a").connect()).collect();
+        assert_eq!(held.len(), CONNECTIONS);
+        assert!(account("b").connect().is_some());
     }
 
     #[test]

@@ -44,6 +44,7 @@ use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::metrics::DnsAnswer;
 use crate::policy::query::{beyond_limit, unanswered_type};
 use crate::policy::{Denial, QueryPermit, Reason};
+use crate::share::LookUp;
 use crate::upstream::ResolveError;
 use account::{Account, Accounts};
 use answer::encode;
@@ -137,7 +138,12 @@ impl Refused {
         Self { refusal: denial.into(), code, counts: DnsAnswer::Denied }
     }
 
-    /// A limit.
+    /// The same, counted as a limit.
+    fn beyond(self) -> Self {
+        Self { counts: DnsAnswer::Limited, ..self }
+    }
+
+    /// A limit of the listener.
     fn limited(detail: impl Into<std::borrow::Cow<'static, str>>) -> Self {
         let refusal = Refusal::from(beyond_limit(detail));
         Self { refusal, code: ResponseCode::Refused, counts: DnsAnswer::Limited }
@@ -234,9 +240,7 @@ impl Asking<'_> {
         if question.kind() == RecordType::SVCB {
             return Ok(question.reply(ResponseCode::NoError));
         }
-        let Some(_place) = account.look_up() else {
-            return Err(Refused::limited("this sandbox has as many look-ups under way as one may have"));
-        };
+        let _look_up = self.look_up_place()?;
         let unsure = |full| Refused {
             refusal: Refusal::from(full),
             code: ResponseCode::Refused,
@@ -250,6 +254,17 @@ impl Asking<'_> {
             Err(ResolveError::NotFound) => Ok(question.reply(ResponseCode::NXDomain)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A place among the look-ups of the sandbox.
+    fn look_up_place(&self) -> Result<LookUp, Refused> {
+        let limited = |denial| Refused::by(denial, ResponseCode::Refused).beyond();
+        let Some(Identified { sandbox, snapshot }) = &self.known else {
+            return Err(limited(Denial::new(Reason::IdentityUnknown, "it is not known who asks")));
+        };
+        let gateway = &self.session.gateway;
+        let share = gateway.shares.of(&sandbox.id);
+        gateway.look_up(&share, &snapshot.policy_for(sandbox)).map_err(limited)
     }
 
     /// Whether the name may be asked for, and the type is one that is answered.
