@@ -626,6 +626,9 @@ async fn r3_beyond_the_connection_limit_nobody_waits_for_the_audit_log() {
         client.send("CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test\r\n\r\n").await;
         waiting.push(client);
     }
+    // It may have been between two connections.
+    let open = |metrics: &str| series(metrics, "sluicegate_connections_active{ingress=\"http\"}");
+    gateway.until("eight connections", |metrics| open(metrics) == 8).await;
     for _ in 0..200 {
         let mut client = Client::connect(gateway.proxy).await;
         let head = client.head().await;
