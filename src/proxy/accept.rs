@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
@@ -72,7 +73,8 @@ pub(super) fn turn_away(
         exchange.call(known);
     }
     if session.listener.entry == Entry::Explicit {
-        let _ = stream.try_write(refusal.text(&exchange.id()).as_bytes());
+        // RACE: past tokio, which tries nothing on a new socket before it was told that something can be done.
+        let _ = SockRef::from(&stream).send(refusal.text(&exchange.id()).as_bytes());
         exchange.refuse(refusal, None, Some(refusal.status().as_u16()));
     } else {
         reset(stream);
