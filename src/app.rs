@@ -9,6 +9,8 @@ mod inspect;
 mod reconfigure;
 mod settings;
 
+use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ use crate::policy::PolicySet;
 use crate::proxy::{Gateway, accept, dns};
 use crate::share::{Newcomers, Shares};
 use crate::upstream::Resolver;
+use crate::upstream::local::AddressWatch;
 use doors::Doors;
 use enforcement::Enforcement;
 use inspect::Inspector;
@@ -148,6 +151,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         gateway: Arc::clone(&gateway),
         enforcement: enforcement.clone(),
     };
+    tasks.spawn("addresses", follow_addresses(reloader.clone(), watcher.clone()));
     let state = Arc::new(State {
         inspect: Arc::new(inspector),
         audit: audit.clone(),
@@ -245,6 +249,25 @@ impl Log {
             Audit::start(settings::audit(config), observers).context("cannot open the audit log")?;
         Ok(Self { metrics, top, audit, writer })
     }
+}
+
+/// Has the guards made anew when this host gets or loses an address. What is missed is found when policies are next
+/// looked at.
+async fn follow_addresses(reloader: Reloader, watcher: Watcher) {
+    let watching = async {
+        let watch = AddressWatch::start()?;
+        loop {
+            watch.changed().await?;
+            reloader.look_again();
+        }
+    };
+    let failed: io::Result<Infallible> = tokio::select! {
+        biased;
+        () = watcher.draining() => return,
+        failed = watching => failed,
+    };
+    let Err(error) = failed;
+    tracing::warn!(%error, "this host does not tell when it gets another address: that is found within 10 seconds");
 }
 
 /// Gives memory back when many connections have ended, and when it is quiet after much was done.

@@ -91,7 +91,7 @@ impl fmt::Debug for Configuration {
 /// A sign that something may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sign {
-    /// A file was touched.
+    /// A file was touched, or this host got another address.
     Seen,
     /// Somebody asks for a load.
     Asked,
@@ -178,6 +178,12 @@ impl Reloader {
     pub fn trigger(&self) {
         // The thread is gone only when the process is ending.
         let _ = self.trigger.send(Sign::Asked);
+    }
+
+    /// Says that something besides the watched files may have changed.
+    pub fn look_again(&self) {
+        // The thread is gone only when the process is ending.
+        let _ = self.trigger.send(Sign::Seen);
     }
 
     /// What the last load ended with.

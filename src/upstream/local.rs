@@ -4,6 +4,11 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use tokio::net::UnixDatagram;
+
 /// Every address of this host's interfaces at one moment. A clone is a reference count; collecting
 /// again and comparing tells whether they changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,6 +42,53 @@ impl FromIterator<IpAddr> for OwnAddresses {
         sorted.sort_unstable();
         sorted.dedup();
         Self(sorted.into())
+    }
+}
+
+/// The groups of rtnetlink(7) that are told of an IPv4 and of an IPv6 address that comes or goes.
+const ADDRESS_GROUPS: u32 = 0x10 | 0x100;
+
+/// Tells when [`OwnAddresses`] may have changed.
+#[derive(Debug)]
+pub struct AddressWatch(UnixDatagram);
+
+impl AddressWatch {
+    /// Watches from here on. Must be called inside the runtime.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn start() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        // The default protocol of the family is rtnetlink.
+        let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        bind(&socket, &SocketAddrNetlink::new(0, ADDRESS_GROUPS))?;
+        // A socket for datagrams like any other, but for the family of its address, which nobody asks for.
+        UnixDatagram::from_std(socket.into()).map(Self)
+    }
+
+    /// Resolves once some address may have come or gone since the last time.
+    ///
+    /// # Errors
+    /// The watch is of no use any more.
+    pub async fn changed(&self) -> io::Result<()> {
+        // What a message says is of no interest: all addresses are collected anew.
+        let mut message = [0_u8; 4096];
+        self.0.readable().await?;
+        let mut found = false;
+        loop {
+            match self.0.try_recv(&mut message) {
+                Ok(_) => found = true,
+                // Some were lost, which is a change too.
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOBUFS) => found = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if found {
+                        return Ok(());
+                    }
+                    self.0.readable().await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

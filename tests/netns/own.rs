@@ -1,8 +1,11 @@
 //! Connections to the gateway itself: never anything but refused, and recorded.
 
+use sluicegate::upstream::local::AddressWatch;
+
 use crate::kit::dns::Answer;
 use crate::kit::http::Reply;
 use crate::kit::origin::Behaviour;
+use crate::kit::within;
 use crate::namespace::Namespace;
 use crate::tls::hello;
 use crate::topology::{CONFIG, ORIGIN, Topology};
@@ -81,6 +84,20 @@ async fn a6_i4_an_address_that_the_gateway_has_only_just_got_is_its_own() {
     let mut client = net.connect("10.200.1.9:9901");
     let answer = client.ask("GET /metrics HTTP/1.1\r\nHost: 10.200.1.9\r\n\r\n").await;
     assert_eq!((answer.status, answer.header("x-deny-reason")), (403, Some("guard_self")));
+}
+
+#[tokio::test]
+async fn a6_an_address_that_the_gateway_gets_or_loses_is_told_at_once() {
+    let Some(net) = Topology::new("told") else { return };
+    net.gate.inside(|| async {
+        let watch = AddressWatch::start().unwrap();
+        for change in ["addr add 198.18.7.7/32 dev sbx1\n", "addr del 198.18.7.7/32 dev sbx1\n"] {
+            net.gate.ip(change);
+            within(change, watch.changed()).await.unwrap();
+        }
+        net.gate.ip6("addr add fd00:7::7/128 dev sbx1\n");
+        within("an IPv6 address", watch.changed()).await.unwrap();
+    });
 }
 
 #[tokio::test]
