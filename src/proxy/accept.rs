@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::capture::{Entry, canonical};
+use super::entry::{Entry, canonical};
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::relay::reset;

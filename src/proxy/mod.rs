@@ -3,9 +3,9 @@
 mod accept;
 mod account;
 mod body;
-mod capture;
 mod connect;
 pub mod dns;
+mod entry;
 mod exchange;
 mod explicit;
 mod forward;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use accept::accept;
-pub use capture::{Entry, listen};
+pub use entry::{Entry, listen};
 pub use session::Listener;
 
 use crate::addr::Target;
