@@ -306,7 +306,7 @@ fn capture() -> Value {
     object(
         &[],
         json!({
-            "interfaces": list(1, object(&["name"], interface)), "mode": words(&["Redirect", "Tproxy"]),
+            "interfaces": list(1, object(&["name"], interface)),
             "ipv6": {"type": "boolean"}, "gatewayAddresses": list(0, json!({"type": "string"})),
             "sidecarUid": number(1, u64::from(u32::MAX - 1)),
         }),

@@ -4,9 +4,8 @@ use ipnet::IpNet;
 
 use super::identity::name;
 use super::network::{path, prefix, socket};
-use super::{
-    AdminSettings, AdminToken, CaptureMode, Config, ListenerKind, ListenerSettings, Role, SandboxSettings,
-};
+use super::{AdminSettings, AdminToken, Config, ListenerKind, ListenerSettings, Role, SandboxSettings};
+use crate::capture::Mode;
 use crate::identity::registry::overlapping;
 use crate::policy::document::secret::source;
 use crate::proxy::dns::{Denied, Settings};
@@ -36,8 +35,7 @@ pub(crate) const LISTENER_KINDS: [(&str, ListenerKind); 3] = [
     ("Dns", ListenerKind::Dns(Settings::DEFAULT)),
 ];
 /// How the kernel redirects to a listener.
-pub(crate) const CAPTURE_MODES: [(&str, CaptureMode); 2] =
-    [("Redirect", CaptureMode::Redirect), ("TProxy", CaptureMode::TProxy)];
+pub(crate) const MODES: [(&str, Mode); 2] = [("Redirect", Mode::Redirect), ("TProxy", Mode::TProxy)];
 /// What a denied name is told.
 pub(crate) const DENIED: [(&str, Denied); 2] = [("NxDomain", Denied::NxDomain), ("Refused", Denied::Refused)];
 /// The keys of `admin`.
@@ -76,7 +74,7 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
                 "write `kind: Transparent`, or remove `mode`",
             );
         }
-        spot.choice(&CAPTURE_MODES)
+        spot.choice(&MODES)
     });
     let kind = queries(&fields, kind);
     let sandbox = fields.get("sandbox").and_then(|spot| {

@@ -105,11 +105,8 @@ fn redirected_connections_have_a_mode_and_no_others_do() {
         (listener.kind, listener.mode)
     };
     let listener = |keys: &str| format!("listeners: [{{address: \"127.0.0.1:1\", {keys}}}]");
-    assert_eq!(mode(&listener("kind: Transparent")), (ListenerKind::Transparent, CaptureMode::Redirect));
-    assert_eq!(
-        mode(&listener("kind: Transparent, mode: TProxy")),
-        (ListenerKind::Transparent, CaptureMode::TProxy)
-    );
+    assert_eq!(mode(&listener("kind: Transparent")), (ListenerKind::Transparent, Mode::Redirect));
+    assert_eq!(mode(&listener("kind: Transparent, mode: TProxy")), (ListenerKind::Transparent, Mode::TProxy));
     error(&listener("kind: Transparent, mode: tproxy"), "`TProxy`");
     error(&listener("kind: Explicit, mode: Redirect"), "a listener that takes none");
     error(&listener("mode: TProxy"), "write `kind: Transparent`");
