@@ -237,7 +237,7 @@ pub fn config() -> Value {
         json!({
             "address": of("socket"), "kind": words(&["Explicit", "Transparent", "Dns"]),
             "mode": words(&["Redirect", "TProxy"]), "sandbox": of("name"), "proxyProtocol": list(1, of("prefix")),
-            "denied": words(&["NxDomain", "Refused"]), "queriesPerSecond": number(1, 1_000_000),
+            "denied": words(&["NxDomain", "Refused"]),
             "distinctNamesPerMinute": number(1, 100_000), "maxNameBytes": number(1, 253),
             "maxLabelBytes": number(1, 63), "maxLabelBits": number(1, 400),
         }),

@@ -12,22 +12,21 @@ use crate::proxy::dns::{Denied, Settings};
 use crate::source::{Fields, Kind, Spot, nearest, quoted};
 
 /// The keys of a listener.
-pub(crate) const LISTENER_KEYS: [&str; 11] = [
+pub(crate) const LISTENER_KEYS: [&str; 10] = [
     "address",
     "kind",
     "mode",
     "sandbox",
     "proxyProtocol",
     "denied",
-    "queriesPerSecond",
     "distinctNamesPerMinute",
     "maxNameBytes",
     "maxLabelBytes",
     "maxLabelBits",
 ];
 /// Those of a listener of `kind: Dns` alone.
-const QUERY_KEYS: [&str; 6] =
-    ["denied", "queriesPerSecond", "distinctNamesPerMinute", "maxNameBytes", "maxLabelBytes", "maxLabelBits"];
+const QUERY_KEYS: [&str; 5] =
+    ["denied", "distinctNamesPerMinute", "maxNameBytes", "maxLabelBytes", "maxLabelBits"];
 /// The kinds of a listener.
 pub(crate) const LISTENER_KINDS: [(&str, ListenerKind); 3] = [
     ("Explicit", ListenerKind::Explicit),
@@ -150,7 +149,6 @@ fn queries(fields: &Fields<'_>, kind: ListenerKind) -> ListenerKind {
             *target = found;
         }
     };
-    set(number("queriesPerSecond", 1_000_000), &mut settings.queries_per_second);
     set(number("distinctNamesPerMinute", 100_000), &mut settings.distinct_names_per_minute);
     set(number("maxNameBytes", 253), &mut settings.max_name_bytes);
     set(number("maxLabelBytes", 63), &mut settings.max_label_bytes);

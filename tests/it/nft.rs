@@ -544,7 +544,11 @@ capture:
                     --no-dns --explicit-port 3129 --admin-port 9999";
     assert_eq!((printed.code, head), (0, expected), "{}", printed.stderr);
     let printed = print(text, &["--interface", "eth7=sbx-1", "--explicit-port", "3130"]).await;
-    assert!(printed.stdout.contains("--interface 'eth7=10.200.1.2/32' --mode tproxy --ipv6"), "{}", printed.stdout);
+    assert!(
+        printed.stdout.contains("--interface 'eth7=10.200.1.2/32' --mode tproxy --ipv6"),
+        "{}",
+        printed.stdout
+    );
     assert!(printed.stdout.contains("--explicit-port 3130"));
     let two = "listeners:
   - {address: '10.0.0.1:15001', kind: Transparent}
