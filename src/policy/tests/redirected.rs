@@ -13,6 +13,16 @@ fn redirected(policy: &Policy, original: &str) -> String {
 }
 
 #[test]
+fn a_hint_makes_sense_to_clients_that_know_no_proxy() {
+    for reason in Reason::ALL {
+        let hint = Denial::new(reason, "").hint(None).unwrap_or_default();
+        for word in ["Proxy-Authorization", "the proxy was asked"] {
+            assert!(!hint.contains(word), "{reason}: {hint}");
+        }
+    }
+}
+
+#[test]
 fn a6_i4_what_was_not_redirected_or_was_going_to_the_gateway_is_guard_self() {
     let guards = Guards {
         exempt: vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()],
