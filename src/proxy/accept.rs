@@ -12,7 +12,7 @@ use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::relay::reset;
 use super::session::{Identified, Listener, Session};
-use super::{Gateway, introduction};
+use super::{Gateway, introduction, transparent};
 use crate::audit::Kind;
 use crate::policy::{Denial, Reason};
 
@@ -75,6 +75,8 @@ pub(super) fn turn_away(
         let _ = stream.try_write(refusal.text(&exchange.id()).as_bytes());
         exchange.refuse(refusal, None, Some(refusal.status().as_u16()));
     } else {
+        // Where it was going is in the record if the kernel still knows.
+        let _ = transparent::arrived(session, &stream, &mut exchange);
         reset(stream);
         exchange.refuse(refusal, None, None);
     }

@@ -17,6 +17,7 @@
 //! SECURITY: no byte of the client leaves before the verdict and the `open` record, and no address of the client is
 //! dialled but as itself: what has a name goes where that name leads.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,11 +102,8 @@ impl Opening {
     /// Opens the connection, or ends it.
     async fn run(mut self) -> Option<Opened> {
         let _active = self.session.gateway.metrics.active(Ingress::TransparentTcp);
-        self.exchange.note(|event| {
-            event.ingress = Some(Ingress::TransparentTcp);
-            event.scheme = Some(Scheme::Tcp);
-        });
-        let redirected = match self.find() {
+        let original = arrived(&self.session, &self.client.stream, &mut self.exchange);
+        let redirected = match self.find(original) {
             Ok(redirected) => redirected,
             Err(refusal) => return self.turn_away(refusal.redirected()).await,
         };
@@ -143,18 +141,8 @@ impl Opening {
         });
     }
 
-    /// Finds out who made the connection, and where it was going.
-    fn find(&mut self) -> Result<Redirected, Refusal> {
-        let original = match self.session.proxied {
-            Some(proxied) => Ok(Original::told(proxied.destination)),
-            None => original(&self.client.stream, self.session.listener.entry),
-        };
-        if let Ok(Original { asked, .. }) = &original {
-            self.exchange.note(|event| {
-                event.host = Some(Text::new(&Host::Ip(asked.ip()).to_string()));
-                event.port = Some(asked.port());
-            });
-        }
+    /// Finds out who made the connection, and whether it was going elsewhere.
+    fn find(&mut self, original: io::Result<Original>) -> Result<Redirected, Refusal> {
         let call = self.exchange.call(self.session.identify(None)?);
         let original = original.map_err(|error| {
             Refusal::malformed(format!("the original destination cannot be had: {error}"))
@@ -263,6 +251,30 @@ impl Opening {
         }
         None
     }
+}
+
+/// Where a connection was going, which its record tells with the way it came in.
+///
+/// # Errors
+/// The connection is gone, or the kernel cannot tell.
+pub(super) fn arrived(
+    session: &Session,
+    stream: &TcpStream,
+    exchange: &mut Exchange,
+) -> io::Result<Original> {
+    let original = match session.proxied {
+        Some(proxied) => Ok(Original::told(proxied.destination)),
+        None => original(stream, session.listener.entry),
+    };
+    exchange.note(|event| {
+        event.ingress = Some(Ingress::TransparentTcp);
+        event.scheme = Some(Scheme::Tcp);
+        if let Ok(Original { asked, .. }) = &original {
+            event.host = Some(Text::new(&Host::Ip(asked.ip()).to_string()));
+            event.port = Some(asked.port());
+        }
+    });
+    original
 }
 
 /// Question A for the original address itself, whatever is spoken there.

@@ -364,7 +364,9 @@ fn admit_shape(permit: &QueryPermit, account: &Account, settings: &Settings) -> 
         return Ok(());
     }
     if let Some(beyond) = limit::beyond_shape(permit.name(), settings) {
-        return Err(Refused::limited(format!("the name {beyond}, and no rule spells it out")));
+        return Err(Refused::limited(format!(
+            "the name {beyond} of the listener, and no rule spells it out"
+        )));
     }
     if account.name(permit.name(), settings, Instant::now()) {
         return Ok(());
