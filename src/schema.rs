@@ -223,16 +223,9 @@ fn category_list() -> Value {
     )
 }
 
-/// The schema of the process configuration.
-#[must_use]
-pub fn config() -> Value {
-    let token = object(
-        &["name", "role", "token"],
-        json!({
-            "name": of("name"), "role": words(&["Owner", "Reader"]), "token": of("source"),
-        }),
-    );
-    let listener = object(
+/// A way in.
+fn listener() -> Value {
+    object(
         &["address"],
         json!({
             "address": of("socket"), "kind": words(&["Explicit", "Transparent", "Dns"]),
@@ -240,6 +233,17 @@ pub fn config() -> Value {
             "denied": words(&["NxDomain", "Refused"]),
             "distinctNamesPerMinute": number(1, 100_000), "maxNameBytes": number(1, 253),
             "maxLabelBytes": number(1, 63), "maxLabelBits": number(1, 400),
+        }),
+    )
+}
+
+/// The schema of the process configuration.
+#[must_use]
+pub fn config() -> Value {
+    let token = object(
+        &["name", "role", "token"],
+        json!({
+            "name": of("name"), "role": words(&["Owner", "Reader"]), "token": of("source"),
         }),
     );
     let sandbox = object(
@@ -257,7 +261,7 @@ pub fn config() -> Value {
     );
     let definitions = json!({
         "token": token,
-        "listener": listener,
+        "listener": listener(),
         "sandbox": sandbox,
         "sink": {"oneOf": [
             object(&["stdout"], json!({"stdout": object(&[], json!({}))})),
