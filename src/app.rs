@@ -7,6 +7,7 @@ mod enforcement;
 mod inherited;
 mod inspect;
 mod reconfigure;
+mod rules;
 mod settings;
 
 use std::convert::Infallible;
@@ -40,8 +41,8 @@ use enforcement::Enforcement;
 use inspect::Inspector;
 use reconfigure::pending;
 
-pub use enforcement::ports;
 pub use reconfigure::ConfigFile;
+pub use rules::{mode, ports, who};
 pub use settings::{guards, roster};
 
 /// How long the audit log may take to be written out at the end.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use crate::capture::Who;
+use crate::capture::{Interface, Mode};
 use crate::policy;
 use crate::source::{Decoder, Place, Problem, parse as read};
 
@@ -79,7 +79,7 @@ pub struct ListenerSettings {
     /// What comes in here.
     pub kind: ListenerKind,
     /// How the kernel redirects to it, when it is `Transparent`.
-    pub mode: CaptureMode,
+    pub mode: Mode,
     /// The sandbox that everything which comes in here is.
     pub sandbox: Option<Arc<str>>,
     /// The peers whose connections begin with a PROXY protocol header that says whose they are.
@@ -98,21 +98,11 @@ pub enum ListenerKind {
     Dns(crate::proxy::dns::Settings),
 }
 
-/// How the kernel redirects to a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum CaptureMode {
-    /// By nftables `redirect`: the destination is rewritten, and connection tracking remembers it.
-    #[default]
-    Redirect,
-    /// By nftables `tproxy`: the destination stays, which needs `CAP_NET_ADMIN`.
-    TProxy,
-}
-
 impl ListenerSettings {
     /// A listener of this kind for everybody.
     #[must_use]
     pub const fn new(address: SocketAddr, kind: ListenerKind) -> Self {
-        Self { address, kind, mode: CaptureMode::Redirect, sandbox: None, proxy_protocol: Vec::new() }
+        Self { address, kind, mode: Mode::Redirect, sandbox: None, proxy_protocol: Vec::new() }
     }
 }
 
@@ -281,9 +271,23 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureSettings {
     /// Whose traffic is taken.
-    pub who: Who,
+    pub who: Taken,
     /// Whether a sandbox may speak IPv6.
     pub ipv6: bool,
+}
+
+/// Whose traffic is taken. How, the listeners say that it is taken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// That of sandboxes behind interfaces of the gateway.
+    Behind {
+        /// The interfaces.
+        interfaces: Vec<Interface>,
+        /// The addresses at which the explicit proxy is reached; none: every address of the gateway.
+        gateway: Vec<IpAddr>,
+    },
+    /// That of everybody in this network namespace but one user, which is the proxy's.
+    EveryoneBut(u32),
 }
 
 /// A configuration and its warnings.

@@ -7,12 +7,15 @@
 //! 1. [`cli`] reads the command line, [`config`] the process configuration; [`app`] builds the gateway from it.
 //! 2. [`live`] reads policy files, [`source`] gives every value its place, [`policy::document`] types it, and
 //!    [`policy::compile`] makes what answers. The result is one [`live::Snapshot`], swapped whole.
-//! 3. [`proxy`] accepts a connection, and [`wire`] reads its first request strictly; [`audit`] opens its record.
+//! 3. [`proxy`] accepts a connection, and [`wire`] reads its first bytes strictly; [`audit`] opens its record. There are three
+//!    ways in: a client that knows the proxy says in HTTP where to; one that was redirected by the rules that [`capture`]
+//!    makes and checks was going to an address, and may name a host there; a DNS query asks for a name.
 //! 4. [`identity`] says which sandbox asks; the snapshot gives the [`policy::Policy`] of that sandbox.
+//!    [`share`] says whether it uses more than it may.
 //! 5. What was asked for becomes an [`addr::Target`], in the one form that is judged, logged, resolved and dialled.
 //! 6. Question A, [`policy::Policy::admit`]: the name and port, before any DNS.
 //! 7. Question C, [`policy::Policy::admit_request`]: method and path, for each HTTP request that can be read.
-//! 8. [`upstream`] resolves; question B, [`policy::Policy::admit_address`], is asked of each address, and only a
+//! 8. [`upstream`] resolves; a DNS query is answered here. Question B, [`policy::Policy::admit_address`], is asked of each address, and only a
 //!    [`policy::AddressPermit`] can be dialled.
 //! 9. Bytes pass. In a tunnel the first ones are looked at: TLS must name the same host, HTTP is judged by request.
 //! 10. The record ends, once: [`audit`] writes it, [`metrics`] counts it. [`admin`] shows both.
@@ -43,7 +46,8 @@
 //! * What a policy means, with examples: [`manual::semantics`].
 //! * Known ways around such a gate, where each is stopped, and the test that shows it: [`manual::threats`].
 //! * One connection from accept to record: `src/proxy/explicit.rs`, `connect.rs`, `tunnel.rs`, `forward.rs`;
-//!   of one that was redirected: `src/proxy/transparent.rs`.
+//!   of one that was redirected: `src/proxy/transparent.rs`; of a DNS query: `src/proxy/dns/mod.rs`.
+//! * What takes everything that a sandbox sends, and how that is proven: [`capture`].
 
 pub mod addr;
 pub mod policy;

@@ -223,6 +223,20 @@ fn category_list() -> Value {
     )
 }
 
+/// A way in.
+fn listener() -> Value {
+    object(
+        &["address"],
+        json!({
+            "address": of("socket"), "kind": words(&["Explicit", "Transparent", "Dns"]),
+            "mode": words(&["Redirect", "TProxy"]), "sandbox": of("name"), "proxyProtocol": list(1, of("prefix")),
+            "denied": words(&["NxDomain", "Refused"]),
+            "distinctNamesPerMinute": number(1, 100_000), "maxNameBytes": number(1, 253),
+            "maxLabelBytes": number(1, 63), "maxLabelBits": number(1, 400),
+        }),
+    )
+}
+
 /// The schema of the process configuration.
 #[must_use]
 pub fn config() -> Value {
@@ -230,16 +244,6 @@ pub fn config() -> Value {
         &["name", "role", "token"],
         json!({
             "name": of("name"), "role": words(&["Owner", "Reader"]), "token": of("source"),
-        }),
-    );
-    let listener = object(
-        &["address"],
-        json!({
-            "address": of("socket"), "kind": words(&["Explicit", "Transparent", "Dns"]),
-            "mode": words(&["Redirect", "TProxy"]), "sandbox": of("name"), "proxyProtocol": list(1, of("prefix")),
-            "denied": words(&["NxDomain", "Refused"]), "queriesPerSecond": number(1, 1_000_000),
-            "distinctNamesPerMinute": number(1, 100_000), "maxNameBytes": number(1, 253),
-            "maxLabelBytes": number(1, 63), "maxLabelBits": number(1, 400),
         }),
     );
     let sandbox = object(
@@ -257,7 +261,7 @@ pub fn config() -> Value {
     );
     let definitions = json!({
         "token": token,
-        "listener": listener,
+        "listener": listener(),
         "sandbox": sandbox,
         "sink": {"oneOf": [
             object(&["stdout"], json!({"stdout": object(&[], json!({}))})),
@@ -306,7 +310,7 @@ fn capture() -> Value {
     object(
         &[],
         json!({
-            "interfaces": list(1, object(&["name"], interface)), "mode": words(&["Redirect", "Tproxy"]),
+            "interfaces": list(1, object(&["name"], interface)),
             "ipv6": {"type": "boolean"}, "gatewayAddresses": list(0, json!({"type": "string"})),
             "sidecarUid": number(1, u64::from(u32::MAX - 1)),
         }),

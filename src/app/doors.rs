@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::inherited::Inherited;
 use crate::admin::{self, UnixSocket};
-use crate::config::{CaptureMode, Config, ListenerKind, ListenerSettings};
+use crate::capture::Mode;
+use crate::config::{Config, ListenerKind, ListenerSettings};
 use crate::identity::source::canonical_net;
 use crate::proxy::{self, Entry, Listener, dns};
 
@@ -84,8 +85,8 @@ impl Doors {
 const fn entry(settings: &ListenerSettings) -> Entry {
     match (settings.kind, settings.mode) {
         (ListenerKind::Explicit | ListenerKind::Dns(_), _) => Entry::Explicit,
-        (ListenerKind::Transparent, CaptureMode::Redirect) => Entry::Redirect,
-        (ListenerKind::Transparent, CaptureMode::TProxy) => Entry::TProxy,
+        (ListenerKind::Transparent, Mode::Redirect) => Entry::Redirect,
+        (ListenerKind::Transparent, Mode::TProxy) => Entry::TProxy,
     }
 }
 

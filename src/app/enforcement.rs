@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::rules;
 use crate::admin::Check;
-use crate::capture::{self, Ports, Settings, Verdict};
-use crate::config::{Config, ListenerKind, ListenerSettings};
+use crate::capture::{self, Settings, Verdict};
+use crate::config::Config;
 use crate::drain::{Tasks, Watcher};
 use crate::metrics::Metrics;
 
@@ -30,13 +31,12 @@ pub(super) struct Enforcement {
 impl Enforcement {
     /// Looks from here on; nothing, where no listener takes redirected connections and nobody asks for it.
     pub(super) fn start(config: &Config, metrics: &Arc<Metrics>, tasks: &Tasks) -> Option<Self> {
-        let transparent = config.listeners.iter().any(|listener| listener.kind == ListenerKind::Transparent);
-        if !transparent && !config.require_enforcement {
+        if rules::transparent(config).next().is_none() && !config.require_enforcement {
             return None;
         }
         let first = Verdict::Unknown("it was not looked yet".to_owned());
         let enforcement = Self {
-            settings: settings(config),
+            settings: rules::settings(config),
             required: config.require_enforcement,
             verdict: Arc::new(RwLock::new(first)),
             again: Arc::new(Notify::new()),
@@ -104,46 +104,4 @@ impl Enforcement {
             }
         }
     }
-}
-
-/// The rules that a configuration asks for.
-fn settings(config: &Config) -> Result<Settings, String> {
-    let Some(capture) = &config.capture else {
-        return Err("the configuration has no `capture` that says what the rules should be".to_owned());
-    };
-    let settings = Settings { who: capture.who.clone(), ipv6: capture.ipv6, ports: ports(config)? };
-    settings.check().map_err(|error| error.to_string())?;
-    Ok(settings)
-}
-
-/// The ports of a configuration's listeners.
-///
-/// # Errors
-/// Two listeners of one kind have different ports: rules lead to one.
-pub fn ports(config: &Config) -> Result<Ports, String> {
-    let of = |kind: &str, is: fn(&ListenerSettings) -> bool, local: bool| {
-        let mut found: Vec<u16> = config
-            .listeners
-            .iter()
-            .filter(|listener| is(listener) && (local || !listener.address.ip().is_loopback()))
-            .map(|listener| listener.address.port())
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        match found.as_slice() {
-            [] => Ok(None),
-            [port] => Ok(Some(*port)),
-            [one, other, ..] => {
-                Err(format!("listeners of kind {kind} have ports {one} and {other}, and rules lead to one"))
-            }
-        }
-    };
-    Ok(Ports {
-        transparent: of("Transparent", |listener| listener.kind == ListenerKind::Transparent, true)?
-            .unwrap_or(Ports::default().transparent),
-        dns: of("Dns", |listener| matches!(listener.kind, ListenerKind::Dns(_)), true)?,
-        // One on loopback is for this host alone.
-        explicit: of("Explicit", |listener| listener.kind == ListenerKind::Explicit, false)?,
-        admin: Some(config.admin.address.port()),
-    })
 }

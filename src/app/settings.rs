@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use crate::addr::special::Ipv6Prefix;
 use crate::admin::{self, AccessToken};
 use crate::audit::{self, FileSettings};
-use crate::config::{Config, Ech, OnFull, Role, SandboxSettings, SinkSettings, TokenSource};
+use crate::config::{Config, Ech, ListenerKind, OnFull, Role, SandboxSettings, SinkSettings, TokenSource};
 use crate::identity::{self, Registry, Sandbox};
 use crate::policy::{Guards, Limit, Limits as ShareLimits, Roster};
 use crate::proxy::Limits;
@@ -20,6 +20,9 @@ use crate::secrets::Source;
 use crate::upstream::local::OwnAddresses;
 use crate::upstream::resolve::MAX_LOOKUPS;
 use crate::upstream::{DialSettings, DnsSettings};
+
+/// How many DNS queries a second one sandbox may make where a listener takes them and nobody says otherwise.
+const QUERIES_PER_SECOND: u64 = 1000;
 
 /// The guards of this host at this moment; `sockets` are the gateway's own.
 ///
@@ -118,12 +121,21 @@ pub(super) fn limits(config: &Config) -> Limits {
 
 /// What each sandbox may use. Where sandboxes are listed, one has half of what they share unless the operator says
 /// otherwise, so that none can take all.
+///
+/// Where queries come in, their rate is limited in any case, as each of those that are refused leaves a record.
 pub(super) fn shares(config: &Config) -> ShareLimits {
+    let said = config.limits.per_sandbox;
+    let queries = config.listeners.iter().any(|listener| matches!(listener.kind, ListenerKind::Dns(_)));
+    let said = if queries && said.get(Limit::DnsQueriesPerSecond).is_none() {
+        said.with(Limit::DnsQueriesPerSecond, QUERIES_PER_SECOND)
+    } else {
+        said
+    };
     if config.sandboxes.is_empty() {
-        return config.limits.per_sandbox;
+        return said;
     }
     let all = [(Limit::Connections, config.limits.connections), (Limit::DnsQueries, MAX_LOOKUPS)];
-    all.into_iter().fold(config.limits.per_sandbox, |limits, (limit, all)| {
+    all.into_iter().fold(said, |limits, (limit, all)| {
         let half = u64::try_from(all.div_ceil(2)).unwrap_or(u64::MAX);
         if limits.get(limit).is_some() { limits } else { limits.with(limit, half) }
     })

@@ -236,7 +236,7 @@ impl Sandboxes<'_> {
                 let promise = "TCP is left to be redirected, IPv4 and IPv6 alike";
                 rules.push(rule(promise, [clause::protocol("tcp"), clause::accept()]));
             }
-            Mode::Tproxy => {
+            Mode::TProxy => {
                 rules.extend(self.explicit());
                 rules.push(rule(
                     format!("TCP, IPv4 and IPv6 alike, goes to the proxy's socket on port {transparent}"),
@@ -310,7 +310,7 @@ impl Sandboxes<'_> {
                 format!("port {transparent} is reached by what was redirected, and not directly"),
                 [clause::to_port("tcp", transparent), clause::redirected(), clause::accept()],
             ),
-            Mode::Tproxy => rule(
+            Mode::TProxy => rule(
                 "the proxy's socket is reached by what it was given to",
                 [clause::protocol("tcp"), clause::marked(MARK), clause::accept()],
             ),
@@ -351,7 +351,7 @@ fn head(settings: &Settings) -> Vec<String> {
                 ]
                 .map(str::to_owned),
             );
-            if *mode == Mode::Tproxy {
+            if *mode == Mode::TProxy {
                 lines.push(
                     "What tproxy takes is delivered by a routing rule; the listener needs CAP_NET_ADMIN:"
                         .into(),

@@ -37,14 +37,14 @@ pub enum Who {
     EveryoneBut(u32),
 }
 
-/// How TCP is taken.
+/// How the kernel leads TCP to a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
-    /// The destination is rewritten; the original one is asked of the kernel.
+    /// By `redirect`: the destination is rewritten, and connection tracking remembers it.
     #[default]
     Redirect,
-    /// The destination stays; needs a routing rule, and a listener with `IP_TRANSPARENT`.
-    Tproxy,
+    /// By `tproxy`: the destination stays, which needs a routing rule, and `CAP_NET_ADMIN` for the listener.
+    TProxy,
 }
 
 /// The gateway's ports.
@@ -190,7 +190,7 @@ impl Settings {
         match &self.who {
             Who::Interfaces { interfaces, mode, gateway } => {
                 words.extend(interfaces.iter().map(|interface| format!("--interface '{interface}'")));
-                if *mode == Mode::Tproxy {
+                if *mode == Mode::TProxy {
                     words.push("--mode tproxy".to_owned());
                 }
                 words.extend(gateway.iter().map(|address| format!("--gateway-address {address}")));

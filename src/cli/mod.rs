@@ -119,3 +119,7 @@ fn log() {
         .log_internal_errors(false)
         .init();
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+mod tests;

@@ -45,7 +45,7 @@ struct Rules {
     /// Rules for one network namespace that the proxy, as this user, shares with a sandbox, instead of interfaces
     #[arg(long, value_name = "UID", conflicts_with_all = ["interface", "mode", "gateway_address"], value_parser = clap::value_parser!(u32).range(1..))]
     sidecar_uid: Option<u32>,
-    /// How TCP is taken
+    /// How TCP is taken; without it, as the `mode` of the configuration's `Transparent` listener says
     #[arg(long)]
     mode: Option<Way>,
     /// Let sandboxes speak IPv6, to the proxy as everything; without it all of it is dropped
@@ -153,14 +153,13 @@ impl Rules {
     /// What the flags and the configuration ask for together.
     fn settings(&self, config: &Config) -> Understood {
         let written = config.capture.as_ref();
+        let mode = self.mode.map_or_else(|| app::mode(config), |way| Ok(Mode::from(way)))?;
         let who = match (self.sidecar_uid, self.interface.as_slice(), written) {
             (Some(uid), _, _) => Who::EveryoneBut(uid),
-            (None, [_, ..], _) => Who::Interfaces {
-                interfaces: self.interfaces(&config.sandboxes)?,
-                mode: Mode::default(),
-                gateway: Vec::new(),
-            },
-            (None, [], Some(written)) => written.who.clone(),
+            (None, [_, ..], _) => {
+                Who::Interfaces { interfaces: self.interfaces(&config.sandboxes)?, mode, gateway: Vec::new() }
+            }
+            (None, [], Some(written)) => app::who(&written.who, mode),
             (None, [], None) => {
                 return Err("whose traffic is taken? give --interface or --sidecar-uid, or a --config with \
                             `capture`"
@@ -176,7 +175,7 @@ impl Rules {
             Who::EveryoneBut(uid) => Who::EveryoneBut(uid),
             Who::Interfaces { interfaces, mode, gateway } => Who::Interfaces {
                 interfaces,
-                mode: self.mode.map_or(mode, Mode::from),
+                mode,
                 gateway: if self.gateway_address.is_empty() { gateway } else { self.gateway_address.clone() },
             },
         };
@@ -216,7 +215,7 @@ impl From<Way> for Mode {
     fn from(way: Way) -> Self {
         match way {
             Way::Redirect => Self::Redirect,
-            Way::Tproxy => Self::Tproxy,
+            Way::Tproxy => Self::TProxy,
         }
     }
 }

@@ -4,33 +4,40 @@ use std::net::IpAddr;
 
 use super::identity::name;
 use super::network::prefix;
-use super::{CaptureSettings, SandboxSettings};
-use crate::capture::{Interface, Mode, Who};
+use super::{CaptureSettings, ListenerSettings, SandboxSettings, Taken};
+use crate::capture::{Interface, Mode};
 use crate::source::{Spot, nearest, quoted};
 
 /// The keys of `capture`.
-pub(crate) const CAPTURE_KEYS: [&str; 5] = ["interfaces", "mode", "ipv6", "gatewayAddresses", "sidecarUid"];
+pub(crate) const CAPTURE_KEYS: [&str; 4] = ["interfaces", "ipv6", "gatewayAddresses", "sidecarUid"];
 /// The keys of an interface.
 pub(crate) const INTERFACE_KEYS: [&str; 3] = ["name", "sources", "sandbox"];
-/// The ways to take TCP.
-const MODES: [(&str, Mode); 2] = [("Redirect", Mode::Redirect), ("Tproxy", Mode::Tproxy)];
 
 /// `capture`.
-pub(super) fn capture(spot: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<CaptureSettings> {
+pub(super) fn capture(
+    spot: &Spot<'_>,
+    sandboxes: &[SandboxSettings],
+    listeners: &[ListenerSettings],
+) -> Option<CaptureSettings> {
     let fields = spot.fields(&CAPTURE_KEYS)?;
     let ipv6 = fields.get("ipv6").and_then(|spot| spot.boolean()).unwrap_or(false);
     let interfaces = fields.get("interfaces").map(|spot| spot.each(|item| interface(&item, sandboxes)));
-    let mode = fields.get("mode").and_then(|spot| spot.choice(&MODES)).unwrap_or_default();
     let gateway = fields.get("gatewayAddresses").map(|spot| spot.each(|item| address(&item)));
     if let Some(spot) = fields.get("sidecarUid") {
-        if ["interfaces", "mode", "gatewayAddresses"].iter().any(|key| fields.has(key)) {
+        if ["interfaces", "gatewayAddresses"].iter().any(|key| fields.has(key)) {
             spot.error_cure(
                 "a sidecar shares its network with the sandbox, so there are no interfaces between them",
-                "leave `sidecarUid` out, or `interfaces`, `mode` and `gatewayAddresses`",
+                "leave `sidecarUid` out, or `interfaces` and `gatewayAddresses`",
+            );
+        }
+        if listeners.iter().any(|listener| listener.mode == Mode::TProxy) {
+            spot.error_cure(
+                "what is sent in this namespace itself can only be rewritten, and a listener has `mode: TProxy`",
+                "give that listener `mode: Redirect`",
             );
         }
         let uid = spot.integer(1, u64::from(u32::MAX - 1)).and_then(|uid| u32::try_from(uid).ok())?;
-        return Some(CaptureSettings { who: Who::EveryoneBut(uid), ipv6 });
+        return Some(CaptureSettings { who: Taken::EveryoneBut(uid), ipv6 });
     }
     let interfaces = interfaces.unwrap_or_default();
     if interfaces.is_empty() {
@@ -42,7 +49,7 @@ pub(super) fn capture(spot: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<
         }
     }
     let gateway = gateway.unwrap_or_default();
-    Some(CaptureSettings { who: Who::Interfaces { interfaces, mode, gateway }, ipv6 })
+    Some(CaptureSettings { who: Taken::Behind { interfaces, gateway }, ipv6 })
 }
 
 /// One interface.

@@ -4,31 +4,29 @@ use ipnet::IpNet;
 
 use super::identity::name;
 use super::network::{path, prefix, socket};
-use super::{
-    AdminSettings, AdminToken, CaptureMode, Config, ListenerKind, ListenerSettings, Role, SandboxSettings,
-};
+use super::{AdminSettings, AdminToken, Config, ListenerKind, ListenerSettings, Role, SandboxSettings};
+use crate::capture::Mode;
 use crate::identity::registry::overlapping;
 use crate::policy::document::secret::source;
 use crate::proxy::dns::{Denied, Settings};
 use crate::source::{Fields, Kind, Spot, nearest, quoted};
 
 /// The keys of a listener.
-pub(crate) const LISTENER_KEYS: [&str; 11] = [
+pub(crate) const LISTENER_KEYS: [&str; 10] = [
     "address",
     "kind",
     "mode",
     "sandbox",
     "proxyProtocol",
     "denied",
-    "queriesPerSecond",
     "distinctNamesPerMinute",
     "maxNameBytes",
     "maxLabelBytes",
     "maxLabelBits",
 ];
 /// Those of a listener of `kind: Dns` alone.
-const QUERY_KEYS: [&str; 6] =
-    ["denied", "queriesPerSecond", "distinctNamesPerMinute", "maxNameBytes", "maxLabelBytes", "maxLabelBits"];
+const QUERY_KEYS: [&str; 5] =
+    ["denied", "distinctNamesPerMinute", "maxNameBytes", "maxLabelBytes", "maxLabelBits"];
 /// The kinds of a listener.
 pub(crate) const LISTENER_KINDS: [(&str, ListenerKind); 3] = [
     ("Explicit", ListenerKind::Explicit),
@@ -36,8 +34,7 @@ pub(crate) const LISTENER_KINDS: [(&str, ListenerKind); 3] = [
     ("Dns", ListenerKind::Dns(Settings::DEFAULT)),
 ];
 /// How the kernel redirects to a listener.
-pub(crate) const CAPTURE_MODES: [(&str, CaptureMode); 2] =
-    [("Redirect", CaptureMode::Redirect), ("TProxy", CaptureMode::TProxy)];
+pub(crate) const MODES: [(&str, Mode); 2] = [("Redirect", Mode::Redirect), ("TProxy", Mode::TProxy)];
 /// What a denied name is told.
 pub(crate) const DENIED: [(&str, Denied); 2] = [("NxDomain", Denied::NxDomain), ("Refused", Denied::Refused)];
 /// The keys of `admin`.
@@ -76,7 +73,7 @@ fn listener(item: &Spot<'_>, sandboxes: &[SandboxSettings]) -> Option<ListenerSe
                 "write `kind: Transparent`, or remove `mode`",
             );
         }
-        spot.choice(&CAPTURE_MODES)
+        spot.choice(&MODES)
     });
     let kind = queries(&fields, kind);
     let sandbox = fields.get("sandbox").and_then(|spot| {
@@ -152,7 +149,6 @@ fn queries(fields: &Fields<'_>, kind: ListenerKind) -> ListenerKind {
             *target = found;
         }
     };
-    set(number("queriesPerSecond", 1_000_000), &mut settings.queries_per_second);
     set(number("distinctNamesPerMinute", 100_000), &mut settings.distinct_names_per_minute);
     set(number("maxNameBytes", 253), &mut settings.max_name_bytes);
     set(number("maxLabelBytes", 63), &mut settings.max_label_bytes);

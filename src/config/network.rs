@@ -66,7 +66,7 @@ pub(super) fn config(spot: &Spot<'_>) -> Option<Config> {
         intercept: fields.get("intercept").and_then(|spot| intercept(&spot)),
         audit: fields.get("audit").map_or(base.audit, |spot| audit::audit(&spot)),
         limits: fields.get("limits").map_or(base.limits, |spot| limits(&spot)),
-        capture: fields.get("capture").and_then(|spot| capture::capture(&spot, &sandboxes)),
+        capture: fields.get("capture").and_then(|spot| capture::capture(&spot, &sandboxes, &listeners)),
         require_enforcement: base.require_enforcement,
         listeners,
         sandboxes,

@@ -105,11 +105,8 @@ fn redirected_connections_have_a_mode_and_no_others_do() {
         (listener.kind, listener.mode)
     };
     let listener = |keys: &str| format!("listeners: [{{address: \"127.0.0.1:1\", {keys}}}]");
-    assert_eq!(mode(&listener("kind: Transparent")), (ListenerKind::Transparent, CaptureMode::Redirect));
-    assert_eq!(
-        mode(&listener("kind: Transparent, mode: TProxy")),
-        (ListenerKind::Transparent, CaptureMode::TProxy)
-    );
+    assert_eq!(mode(&listener("kind: Transparent")), (ListenerKind::Transparent, Mode::Redirect));
+    assert_eq!(mode(&listener("kind: Transparent, mode: TProxy")), (ListenerKind::Transparent, Mode::TProxy));
     error(&listener("kind: Transparent, mode: tproxy"), "`TProxy`");
     error(&listener("kind: Explicit, mode: Redirect"), "a listener that takes none");
     error(&listener("mode: TProxy"), "write `kind: Transparent`");
@@ -119,10 +116,9 @@ fn redirected_connections_have_a_mode_and_no_others_do() {
 fn a_listener_for_queries_has_settings_of_its_own_and_no_other_has_them() {
     let kind = |keys: &str| good(&format!("listeners: [{{address: 127.0.0.1:53{keys}}}]")).listeners[0].kind;
     assert_eq!(kind(", kind: Dns"), ListenerKind::Dns(Settings::DEFAULT));
-    let all = ", kind: Dns, denied: Refused, queriesPerSecond: 1, distinctNamesPerMinute: 2, maxNameBytes: 3, maxLabelBytes: 4, maxLabelBits: 5";
+    let all = ", kind: Dns, denied: Refused, distinctNamesPerMinute: 2, maxNameBytes: 3, maxLabelBytes: 4, maxLabelBits: 5";
     let expected = Settings {
         denied: Denied::Refused,
-        queries_per_second: 1,
         distinct_names_per_minute: 2,
         max_name_bytes: 3,
         max_label_bytes: 4,
@@ -130,7 +126,7 @@ fn a_listener_for_queries_has_settings_of_its_own_and_no_other_has_them() {
     };
     assert_eq!(kind(all), ListenerKind::Dns(expected));
     error("listeners: [{address: 127.0.0.1:53, kind: Dns, denied: NXDOMAIN}]", "did you mean `NxDomain`?");
-    error("listeners: [{address: 127.0.0.1:53, kind: Dns, queriesPerSecond: 0}]", "1");
+    error("listeners: [{address: 127.0.0.1:53, kind: Dns, distinctNamesPerMinute: 0}]", "1");
     error("listeners: [{address: 127.0.0.1:53, kind: Dns, maxNameBytes: 254}]", "253");
     error("listeners: [{address: 127.0.0.1:1, denied: Refused}]", "this is about DNS queries");
 }

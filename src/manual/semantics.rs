@@ -84,7 +84,7 @@
 //!
 //! | the first bytes | the target |
 //! |---|---|
-//! | a TLS `ClientHello` with a server name | that name on the original port, see [`Policy::admit_captured_hello`](crate::policy::Policy::admit_captured_hello) |
+//! | a TLS `ClientHello` with a server name | that name on the original port, see [`Policy::admit_redirected_hello`](crate::policy::Policy::admit_redirected_hello) |
 //! | one without | the original address |
 //! | HTTP/1 in plain text | of each request: its `Host` on the original port |
 //! | anything else, or nothing | the original address |

@@ -48,8 +48,9 @@ pub(super) fn message(denial: &Denial, target: &str) -> String {
 pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
     denial.cause.as_ref().and_then(|cause| in_document(denial, cause, target)).or_else(|| {
         let hint = match denial.reason {
-            Reason::SniMissing | Reason::AuthorityMismatch => {
-                "send the name that the proxy was asked for as SNI and Host"
+            Reason::SniMissing => "send a server name (SNI) that can be read",
+            Reason::AuthorityMismatch => {
+                "send one name, in the URL or CONNECT, as Host and as SNI, and the port of the connection"
             }
             Reason::GuardPrivate => {
                 "if the address is meant, add a cidrRules Allow for it to every policy that applies"
@@ -63,7 +64,8 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
             Reason::NoPolicy => "give this sandbox a policy document: Global, for its group, or its own",
             Reason::PolicyError => "`sluicegate check` says what is wrong with the policies",
             Reason::IdentityUnknown => {
-                "connect from a configured source, or send Proxy-Authorization with the sandbox's id and token"
+                "list the address it comes from under `sandboxes[].sources` of the process configuration; \
+                 a client that knows the proxy may show a sandbox's token instead"
             }
             Reason::PolicyChange => {
                 "the policy was changed while this connection was open; see the reason of a new attempt"
@@ -86,7 +88,10 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
             Reason::Limit => {
                 return denial.limit.map(|limit| {
                     let key = limit.key();
-                    format!("{}, or raise `limits.perSandbox.{key}` of the process configuration", less(limit))
+                    format!(
+                        "{}, or raise `limits.perSandbox.{key}` of the process configuration",
+                        less(limit)
+                    )
                 });
             }
         };

@@ -21,9 +21,9 @@ pub enum Limit {
     RequestsPerSecond,
     /// Bytes a second from the sandbox to origins, all its connections together.
     UploadBytes,
-    /// DNS look-ups at once.
+    /// DNS queries that are looked up at once.
     DnsQueries,
-    /// DNS look-ups a second.
+    /// DNS queries a second: look-ups for connections, and messages to a listener of `kind: Dns`.
     DnsQueriesPerSecond,
 }
 
@@ -72,8 +72,8 @@ impl Limit {
             Self::ConnectionsPerSecond => "new connections a second",
             Self::RequestsPerSecond => "requests a second",
             Self::UploadBytes => "bytes a second to origins",
-            Self::DnsQueries => "DNS look-ups at once",
-            Self::DnsQueriesPerSecond => "DNS look-ups a second",
+            Self::DnsQueries => "DNS queries at once",
+            Self::DnsQueriesPerSecond => "DNS queries a second",
         }
     }
 

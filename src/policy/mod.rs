@@ -7,7 +7,6 @@
 //! ```
 //! [`evaluate`] is the decision, whole, on one page.
 
-mod captured;
 pub mod category;
 pub mod cidr_set;
 pub mod compile;
@@ -33,6 +32,7 @@ pub mod pattern_pool;
 pub mod port_set;
 pub mod query;
 pub mod reason;
+mod redirected;
 pub mod rule_list;
 pub mod scope;
 mod shape;
@@ -42,7 +42,6 @@ mod units;
 mod verdict;
 pub mod wildcard;
 
-pub use captured::admit_name_at;
 pub use compile::Compiled;
 pub use decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit, settle};
 pub use draft::{Draft, lists};
@@ -51,6 +50,7 @@ pub use limit::{Limit, Limits};
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
 pub use query::QueryPermit;
 pub use reason::Reason;
+pub use redirected::admit_name_at;
 pub use scope::{Policy, PolicySet, Roster};
 
 #[cfg(any(test, feature = "oracle"))]

@@ -11,13 +11,13 @@ use super::{
 };
 use crate::addr::{Host, Target};
 
-mod captured;
 mod guard;
 mod hole;
 mod limit;
 mod name;
 mod pool;
 mod query;
+mod redirected;
 mod table;
 mod told;
 mod word;

@@ -8,12 +8,12 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::capture::{Entry, canonical};
+use super::entry::{Entry, canonical};
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::relay::reset;
 use super::session::{Identified, Listener, Session};
-use super::{Gateway, introduction};
+use super::{Gateway, introduction, transparent};
 use crate::audit::Kind;
 use crate::policy::{Denial, Reason};
 
@@ -77,6 +77,8 @@ pub(super) fn turn_away(
         let _ = SockRef::from(&stream).send(refusal.text(&exchange.id()).as_bytes());
         exchange.refuse(refusal, None, Some(refusal.status().as_u16()));
     } else {
+        // Where it was going is in the record if the kernel still knows.
+        let _ = transparent::arrived(session, &stream, &mut exchange);
         reset(stream);
         exchange.refuse(refusal, None, None);
     }

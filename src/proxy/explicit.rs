@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
 use http::header::{CONNECTION, PROXY_AUTHORIZATION};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -31,7 +31,7 @@ use super::exchange::Exchange;
 use super::forward::{Forward, Slot};
 use super::origin::Origin;
 use super::refusal::Refusal;
-use super::session::Session;
+use super::session::{Identified, Session};
 use super::strict::{Broken, Control, StrictIo};
 use super::upgrade::Handover;
 use super::whence::{Inner, Whence};
@@ -326,16 +326,7 @@ impl Connection {
         *asked = Some(target.clone());
         // RACE: subscribed before anything is asked, so that no change in between is missed.
         let changes = self.session.gateway.live.subscribe();
-        let identified = if let Some(known) = self.whence.sandbox() {
-            self.session.identify_again(known)?
-        } else {
-            let mut shown = request.headers().get_all(PROXY_AUTHORIZATION).iter();
-            let credentials = shown.next().map(|value| value.to_str().unwrap_or_default());
-            // SECURITY: a second one would be a sign that nobody looks at.
-            let credentials = shown.next().map_or(credentials, |_| Some(""));
-            self.session.identify(credentials)?
-        };
-        let call = record.call(identified);
+        let call = record.call(self.identify(request.headers())?);
         self.session.admit_request(&call)?;
         match resource {
             None => connect(&self.session, request, &head, target, call, changes, exchange).await,
@@ -355,6 +346,18 @@ impl Connection {
                 forward.run(request, exchange).await
             }
         }
+    }
+
+    /// Finds out who asks.
+    fn identify(&self, headers: &HeaderMap) -> Result<Identified, Refusal> {
+        if let Some(known) = self.whence.sandbox() {
+            return Ok(self.session.identify_again(known)?);
+        }
+        let mut shown = headers.get_all(PROXY_AUTHORIZATION).iter();
+        let credentials = shown.next().map(|value| value.to_str().unwrap_or_default());
+        // SECURITY: a second one would be a sign that nobody looks at.
+        let credentials = shown.next().map_or(credentials, |_| Some(""));
+        self.session.identify(credentials)
     }
 
     /// Ends a request that failed. A body that has no end makes the origin fail too; then that is not its fault.

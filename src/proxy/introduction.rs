@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::accept::turn_away;
-use super::capture::Entry;
+use super::entry::Entry;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::relay::reset;

@@ -1,4 +1,4 @@
-//! Where a connection, a request and a look-up meet the limits of their sandbox: before anything of them leaves.
+//! Where a connection, a request and a DNS query meet the limits of their sandbox: before anything of them leaves.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,15 @@ impl Gateway {
         policy.limits().narrowed(self.shares.limits())
     }
 
-    /// Takes a DNS look-up of a sandbox, before it is asked for; it counts until the answer is dropped.
+    /// Takes a DNS query of a sandbox, whatever becomes of it.
+    ///
+    /// # Errors
+    /// `limit`.
+    pub(super) fn query(&self, share: &Share, policy: &Policy) -> Result<(), Denial> {
+        share.query(&self.limits_under(policy)).map_err(|beyond| denial(policy, beyond))
+    }
+
+    /// Takes a place for a query of a sandbox, before it is looked up; it counts until the answer is dropped.
     ///
     /// # Errors
     /// `limit`.
@@ -77,7 +85,7 @@ impl Session {
         self.gateway.shares.of(&sandbox.id).pace(snapshot.generation, &limits);
     }
 
-    /// Takes a DNS look-up for what is under way.
+    /// Takes a DNS query for what is under way, and a place for it.
     ///
     /// # Errors
     /// `limit`.
@@ -87,6 +95,7 @@ impl Session {
             self.meter.account.share().ok_or_else(|| {
                 Denial::new(Reason::PolicyError, "the connection has no seat with a sandbox")
             })?;
+        self.gateway.query(&share, policy)?;
         self.gateway.look_up(&share, policy)
     }
 

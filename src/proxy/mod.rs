@@ -1,11 +1,21 @@
-//! The ways in, one file a flow: accept → name → decide → resolve → dial → relay → record.
+//! The ways in: accept → name → decide → resolve → dial → relay → record.
+//!
+//! | what comes | files, in the order of the flow |
+//! |---|---|
+//! | any connection | `entry` (how it comes to a listener), `accept`, `introduction` (PROXY protocol), `session` (who it is), `limit` and `account` (its share), `exchange` (its record) |
+//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, `body` and `outlet`, `origin`, `upgrade` |
+//! | a connection that was redirected | `transparent`, then as HTTP or as a tunnel |
+//! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` |
+//! | a DNS query | [`dns`] |
+//! | all that is allowed | `reach`: resolve, judge each address, dial |
+//! | all that is denied | `refusal`: what the client is told |
 
 mod accept;
 mod account;
 mod body;
-mod capture;
 mod connect;
 pub mod dns;
+mod entry;
 mod exchange;
 mod explicit;
 mod forward;
@@ -31,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use accept::accept;
-pub use capture::{Entry, listen};
+pub use entry::{Entry, listen};
 pub use session::Listener;
 
 use crate::addr::Target;

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gateway;
-use super::capture::Entry;
+use super::entry::Entry;
 use super::refusal::Refusal;
 use super::relay::Meter;
 use crate::addr::{Host, Target};

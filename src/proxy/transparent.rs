@@ -17,6 +17,7 @@
 //! SECURITY: no byte of the client leaves before the verdict and the `open` record, and no address of the client is
 //! dialled but as itself: what has a name goes where that name leads.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::sync::watch::Receiver;
 
-use super::capture::{Original, original};
+use super::entry::{Original, original};
 use super::exchange::{Call, Exchange};
 use super::explicit;
 use super::peek::{FIRST_BYTES, Inside, describe, first_bytes};
@@ -84,7 +85,7 @@ enum Opened {
 }
 
 /// A connection of which it is known who made it, and to where.
-struct Captured {
+struct Redirected {
     sandbox: Identity,
     address: Target,
 }
@@ -101,24 +102,21 @@ impl Opening {
     /// Opens the connection, or ends it.
     async fn run(mut self) -> Option<Opened> {
         let _active = self.session.gateway.metrics.active(Ingress::TransparentTcp);
-        self.exchange.note(|event| {
-            event.ingress = Some(Ingress::TransparentTcp);
-            event.scheme = Some(Scheme::Tcp);
-        });
-        let captured = match self.capture() {
-            Ok(captured) => captured,
+        let original = arrived(&self.session, &self.client.stream, &mut self.exchange);
+        let redirected = match self.find(original) {
+            Ok(redirected) => redirected,
             Err(refusal) => return self.turn_away(refusal.redirected()).await,
         };
-        let quiet = if self.is_allowed(&captured) { QUIET } else { FIRST_BYTES };
+        let quiet = if self.is_allowed(&redirected) { QUIET } else { FIRST_BYTES };
         match first_bytes(&mut self.client, quiet).await {
             Ok(Some(Inside::Http)) => {
                 self.is_http();
-                let Captured { sandbox, address } = captured;
+                let Redirected { sandbox, address } = redirected;
                 let inner = Inner { sandbox, target: address, ingress: Ingress::TransparentHttp };
                 Some(Opened::Http(self, Whence::Redirected(inner)))
             }
-            Ok(inside) => self.open(captured, inside).await,
-            Err(end) => self.close(end, Some(&captured.address)),
+            Ok(inside) => self.open(redirected, inside).await,
+            Err(end) => self.close(end, Some(&redirected.address)),
         }
     }
 
@@ -143,38 +141,28 @@ impl Opening {
         });
     }
 
-    /// Finds out who made the connection, and where it was going.
-    fn capture(&mut self) -> Result<Captured, Refusal> {
-        let original = match self.session.proxied {
-            Some(proxied) => Ok(Original::told(proxied.destination)),
-            None => original(&self.client.stream, self.session.listener.entry),
-        };
-        if let Ok(Original { asked, .. }) = &original {
-            self.exchange.note(|event| {
-                event.host = Some(Text::new(&Host::Ip(asked.ip()).to_string()));
-                event.port = Some(asked.port());
-            });
-        }
+    /// Finds out who made the connection, and whether it was going elsewhere.
+    fn find(&mut self, original: io::Result<Original>) -> Result<Redirected, Refusal> {
         let call = self.exchange.call(self.session.identify(None)?);
         let original = original.map_err(|error| {
             Refusal::malformed(format!("the original destination cannot be had: {error}"))
         })?;
-        let address = self.exchange.decide(|| call.policy.admit_captured(original.elsewhere))?;
+        let address = self.exchange.decide(|| call.policy.admit_redirected(original.elsewhere))?;
         self.exchange.asked(&address);
-        Ok(Captured { sandbox: call.sandbox, address })
+        Ok(Redirected { sandbox: call.sandbox, address })
     }
 
     /// Whether the address is allowed as it is, whatever is spoken there.
-    fn is_allowed(&mut self, Captured { sandbox, address }: &Captured) -> bool {
+    fn is_allowed(&mut self, Redirected { sandbox, address }: &Redirected) -> bool {
         let Ok(known) = self.session.identify_again(sandbox) else { return false };
         let policy = known.snapshot.policy_for(&known.sandbox);
         self.exchange.decide(|| admit_literal(&policy, address)).is_ok()
     }
 
     /// Judges what is no HTTP, and opens the connection to where it may go.
-    async fn open(mut self, captured: Captured, inside: Option<Inside>) -> Option<Opened> {
-        let mut target = captured.address.clone();
-        let dialed = match self.judge(captured, inside.as_ref(), &mut target) {
+    async fn open(mut self, redirected: Redirected, inside: Option<Inside>) -> Option<Opened> {
+        let mut target = redirected.address.clone();
+        let dialed = match self.judge(redirected, inside.as_ref(), &mut target) {
             Ok(judged) => self.dial(judged).await,
             Err(refusal) => Err(End::Refused(refusal)),
         };
@@ -196,7 +184,7 @@ impl Opening {
     /// Asks A for what the first bytes say the connection is for; that is also left in `target`.
     fn judge(
         &mut self,
-        Captured { sandbox, address }: Captured,
+        Redirected { sandbox, address }: Redirected,
         inside: Option<&Inside>,
         target: &mut Target,
     ) -> Result<Judged, Refusal> {
@@ -217,7 +205,7 @@ impl Opening {
         let policy = &call.policy;
         let permit = self.exchange.decide(|| match hello {
             Some(hello) => {
-                policy.admit_captured_hello(&address, HelloFacts { server_name: name, ech: hello.ech })
+                policy.admit_redirected_hello(&address, HelloFacts { server_name: name, ech: hello.ech })
             }
             None => admit_literal(policy, &address),
         })?;
@@ -263,6 +251,30 @@ impl Opening {
         }
         None
     }
+}
+
+/// Where a connection was going, which its record tells with the way it came in.
+///
+/// # Errors
+/// The connection is gone, or the kernel cannot tell.
+pub(super) fn arrived(
+    session: &Session,
+    stream: &TcpStream,
+    exchange: &mut Exchange,
+) -> io::Result<Original> {
+    let original = match session.proxied {
+        Some(proxied) => Ok(Original::told(proxied.destination)),
+        None => original(stream, session.listener.entry),
+    };
+    exchange.note(|event| {
+        event.ingress = Some(Ingress::TransparentTcp);
+        event.scheme = Some(Scheme::Tcp);
+        if let Ok(Original { asked, .. }) = &original {
+            event.host = Some(Text::new(&Host::Ip(asked.ip()).to_string()));
+            event.port = Some(asked.port());
+        }
+    });
+    original
 }
 
 /// Question A for the original address itself, whatever is spoken there.

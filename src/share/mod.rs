@@ -66,7 +66,7 @@ pub struct Share {
     start: Instant,
     /// Client connections.
     connections: AtomicU64,
-    /// DNS look-ups.
+    /// DNS queries that are looked up.
     look_ups: AtomicU64,
     new_connections: Bucket,
     requests: Bucket,
@@ -85,7 +85,7 @@ pub struct Share {
 #[must_use = "the connection has its place only as long as this lives"]
 pub struct Seat(Arc<Share>);
 
-/// A DNS look-up among those of its sandbox, until it is dropped.
+/// A DNS query that is looked up among those of its sandbox, until it is dropped.
 #[derive(Debug)]
 #[must_use = "the look-up is counted only as long as this lives"]
 pub struct LookUp(Arc<Share>);
@@ -171,15 +171,21 @@ impl Share {
         self.spend(&self.requests, limits, Limit::RequestsPerSecond)
     }
 
-    /// Takes a DNS look-up, whether or not its answer is known already.
+    /// Takes a DNS query, whether or not it comes to be looked up.
     ///
     /// # Errors
-    /// There are as many, or came as many within a second, as `limits` allow.
+    /// There came as many within a second as `limits` allow.
+    pub fn query(&self, limits: &Limits) -> Result<(), Beyond> {
+        self.spend(&self.queries, limits, Limit::DnsQueriesPerSecond)
+    }
+
+    /// Takes a place for a query that is looked up.
+    ///
+    /// # Errors
+    /// There are as many as `limits` allow.
     pub fn look_up(self: &Arc<Self>, limits: &Limits) -> Result<LookUp, Beyond> {
         self.add(&self.look_ups, limits, Limit::DnsQueries)?;
-        let look_up = LookUp(Arc::clone(self));
-        self.spend(&self.queries, limits, Limit::DnsQueriesPerSecond)?;
-        Ok(look_up)
+        Ok(LookUp(Arc::clone(self)))
     }
 
     /// Lets bytes go up at the rate of `limits`, which are those of this generation of the policy.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sluicegate::config::{Config, ListenerKind};
+
 use crate::kit::process::BINARY;
 use crate::kit::tool::{self, Ran};
 
@@ -107,5 +109,23 @@ async fn every_shipped_configuration_is_accepted_with_its_policies() {
         let words = ["check".as_ref(), policies.as_os_str(), "--config".as_ref(), config.as_os_str()];
         let ran = tool::run(Path::new(BINARY), words).await;
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{name}");
+    }
+}
+
+#[test]
+fn every_socket_of_the_unit_is_a_listener_of_its_configuration_and_every_taken_port_has_one() {
+    let systemd = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
+    let read = |name: &str| fs::read_to_string(systemd.join(name)).unwrap();
+    let config = Config::parse(&"gate.yaml".into(), &read("gate.yaml")).unwrap().config;
+    let unit = read("sluicegate.socket");
+    let sockets: Vec<_> = unit.lines().filter_map(|line| line.strip_prefix("ListenStream=")).collect();
+    let streams = config.listeners.iter().filter(|listener| !matches!(listener.kind, ListenerKind::Dns(_)));
+    assert_eq!(sockets, streams.map(|listener| listener.address.to_string()).collect::<Vec<_>>());
+    for (name, text) in configurations() {
+        let config = Config::parse(&"gate.yaml".into(), &text).unwrap().config;
+        let kinds: Vec<_> = config.listeners.iter().map(|listener| listener.kind).collect();
+        let takes = kinds.contains(&ListenerKind::Transparent)
+            && kinds.iter().any(|kind| matches!(kind, ListenerKind::Dns(_)));
+        assert_eq!(config.capture.is_some(), takes, "{name}: rules lead to ports that nobody listens on");
     }
 }

@@ -19,9 +19,8 @@ use crate::kit::dns::Answer;
 use crate::kit::gateway::Gateway;
 use crate::kit::{tool, within};
 
-/// Settings under which no limit is met by accident.
+/// Settings under which no name is too much by accident.
 const FREE: Settings = Settings {
-    queries_per_second: 1_000_000,
     distinct_names_per_minute: 100_000,
     max_name_bytes: 253,
     max_label_bits: 400,
@@ -367,7 +366,8 @@ spec: {mode: Unrestricted, hostRules: [{pattern: only-a.test, action: Deny}]}
 #[tokio::test]
 async fn i4_queries_beyond_the_rate_of_a_sandbox_are_refused_and_the_others_are_unaffected() {
     let gateway = Gateway::with(OPEN, |config| {
-        two(config, Settings { queries_per_second: 1, ..FREE });
+        two(config, FREE);
+        config.limits.per_sandbox = config.limits.per_sandbox.with(Limit::DnsQueriesPerSecond, 2);
     })
     .await;
     gateway.dns.says("good.test", Answer::addresses(["192.0.2.1"]));
@@ -382,7 +382,7 @@ async fn i4_queries_beyond_the_rate_of_a_sandbox_are_refused_and_the_others_are_
     assert_eq!(b.code("good.test.", RecordType::A).await, ResponseCode::NoError);
     let records = refusals(&gateway, refused).await;
     assert!(records.iter().all(|record| record["reason"] == "limit" && record["sandbox"] == "a"));
-    assert!(records[0]["error"].as_str().unwrap().contains("`queriesPerSecond` (1)"));
+    assert!(records[0]["error"].as_str().unwrap().contains("`limits.perSandbox`"));
     assert_eq!(counted(&gateway, "limited").await, u64::try_from(refused).unwrap());
 }
 

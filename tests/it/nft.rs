@@ -33,7 +33,7 @@ fn examples() -> Vec<(&'static str, Settings)> {
             "tests/nft/tproxy.nft",
             gateway(&["veth-1=10.200.1.2,10.200.1.3,fd00:1::/64", "tap0=10.9.0.0/16"], |settings| {
                 let Who::Interfaces { mode, gateway, .. } = &mut settings.who else { return };
-                *mode = Mode::Tproxy;
+                *mode = Mode::TProxy;
                 gateway.extend([
                     "10.200.1.1".parse::<std::net::IpAddr>().unwrap(),
                     "fd00:1::1".parse().unwrap(),
@@ -361,7 +361,7 @@ fn settings() -> impl Strategy<Value = Settings> {
                     named.push(Interface::new(name, &sources).unwrap());
                 }
             }
-            let mode = if tproxy { Mode::Tproxy } else { Mode::Redirect };
+            let mode = if tproxy { Mode::TProxy } else { Mode::Redirect };
             let mut gateway: Vec<std::net::IpAddr> =
                 gateway.iter().map(|text| text.parse().unwrap()).collect();
             gateway.sort_unstable();
@@ -527,12 +527,13 @@ async fn the_configuration_says_which_rules_there_should_be() {
         let words: Vec<&str> = always.into_iter().chain(more.iter().copied()).collect();
         ran(None, &words).await
     };
-    let text = "listeners: [{address: '10.0.0.1:3129'}]
+    let text = "listeners:
+  - {address: '10.0.0.1:3129'}
+  - {address: '0.0.0.0:15001', kind: Transparent, mode: TProxy}
 admin: {address: 127.0.0.1:9999}
 sandboxes: [{id: sbx-1, sources: [10.200.1.2]}]
 capture:
   interfaces: [{name: veth-1, sandbox: sbx-1}, {name: tap0, sources: [10.9.0.0/16]}, {name: \"veth-*\"}]
-  mode: Tproxy
   ipv6: true
   gatewayAddresses: [10.0.0.1]
 ";
@@ -543,8 +544,19 @@ capture:
                     --no-dns --explicit-port 3129 --admin-port 9999";
     assert_eq!((printed.code, head), (0, expected), "{}", printed.stderr);
     let printed = print(text, &["--interface", "eth7=sbx-1", "--explicit-port", "3130"]).await;
-    assert!(printed.stdout.contains("--interface 'eth7=10.200.1.2/32' --ipv6"), "{}", printed.stdout);
+    assert!(
+        printed.stdout.contains("--interface 'eth7=10.200.1.2/32' --mode tproxy --ipv6"),
+        "{}",
+        printed.stdout
+    );
     assert!(printed.stdout.contains("--explicit-port 3130"));
+    let two = "listeners:
+  - {address: '10.0.0.1:15001', kind: Transparent}
+  - {address: '[::1]:15001', kind: Transparent, mode: TProxy}
+capture: {interfaces: [{name: a}]}
+";
+    let printed = print(two, &[]).await;
+    assert!(printed.code == 2 && printed.stderr.contains("different modes"), "{}", printed.stderr);
     let printed = print("capture: {sidecarUid: 7}\n", &[]).await;
     assert!(printed.stdout.contains("meta skuid 7 accept"));
     for (text, part) in [
@@ -556,7 +568,11 @@ capture:
         ("capture: {interfaces: [{name: a}], sidecarUid: 7}\n", "a sidecar shares"),
         ("capture: {sidecarUid: 0}\n", "0"),
         ("capture: {interfaces: [{name: a}], gatewayAddresses: [x]}\n", "is not an address"),
-        ("capture: {interfaces: [{name: a}], mode: tproxy}\n", "did you mean `Tproxy`?"),
+        ("capture: {interfaces: [{name: a}], mode: TProxy}\n", "unknown key `mode`"),
+        (
+            "listeners: [{address: '127.0.0.1:15001', kind: Transparent, mode: TProxy}]\ncapture: {sidecarUid: 7}\n",
+            "give that listener `mode: Redirect`",
+        ),
     ] {
         let printed = print(text, &[]).await;
         assert!(printed.code == 1 && printed.stderr.contains(part), "{text}: {}", printed.stderr);

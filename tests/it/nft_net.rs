@@ -123,7 +123,7 @@ impl Scene {
         net.load_at(At::Outside, OUTSIDE);
         let printed = table(settings).to_string();
         net.load(&printed);
-        let tproxy = matches!(&settings.who, Who::Interfaces { mode: Mode::Tproxy, .. });
+        let tproxy = matches!(&settings.who, Who::Interfaces { mode: Mode::TProxy, .. });
         let commands: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
         assert_eq!(commands.len(), if tproxy { 6 } else { 2 }, "{printed}");
         for command in commands {
@@ -206,7 +206,7 @@ async fn without_the_rules_and_with_forwarding_everything_here_would_pass() {
 
 #[tokio::test]
 async fn tcp_to_any_address_and_port_comes_to_the_proxy_with_its_destination() {
-    for mode in [Mode::Redirect, Mode::Tproxy] {
+    for mode in [Mode::Redirect, Mode::TProxy] {
         let Some(scene) = Scene::new(&settings(true, mode)).await else { return };
         for (at, from, other) in [(At::One, 1, 2), (At::Two, 2, 1)] {
             let targets = [
@@ -230,7 +230,7 @@ async fn tcp_to_any_address_and_port_comes_to_the_proxy_with_its_destination() {
 
 #[tokio::test]
 async fn dns_to_any_server_is_answered_by_the_gateway() {
-    for mode in [Mode::Redirect, Mode::Tproxy] {
+    for mode in [Mode::Redirect, Mode::TProxy] {
         let Some(scene) = Scene::new(&settings(true, mode)).await else { return };
         let hosts = ["8.8.8.8", "10.200.1.1", "2001:4860:4860::8888", "fd00:1::1"];
         for protocol in ["udp", "tcp"] {
@@ -242,7 +242,7 @@ async fn dns_to_any_server_is_answered_by_the_gateway() {
 
 #[tokio::test]
 async fn udp_to_any_port_is_refused_at_once() {
-    for mode in [Mode::Redirect, Mode::Tproxy] {
+    for mode in [Mode::Redirect, Mode::TProxy] {
         let Some(scene) = Scene::new(&settings(true, mode)).await else { return };
         for host in ["93.184.216.34", "2606:2800::1", "10.200.1.1", "10.200.2.2"] {
             // More at once than the kernel tells of by default, as a browser would try.
@@ -320,7 +320,7 @@ async fn p6_nothing_on_the_gateway_is_reached_but_the_proxys_own_ports() {
 
 #[tokio::test]
 async fn nothing_passes_while_the_proxy_is_dead_whether_the_kernel_forwards_or_not() {
-    for mode in [Mode::Redirect, Mode::Tproxy] {
+    for mode in [Mode::Redirect, Mode::TProxy] {
         let Some(mut scene) = Scene::new(&settings(true, mode)).await else { return };
         assert_eq!(scene.client(At::One, "tcp('192.0.2.2', 443)"), "port 15001");
         scene.proxy.take().unwrap().end().await;

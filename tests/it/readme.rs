@@ -1,8 +1,8 @@
-//! The tour of the README, run as it stands.
+//! The tours of the README, run as they stand.
 //!
 //! Each `sh` block of the section is run, all in one shell, in an empty directory, with `sluicegate` on the
 //! path. The `text` block that follows one is what it must print. Values that differ from run to run are
-//! masked on both sides; the ports are replaced by free ones.
+//! masked on both sides; ports and names of namespaces are replaced by ones that nobody else has.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,8 +14,9 @@ use sluicegate::policy::Reason;
 
 use crate::kit::tool;
 
-/// The heading of the section.
+/// The headings of the sections.
 const TOUR: &str = "## A tour in five minutes\n";
+const CAPTURE: &str = "## Taking everything a sandbox sends\n";
 /// JSON keys and headers whose values differ from run to run.
 const VARYING: [&str; 11] = [
     "\"seq\":",
@@ -44,10 +45,10 @@ struct Step {
     output: String,
 }
 
-/// The steps of the tour in a text.
-fn steps(readme: &str) -> Vec<Step> {
-    let section = readme.split_once(TOUR).expect("the README has a tour").1;
-    let section = section.split("\n## ").next().expect("there is a first part");
+/// The steps of a tour in a text: of its section, before any smaller heading.
+fn steps(readme: &str, heading: &str) -> Vec<Step> {
+    let section = readme.split_once(heading).expect("the README has a tour").1;
+    let section = section.split("\n##").next().expect("there is a first part");
     let mut steps: Vec<Step> = Vec::new();
     for block in section.split("\n```").skip(1).step_by(2) {
         let (language, text) = block.split_once('\n').unwrap_or_default();
@@ -81,41 +82,66 @@ fn free_ports() -> [String; 3] {
     sockets.map(|socket| socket.local_addr().expect("it is bound").port().to_string())
 }
 
-#[tokio::test]
-async fn the_tour_of_the_readme_prints_what_the_readme_shows() {
+/// The README.
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// Takes the steps, after `before`, and compares what they print; each pair stands for the other outside of here. Whatever
+/// happens, `at_the_end` is run.
+async fn follow(steps: &[Step], before: &str, at_the_end: &str, pairs: &[(&str, &str)]) {
     let tools: Vec<_> = ["bash", "curl", "python3", "timeout"].into_iter().map_while(tool::find).collect();
     let [bash, _, _, timeout] = tools.as_slice() else { return };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let steps = steps(&fs::read_to_string(root.join("README.md")).unwrap());
-    assert!(steps.len() > 8, "the tour is where it is looked for");
     let binary = Path::new(env!("CARGO_BIN_EXE_sluicegate")).parent().unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let ports = free_ports();
-
-    // INVARIANT: whatever happens, the servers that the tour started end with its shell.
+    let (place, binaries) = (directory.path().display(), binary.display());
     let mut script = format!(
-        "exec 2>&1\ntrap 'kill $(jobs -p) 2>/dev/null' EXIT\nPATH='{}':$PATH\ncd '{}'\n",
-        binary.display(),
-        directory.path().display()
+        "exec 2>&1\ntrap '{at_the_end}' EXIT\nexport TMPDIR='{place}'\nPATH='{binaries}':$PATH\ncd '{place}'\n{before}\n"
     );
-    for step in &steps {
+    for step in steps {
         script.extend([&step.commands, "\necho '", MARK, "'\n"]);
     }
-    for (port, free) in PORTS.iter().zip(&ports) {
-        script = script.replace(port, free);
+    for (written, here) in pairs {
+        script = script.replace(written, here);
     }
     let file = directory.path().join("tour.sh");
     fs::write(&file, script).unwrap();
     let arguments = [SECONDS.as_ref(), bash.as_os_str(), file.as_os_str()];
     let mut printed = tool::run(timeout, arguments).await.stdout;
-    for (port, free) in PORTS.iter().zip(&ports) {
-        printed = printed.replace(free, port);
+    for (written, here) in pairs {
+        printed = printed.replace(here, written);
     }
     let mut outputs = printed.split(MARK);
-    for Step { commands, output } in &steps {
+    for Step { commands, output } in steps {
         let printed = outputs.next().expect("every step was reached");
         assert_eq!(masked(printed), masked(output), "{commands}\nprinted in full:\n{printed}");
     }
+}
+
+#[tokio::test]
+async fn the_tour_of_the_readme_prints_what_the_readme_shows() {
+    let steps = steps(&readme(), TOUR);
+    assert!(steps.len() > 8, "the tour is where it is looked for");
+    let ports = free_ports();
+    let pairs: Vec<_> = PORTS.into_iter().zip(ports.iter().map(String::as_str)).collect();
+    follow(&steps, "", "kill $(jobs -p) 2>/dev/null", &pairs).await;
+}
+
+#[tokio::test]
+async fn the_tour_of_a_sandbox_that_knows_no_proxy_prints_what_the_readme_shows() {
+    if ["ip", "nft"].into_iter().any(|name| tool::find(name).is_none()) {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return tool::missing::<()>("root, for network namespaces,").unwrap_or_default();
+    }
+    let steps = steps(&readme(), CAPTURE);
+    assert!(steps.len() > 3, "the tour is where it is looked for");
+    let name = format!("sgt{}", std::process::id());
+    let before = format!("export TOUR={name}; ln -s '{}/deploy' deploy", env!("CARGO_MANIFEST_DIR"));
+    let pairs = [("sg-", &*format!("{name}-"))];
+    let down = format!("{}/deploy/nftables/tour.sh down", env!("CARGO_MANIFEST_DIR"));
+    follow(&steps, &before, &down, &pairs).await;
 }
 
 /// Every property name of a JSON Schema, its definitions included.
@@ -130,10 +156,16 @@ fn properties(schema: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
+/// Whether a text of the source is the name of a family of metrics.
+fn is_family(text: &str) -> bool {
+    let endings = ["_total", "_seconds", "_active", "_events", "_info", "_ok", "_generation", "_rules"];
+    let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    plain && endings.iter().any(|ending| text.ends_with(ending))
+}
+
 #[test]
 fn the_reference_of_the_readme_leaves_nothing_out() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let readme = readme();
     // Words inside backticks, taken apart where several stand in one.
     let code: BTreeSet<&str> = readme
         .split('`')
@@ -152,6 +184,17 @@ fn the_reference_of_the_readme_leaves_nothing_out() {
     assert_eq!(missing(&mut keys.into_iter()), [""; 0], "keys of the configuration and fields of records");
     let reasons = Reason::ALL.into_iter().map(|reason| reason.to_string());
     assert_eq!(missing(&mut reasons.into_iter()), [""; 0], "reasons");
+    let families = ["src/metrics/family.rs", "src/metrics/mod.rs"]
+        .map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap());
+    let families: BTreeSet<String> = families
+        .iter()
+        .flat_map(|text| text.split('"').skip(1).step_by(2))
+        .filter(|text| is_family(text))
+        .map(str::to_owned)
+        .collect();
+    assert!(families.len() > 20, "the families are where they are looked for: {families:?}");
+    assert_eq!(missing(&mut families.into_iter()), [""; 0], "families of metrics");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
     let crates = manifest.split("[dependencies]").nth(1).unwrap().split("[dev-dependencies]").next().unwrap();
     let crates = crates.lines().filter_map(|line| Some(line.split_once(" = ")?.0.to_owned()));
@@ -167,5 +210,5 @@ fn a_difference_is_seen_and_a_varying_value_is_not() {
     assert_ne!(line("1", "403"), line("1", "200"));
     let readme =
         "## A tour in five minutes\n\n```sh\na\n```\nwords\n```text\nb\n```\n## Next\n```sh\nc\n```\n";
-    assert_eq!(steps(readme), [Step { commands: "a".to_owned(), output: "b".to_owned() }]);
+    assert_eq!(steps(readme, TOUR), [Step { commands: "a".to_owned(), output: "b".to_owned() }]);
 }

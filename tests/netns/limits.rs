@@ -34,7 +34,9 @@ async fn r2_i4_one_connection_too_many_is_reset_and_recorded() {
     let mut third = net.connect(&format!("{LITERAL}:9000"));
     let from = third.local().to_string();
     assert!(third.expect_reset().await.is_empty());
-    assert_eq!(net.record_of(&from).await["reason"], "limit");
+    let record = net.record_of(&from).await;
+    assert_eq!((&record["reason"], &record["ingress"]), (&"limit".into(), &"transparent_tcp".into()));
+    assert_eq!((&record["host"], &record["port"]), (&LITERAL.into(), &9000.into()));
     let from = first.local().to_string();
     first.reset();
     net.record_of(&from).await;

@@ -424,7 +424,7 @@ fn limits_are_numbers_of_what_their_names_say() {
             &["bytes a second to origins, and this is text", "1 to 1099511627776"],
         ),
         ("{limits: {requestsPerSecond: -1}}", &["requests a second, and this is -1", "1 to 1000000,"]),
-        ("{limits: {dnsQueriesPerSecond: 1.5}}", &["DNS look-ups a second"]),
+        ("{limits: {dnsQueriesPerSecond: 1.5}}", &["DNS queries a second"]),
         ("{limits: [5]}", &["expected a mapping"]),
     ] {
         let found = errors(text).join("\n");

@@ -65,11 +65,6 @@ impl Account {
         Self { usage: Mutex::new(Usage::new(now)), connections: Arc::new(Semaphore::new(CONNECTIONS)) }
     }
 
-    /// Counts a query, if it is within the rate.
-    pub(super) fn ask(&self, settings: &Settings, now: Instant) -> bool {
-        self.usage.lock().unwrap_or_else(PoisonError::into_inner).ask(settings, now)
-    }
-
     /// Counts a name, if it is not one too many.
     pub(super) fn name(&self, name: &Name, settings: &Settings, now: Instant) -> bool {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner).name(name, settings, now)
@@ -97,10 +92,13 @@ mod tests {
     #[test]
     fn r2_the_account_of_one_sandbox_is_not_that_of_another() {
         let (accounts, now) = (Accounts::new(), Instant::now());
-        let one = Settings { queries_per_second: 1, ..Settings::DEFAULT };
+        let two = Settings { distinct_names_per_minute: 2, ..Settings::DEFAULT };
         let account = |id: &str| accounts.of(&id.into(), now);
-        let asked = |id: &str| (0..9).filter(|_| account(id).ask(&one, now)).count();
-        assert_eq!((asked("a"), asked("a"), asked("b")), (2, 0, 2));
+        let name = |at: i32| Name::parse(&format!("n{at}.test")).unwrap();
+        let asked = |id: &str, from: i32| {
+            (from..from + 9).filter(|at| account(id).name(&name(*at), &two, now)).count()
+        };
+        assert_eq!((asked("a", 0), asked("a", 9), asked("b", 0)), (2, 0, 2));
         let held: Vec<_> = std::iter::from_fn(|| account("a").connect()).collect();
         assert_eq!(held.len(), CONNECTIONS);
         assert!(account("b").connect().is_some());

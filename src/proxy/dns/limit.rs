@@ -1,16 +1,16 @@
-//! What one sandbox may ask for. Pure: the clock is passed in.
+//! What the names that one sandbox asks for may say. Pure: the clock is passed in. How many queries it may make is a
+//! limit like others ([`crate::share`]).
 //!
 //! A name below a wildcard that is allowed reaches the servers of whoever owns it, so it can carry data out. What is
 //! bounded is how much:
 //!
 //! | limit | bounds | does not see |
 //! |---|---|---|
-//! | queries a second | everything that is asked | |
 //! | different names a minute | what all names together can say, whatever they look like | names that a rule spells out: to ask for those says nothing |
 //! | bytes of a name and of a label | what one name can say | the same |
 //! | bits of a label: its length times the entropy of its characters | labels that look like base32 or base64 rather than like words | a text cut into short labels, hexadecimal digits, words that stand for numbers |
 //!
-//! The second is the one that holds against somebody who knows this; the last two catch tools as they come.
+//! The first is the one that holds against somebody who knows this; the last two catch tools as they come.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -21,14 +21,10 @@ use crate::addr::Name;
 
 /// For how long different names are counted.
 const WINDOW: Duration = Duration::from_mins(1);
-/// How many seconds' worth of queries may come at once.
-const BURST: u32 = 2;
 
 /// What one sandbox has asked for of late.
 #[derive(Debug)]
 pub(super) struct Usage {
-    /// When the queries so far would all have come, had they come evenly.
-    even: Instant,
     /// When the counting of names began.
     since: Instant,
     /// The names since then, by their hashes.
@@ -40,19 +36,7 @@ pub(super) struct Usage {
 impl Usage {
     /// Nothing yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { even: now, since: now, names: HashSet::new(), hashes: RandomState::new() }
-    }
-
-    /// Counts a query, if it is within the rate.
-    pub(super) fn ask(&mut self, settings: &Settings, now: Instant) -> bool {
-        let apart = Duration::from_secs(1) / settings.queries_per_second.max(1);
-        let even = self.even.max(now);
-        let ahead = even.saturating_duration_since(now);
-        if ahead + apart > Duration::from_secs(1) * BURST {
-            return false;
-        }
-        self.even = even + apart;
-        true
+        Self { since: now, names: HashSet::new(), hashes: RandomState::new() }
     }
 
     /// Counts a name, if it is not one too many.
@@ -71,7 +55,7 @@ impl Usage {
 
     /// Whether forgetting it would let nothing through that it would not.
     pub(super) fn is_spent(&self, now: Instant) -> bool {
-        self.even <= now && now.saturating_duration_since(self.since) >= WINDOW
+        now.saturating_duration_since(self.since) >= WINDOW
     }
 }
 
@@ -121,28 +105,11 @@ mod tests {
     use super::*;
 
     /// Settings with small numbers.
-    const FEW: Settings =
-        Settings { queries_per_second: 10, distinct_names_per_minute: 3, ..Settings::DEFAULT };
+    const FEW: Settings = Settings { distinct_names_per_minute: 3, ..Settings::DEFAULT };
 
     /// A name from its text.
     fn name(text: &str) -> Name {
         Name::parse(text).unwrap()
-    }
-
-    /// How many of `count` queries at `now` are within the rate.
-    fn asked(usage: &mut Usage, count: usize, now: Instant) -> usize {
-        (0..count).filter(|_| usage.ask(&FEW, now)).count()
-    }
-
-    #[test]
-    fn two_seconds_worth_may_come_at_once_and_then_so_many_a_second() {
-        let start = Instant::now();
-        let mut usage = Usage::new(start);
-        assert_eq!(asked(&mut usage, 100, start), 20);
-        assert_eq!(asked(&mut usage, 100, start + Duration::from_millis(500)), 5);
-        assert_eq!(asked(&mut usage, 100, start + Duration::from_secs(1)), 5);
-        assert_eq!(asked(&mut usage, 100, start + Duration::from_mins(1)), 20);
-        assert_eq!(asked(&mut usage, 1, start), 0, "a clock that steps back lets nothing through");
     }
 
     #[test]
@@ -192,23 +159,6 @@ mod tests {
         fn the_bits_of_a_label_are_at_most_those_of_as_many_different_bytes(label in "[a-z0-9_-]{1,63}") {
             let length = f64::from(u32::try_from(label.len()).unwrap());
             prop_assert!(f64::from(bits(&label)) <= (length * length.log2()).round());
-        }
-
-        #[test]
-        fn no_second_takes_more_than_the_burst_and_its_own(steps in prop::collection::vec(0_u64..200, 1..200)) {
-            let start = Instant::now();
-            let (mut usage, mut now, mut passed) = (Usage::new(start), start, Vec::new());
-            for step in steps {
-                now += Duration::from_millis(step);
-                if usage.ask(&FEW, now) {
-                    passed.push(now);
-                }
-            }
-            let second = Duration::from_secs(1);
-            for first in &passed {
-                let within = passed.iter().filter(|at| *at >= first && **at < *first + second).count();
-                prop_assert!(within <= 30);
-            }
         }
     }
 }

@@ -60,8 +60,6 @@ const LONGEST: usize = 4096;
 pub struct Settings {
     /// What a denied name is told.
     pub denied: Denied,
-    /// Queries a second of one sandbox.
-    pub queries_per_second: u32,
     /// Different names a minute of one sandbox, without those that a rule spells out.
     pub distinct_names_per_minute: u32,
     /// Bytes of a name that no rule spells out.
@@ -86,7 +84,6 @@ impl Settings {
     /// What holds where the operator says nothing.
     pub const DEFAULT: Self = Self {
         denied: Denied::NxDomain,
-        queries_per_second: 100,
         distinct_names_per_minute: 600,
         max_name_bytes: 128,
         max_label_bytes: 63,
@@ -219,15 +216,11 @@ impl Asking<'_> {
         let sandbox = self.session.identify(None);
         let unknown = |refusal| Refused { refusal, code: ResponseCode::Refused, counts: DnsAnswer::Denied };
         let known = self.known.insert(sandbox.map_err(unknown)?);
-        let now = Instant::now();
-        let account = self.door.accounts.of(&known.sandbox.id, now);
-        if account.ask(&self.door.settings, now) {
-            return Ok(account);
-        }
-        let most = self.door.settings.queries_per_second;
-        Err(Refused::limited(format!(
-            "this sandbox asks more than `queriesPerSecond` ({most}) of the listener"
-        )))
+        let gateway = &self.session.gateway;
+        let share = gateway.shares.of(&known.sandbox.id);
+        let taken = gateway.query(&share, &known.snapshot.policy_for(&known.sandbox));
+        taken.map_err(|denial| Refused::by(denial, ResponseCode::Refused).beyond())?;
+        Ok(self.door.accounts.of(&known.sandbox.id, Instant::now()))
     }
 
     /// The answer to a question, or why it has none.
@@ -256,7 +249,7 @@ impl Asking<'_> {
         }
     }
 
-    /// A place among the look-ups of the sandbox.
+    /// A place among the queries of the sandbox that are looked up.
     fn look_up_place(&self) -> Result<LookUp, Refused> {
         let limited = |denial| Refused::by(denial, ResponseCode::Refused).beyond();
         let Some(Identified { sandbox, snapshot }) = &self.known else {
@@ -371,7 +364,9 @@ fn admit_shape(permit: &QueryPermit, account: &Account, settings: &Settings) -> 
         return Ok(());
     }
     if let Some(beyond) = limit::beyond_shape(permit.name(), settings) {
-        return Err(Refused::limited(format!("the name {beyond}, and no rule spells it out")));
+        return Err(Refused::limited(format!(
+            "the name {beyond} of the listener, and no rule spells it out"
+        )));
     }
     if account.name(permit.name(), settings, Instant::now()) {
         return Ok(());

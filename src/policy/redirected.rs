@@ -20,7 +20,7 @@ impl Policy {
     ///
     /// # Errors
     /// The denial of the table.
-    pub fn admit_captured(&self, original: Option<SocketAddr>) -> Result<Target, Denial> {
+    pub fn admit_redirected(&self, original: Option<SocketAddr>) -> Result<Target, Denial> {
         let Some(original) = original else {
             let detail = "the connection was made to the gateway itself: connect to the destination";
             return Err(Denial::new(Reason::GuardSelf, detail));
@@ -51,7 +51,7 @@ impl Policy {
     ///
     /// # Errors
     /// The denial of the table, or that a rule asks for the inside.
-    pub fn admit_captured_hello(
+    pub fn admit_redirected_hello(
         &self,
         address: &Target,
         hello: HelloFacts<'_>,

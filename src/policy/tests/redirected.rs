@@ -6,10 +6,20 @@ use super::*;
 use crate::addr::Name;
 
 /// The answer to a connection that was going to this address; `-` is none.
-fn captured(policy: &Policy, original: &str) -> String {
+fn redirected(policy: &Policy, original: &str) -> String {
     let original = (original != "-").then(|| original.parse().unwrap());
-    let answer = policy.admit_captured(original);
+    let answer = policy.admit_redirected(original);
     answer.map_or_else(|denial| denial.reason().to_string(), |target| target.to_string())
+}
+
+#[test]
+fn a_hint_makes_sense_to_clients_that_know_no_proxy() {
+    for reason in Reason::ALL {
+        let hint = Denial::new(reason, "").hint(None).unwrap_or_default();
+        for word in ["Proxy-Authorization", "the proxy was asked"] {
+            assert!(!hint.contains(word), "{reason}: {hint}");
+        }
+    }
 }
 
 #[test]
@@ -37,7 +47,7 @@ fn a6_i4_what_was_not_redirected_or_was_going_to_the_gateway_is_guard_self() {
         ("[2600::1]:443", "[2600::1]:443"),
         ("169.254.169.254:80", "169.254.169.254:80"),
     ] {
-        assert_eq!(captured(&policy, original), said, "{original}");
+        assert_eq!(redirected(&policy, original), said, "{original}");
     }
 }
 
@@ -47,7 +57,7 @@ fn t2_i4_every_row_of_the_table_of_redirected_hellos_holds() {
         let policy = policy_over(text, guards);
         let name = name.map(|name| Name::parse(name).unwrap());
         let hello = HelloFacts { server_name: name.as_ref(), ech };
-        let answer = policy.admit_captured_hello(&target("8.8.8.8:443"), hello);
+        let answer = policy.admit_redirected_hello(&target("8.8.8.8:443"), hello);
         answer.map_or_else(|denial| denial.reason().to_string(), |permit| permit.target().to_string())
     };
     let one =
@@ -84,7 +94,7 @@ fn t2_i4_every_row_of_the_table_of_redirected_hellos_holds() {
     assert_eq!(said(&good, Some("good.test"), true, Guards::default()), "good.test:443");
     let nobody = PolicySet::default().policy_for("sbx", None, false);
     let hello = HelloFacts { server_name: None, ech: false };
-    let denial = nobody.admit_captured_hello(&target("8.8.8.8:443"), hello).unwrap_err();
+    let denial = nobody.admit_redirected_hello(&target("8.8.8.8:443"), hello).unwrap_err();
     assert_eq!(denial.reason(), Reason::NoPolicy);
 }
 
@@ -93,7 +103,7 @@ fn the_cure_for_tls_without_a_name_is_none_where_a_guard_would_hold_the_address(
     let policy = policy("{mode: Limited}");
     let hint = |text: &str| {
         let hello = HelloFacts { server_name: None, ech: false };
-        let denial = policy.admit_captured_hello(&target(text), hello).unwrap_err();
+        let denial = policy.admit_redirected_hello(&target(text), hello).unwrap_err();
         assert_eq!(denial.reason(), Reason::SniMissing);
         denial.hint(Some(&target(text))).unwrap()
     };
