@@ -446,10 +446,10 @@ async fn rules_that_are_loaded_are_proven_and_a_bridge_is_seen() {
     let Some(net) = Net::new() else { return };
     let settings = settings(true, Mode::Redirect);
     net.load(&table(&settings).to_string());
-    let observed = |bridged: Vec<(String, String)>| Observed {
+    let observed = |members: Vec<(String, String)>| Observed {
         ruleset: Ok(net.listing()),
         forwarding: vec!["net.ipv4.ip_forward".to_owned()],
-        bridged,
+        members,
     };
     assert_eq!(judge(&settings, &observed(Vec::new())), Verdict::Proven);
     assert!(!judge(&settings, &observed(vec![("veth-1".into(), "br0".into())])).holds());
