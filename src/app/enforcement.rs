@@ -3,10 +3,11 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rustix::process::geteuid;
 use tokio::sync::Notify;
 
 use crate::admin::Check;
-use crate::capture::{self, Ports, Settings, Verdict};
+use crate::capture::{self, Ports, Settings, Verdict, Who};
 use crate::config::{Config, ListenerKind, ListenerSettings};
 use crate::drain::{Tasks, Watcher};
 use crate::metrics::Metrics;
@@ -111,6 +112,13 @@ fn settings(config: &Config) -> Result<Settings, String> {
     let Some(capture) = &config.capture else {
         return Err("the configuration has no `capture` that says what the rules should be".to_owned());
     };
+    // SECURITY: whoever is that user instead of the gateway is let out by the rules.
+    let own = geteuid().as_raw();
+    if let Who::EveryoneBut(uid) = capture.who
+        && uid != own
+    {
+        return Err(format!("`sidecarUid` is {uid}, and this process is user {own}: make them the same"));
+    }
     let settings = Settings { who: capture.who.clone(), ipv6: capture.ipv6, ports: ports(config)? };
     settings.check().map_err(|error| error.to_string())?;
     Ok(settings)
