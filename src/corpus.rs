@@ -12,6 +12,7 @@
 //! | `sandbox`, `group` | who asks; `default` and none |
 //! | `method`, `path` | a request; without them the verdict may be `open` |
 //! | `sni` | the server name of the TLS inside; empty: there is none |
+//! | `redirected` | the client knows no proxy, and was redirected on its way to the target |
 //! | `address` | what the name resolves to |
 
 use std::fmt;
@@ -127,8 +128,17 @@ fn policies(spot: &Spot<'_>) -> Option<PolicySet> {
 
 /// Asks one question and compares.
 fn ask(policies: &PolicySet, spot: &Spot<'_>) -> Option<Outcome> {
-    let fields =
-        spot.fields(&["target", "sandbox", "group", "method", "path", "sni", "address", "expect"])?;
+    let fields = spot.fields(&[
+        "target",
+        "sandbox",
+        "group",
+        "method",
+        "path",
+        "sni",
+        "redirected",
+        "address",
+        "expect",
+    ])?;
     let text = |name| fields.get(name).and_then(|spot| spot.text());
     let target = fields.require("target")?.text()?;
     let expected = expected(&fields.require("expect")?)?;
@@ -147,12 +157,13 @@ fn ask(policies: &PolicySet, spot: &Spot<'_>) -> Option<Outcome> {
         Some("") => Some(None),
         Some(name) => Some(Some(server_name(name, spot)?)),
     };
+    let redirected = fields.get("redirected").and_then(|spot| spot.boolean()).unwrap_or(false);
     let asked = request.is_some();
     let found = match Target::parse(target) {
         Err(_) => Found { verdict: "deny", reason: Some(Reason::BadRequest.as_str()), ..Found::default() },
         Ok(target) => {
             let policy = policies.policy_for(sandbox, group.as_deref(), false);
-            Found::new(&answer(&policy, &Question { target, request, address, tls }), asked)
+            Found::new(&answer(&policy, &Question { target, request, address, tls, redirected }), asked)
         }
     };
     Some(Outcome {

@@ -1,12 +1,13 @@
 //! Asks the policy a question without sending a packet: the same functions, in the same order, as a call would.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::addr::{Host, Name, Port, Target, TargetError};
-use crate::policy::{Cause, Denial, Policy, RequestFacts, RuleId};
+use crate::addr::{Host, HostError, Name, Port, Target, TargetError};
+use crate::policy::hello::HelloFacts;
+use crate::policy::{Cause, Denial, Policy, RequestFacts, RuleId, TargetPermit};
 use crate::wire::path::{self, PathError};
 
 /// The ports that a URL leaves out.
@@ -23,6 +24,8 @@ pub struct Question {
     pub address: Option<IpAddr>,
     /// The TLS inside, if it is to be judged too: its server name, or that there is none.
     pub tls: Option<Option<Name>>,
+    /// Whether the client knows no proxy and was redirected on its way to the target.
+    pub redirected: bool,
 }
 
 /// Why a question cannot be asked.
@@ -37,6 +40,9 @@ pub enum QuestionError {
     /// The scheme is not one that the gateway carries.
     #[error("`{0}` has a scheme that is not http, https, ws or wss: write host[:port] or a URL")]
     Scheme(String),
+    /// The server name is malformed.
+    #[error("`{0}` is not a server name: {1}")]
+    ServerName(String, HostError),
 }
 
 impl Question {
@@ -57,7 +63,7 @@ impl Question {
             }
             let target = authority(text, 443)?;
             let request = method.map(|method| (method.to_owned(), "/".to_owned()));
-            return Ok(Self { target, request, address, tls: None });
+            return Ok(Self { target, request, address, tls: None, redirected: false });
         };
         let rest = text.get(scheme.len()..).unwrap_or_default();
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -66,7 +72,26 @@ impl Question {
         let path = path::canonicalise(path).map_err(|error| QuestionError::Path(path.to_owned(), error))?;
         let readable = *port == 80 || method.is_some();
         let request = readable.then(|| (method.unwrap_or("GET").to_owned(), path.into_owned()));
-        Ok(Self { target: authority(host, *port)?, request, address, tls: None })
+        Ok(Self { target: authority(host, *port)?, request, address, tls: None, redirected: false })
+    }
+
+    /// The same question of TLS inside, where `sni` is given, with that server name; empty: with none. `redirected`: of a
+    /// client that knows no proxy.
+    ///
+    /// # Errors
+    /// The server name is none.
+    pub fn inside(self, sni: Option<&str>, redirected: bool) -> Result<Self, QuestionError> {
+        let wrong = |text: &str, error| QuestionError::ServerName(text.to_owned(), error);
+        let name = |text: &str| match text {
+            "" => Ok(None),
+            text => Name::parse(text).map(Some).map_err(|error| wrong(text, error)),
+        };
+        Ok(Self { tls: sni.map(name).transpose()?, redirected, ..self })
+    }
+
+    /// Whether the name in the TLS inside is all that is judged.
+    const fn is_by_name(&self) -> bool {
+        self.redirected && matches!(self.tls, Some(Some(_)))
     }
 }
 
@@ -147,7 +172,8 @@ pub fn answer(policy: &Policy, question: &Question) -> Answer {
     let answer = match ask(policy, question, &mut hangs_on) {
         Ok((cause, would_deny)) => {
             let mut open = Vec::new();
-            if question.address.is_none() && question.target.host().ip().is_none() {
+            let resolves = question.is_by_name() || question.target.host().ip().is_none();
+            if question.address.is_none() && resolves {
                 open.push("address: each address the name resolves to is judged before it is dialled");
             }
             if question.request.is_none() {
@@ -175,12 +201,8 @@ fn ask(
     question: &Question,
     hangs_on: &mut Option<String>,
 ) -> Result<(Cause, Option<Denial>), Denial> {
-    let mut permit = policy.admit(&question.target)?;
-    if let Some(Some(name)) = &question.tls {
-        permit = policy.admit_alias(permit, &Host::Name(name.clone()))?;
-    } else if question.tls.is_some() {
-        policy.admit_nameless_tls(&permit)?;
-    }
+    let permit =
+        if question.redirected { redirected(policy, question)? } else { asked_for(policy, question)? };
     *hangs_on = permit.open().and_then(Cause::rule);
     let mut would_deny = permit.would_deny().cloned();
     let mut cause = permit.cause().clone();
@@ -191,11 +213,35 @@ fn ask(
     } else {
         policy.admit_tunnel(&permit)?;
     }
-    if let Some(address) = question.address.or_else(|| question.target.host().ip()) {
+    if let Some(address) = question.address.or_else(|| permit.target().host().ip()) {
         let judged = policy.admit_address(&permit, address)?;
         would_deny = would_deny.or_else(|| judged.would_deny().cloned());
     }
     Ok((cause, would_deny))
+}
+
+/// Question A for what a client of the proxy asks for, and for the TLS inside.
+fn asked_for(policy: &Policy, question: &Question) -> Result<TargetPermit, Denial> {
+    let permit = policy.admit(&question.target)?;
+    match &question.tls {
+        Some(Some(name)) => policy.admit_alias(permit, &Host::Name(name.clone())),
+        Some(None) => policy.admit_nameless_tls(&permit).map(|()| permit),
+        None => Ok(permit),
+    }
+}
+
+/// The same for a client that was redirected on its way to the target: where that is an address, what the TLS inside says
+/// of it comes in its place.
+fn redirected(policy: &Policy, question: &Question) -> Result<TargetPermit, Denial> {
+    let Some(ip) = question.target.host().ip() else { return asked_for(policy, question) };
+    let address = policy.admit_redirected(Some(SocketAddr::new(ip, question.target.port().get())))?;
+    match &question.tls {
+        Some(name) => {
+            let hello = HelloFacts { server_name: name.as_ref(), ech: false };
+            policy.admit_redirected_hello(&address, hello)
+        }
+        None => policy.admit(&address),
+    }
 }
 
 /// The part of an answer that names who decided.

@@ -67,6 +67,12 @@ pub struct ExplainQuery {
     /// An address that the name would resolve to.
     #[serde(default)]
     pub address: Option<IpAddr>,
+    /// The server name of the TLS inside; empty: there is none.
+    #[serde(default)]
+    pub sni: Option<String>,
+    /// Whether the client would be redirected.
+    #[serde(default)]
+    pub redirected: bool,
 }
 
 /// What the server answers from.

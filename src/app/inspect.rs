@@ -55,7 +55,9 @@ impl Inspect for Inspector {
     }
 
     fn explain(&self, query: &ExplainQuery) -> Value {
-        let question = match Question::parse(&query.target, query.method.as_deref(), query.address) {
+        let question = Question::parse(&query.target, query.method.as_deref(), query.address);
+        let question = question.and_then(|question| question.inside(query.sni.as_deref(), query.redirected));
+        let question = match question {
             Ok(question) => question,
             Err(error) => return json!({"error": {"code": "bad_request", "message": error.to_string()}}),
         };

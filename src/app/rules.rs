@@ -1,6 +1,8 @@
 //! Which rules of the kernel a configuration asks for: whose traffic is taken, by its `capture`; how and where to, by
 //! its listeners.
 
+use rustix::process::geteuid;
+
 use crate::capture::{Mode, Ports, Settings, Who};
 use crate::config::{Config, ListenerKind, ListenerSettings, Taken};
 
@@ -12,6 +14,13 @@ pub(super) fn settings(config: &Config) -> Result<Settings, String> {
     let Some(capture) = &config.capture else {
         return Err("the configuration has no `capture` that says what the rules should be".to_owned());
     };
+    // SECURITY: whoever is that user instead of the gateway is let out by the rules.
+    let own = geteuid().as_raw();
+    if let Taken::EveryoneBut(uid) = capture.who
+        && uid != own
+    {
+        return Err(format!("`sidecarUid` is {uid}, and this process is user {own}: make them the same"));
+    }
     let settings =
         Settings { who: who(&capture.who, mode(config)?), ipv6: capture.ipv6, ports: ports(config)? };
     settings.check().map_err(|error| error.to_string())?;

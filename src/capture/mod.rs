@@ -34,5 +34,5 @@ mod verify;
 pub use proof::{Observed, Verdict, judge};
 pub use ruleset::{TABLE, Table, table};
 pub use settings::{Interface, Mode, Ports, Settings, SettingsError, Who};
-pub use system::{NftError, forwarding, list, observe};
+pub use system::{NftError, forwarding, list, members, observe};
 pub use verify::{Finding, ListingError, verify};

@@ -5,7 +5,7 @@
 //! | every rule is loaded | proven; forwarding does not matter, as the rules end what would be forwarded |
 //! | a rule is missing or altered | broken, with each finding; forwarding, where it is on, is one more |
 //! | the rules cannot be listed | unknown, which counts as not proven; broken where forwarding is on |
-//! | an interface of a sandbox is a port of a bridge | broken: rules see the bridge's name |
+//! | an interface of a sandbox belongs to another one: a bridge, a bond, a VRF | broken: rules see the other's name |
 
 use super::ruleset::table;
 use super::settings::{Settings, Who};
@@ -18,8 +18,8 @@ pub struct Observed {
     pub ruleset: Result<String, String>,
     /// The settings by which the kernel forwards packets, of those that are on.
     pub forwarding: Vec<String>,
-    /// Interfaces that are ports of a bridge, with the bridge.
-    pub bridged: Vec<(String, String)>,
+    /// Interfaces that belong to another one, with that.
+    pub members: Vec<(String, String)>,
 }
 
 /// Whether everything that sandboxes send is taken.
@@ -67,12 +67,14 @@ pub fn judge(settings: &Settings, observed: &Observed) -> Verdict {
         .clone()
         .and_then(|listing| verify(&table(settings), ours, &listing).map_err(|error| error.to_string()));
     let sidecar = matches!(settings.who, Who::EveryoneBut(_));
-    let bridged = observed.bridged.iter().filter(|(name, _)| !sidecar && ours(name));
-    let mut findings: Vec<Finding> = bridged
-        .map(|(name, bridge)| Finding {
+    let members = observed.members.iter().filter(|(name, _)| !sidecar && ours(name));
+    let mut findings: Vec<Finding> = members
+        .map(|(name, master)| Finding {
             problem: format!("what comes by {name} is not seen by the rules"),
-            cause: format!("{name} is a port of bridge {bridge}, and packets carry the bridge's name"),
-            cure: format!("name {bridge} instead, with its ports isolated, or take {name} out of it"),
+            cause: format!("{name} belongs to {master}, and packets carry the name of that"),
+            cure: format!(
+                "name {master} instead, with its ports isolated if it is a bridge, or take {name} out of it"
+            ),
         })
         .collect();
     let verified = listed.as_ref().is_ok_and(Vec::is_empty);

@@ -1,4 +1,4 @@
-//! Asks the kernel: what rules are loaded, whether it forwards, which interfaces are bridged.
+//! Asks the kernel: what rules are loaded, whether it forwards, which interfaces belong to another.
 
 use std::fs;
 use std::io;
@@ -60,7 +60,11 @@ pub async fn list() -> Result<String, NftError> {
 /// Everything that the proof looks at.
 pub async fn observe() -> Observed {
     let ruleset = list().await.map_err(|error| error.to_string());
-    Observed { ruleset, forwarding: forwarding(Path::new("/proc/sys/net")), bridged: bridged() }
+    Observed {
+        ruleset,
+        forwarding: forwarding(Path::new("/proc/sys/net")),
+        members: members(Path::new("/sys/class/net")),
+    }
 }
 
 /// The settings below `root` (`/proc/sys/net`) by which the kernel forwards packets, of those that are on.
@@ -80,13 +84,17 @@ pub fn forwarding(root: &Path) -> Vec<String> {
     found
 }
 
-/// Interfaces that are ports of a bridge.
-fn bridged() -> Vec<(String, String)> {
-    let interfaces = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let port = |entry: fs::DirEntry| {
-        let bridge = fs::read_link(entry.path().join("brport/bridge")).ok()?;
-        let bridge = bridge.file_name()?.to_str()?.to_owned();
-        Some((entry.file_name().into_string().ok()?, bridge))
+/// The interfaces below `root` (`/sys/class/net`) that belong to another one, with that: ports of a bridge or switch, links
+/// of a bond or team, what is bound to a VRF.
+#[must_use]
+pub fn members(root: &Path) -> Vec<(String, String)> {
+    let interfaces = fs::read_dir(root).into_iter().flatten().flatten();
+    let member = |entry: fs::DirEntry| {
+        let master = fs::read_link(entry.path().join("master")).ok()?;
+        let master = master.file_name()?.to_str()?.to_owned();
+        Some((entry.file_name().into_string().ok()?, master))
     };
-    interfaces.filter_map(port).collect()
+    let mut found: Vec<_> = interfaces.filter_map(member).collect();
+    found.sort();
+    found
 }

@@ -27,6 +27,12 @@ pub(super) struct Explain {
     /// An address that the name resolves to, to be judged too
     #[arg(long)]
     address: Option<IpAddr>,
+    /// The server name of the TLS inside, to be judged too; empty: there is none
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+    /// The client knows no proxy and is redirected on its way to the target
+    #[arg(long)]
+    redirected: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -37,7 +43,9 @@ pub(super) struct Explain {
 impl Explain {
     /// Asks and prints.
     pub(super) fn run(self) -> anyhow::Result<u8> {
-        let question = match Question::parse(&self.target, self.method.as_deref(), self.address) {
+        let question = Question::parse(&self.target, self.method.as_deref(), self.address);
+        let question = question.and_then(|question| question.inside(self.sni.as_deref(), self.redirected));
+        let question = match question {
             Ok(question) => question,
             Err(error) => {
                 super::complain(&format!("error: {error}\n"));

@@ -14,7 +14,7 @@
 //! | N4 | case, full-width letters, an `xn--` label that stands for ASCII | [`Name`](crate::addr::Name): lower-case A-labels, and only those that decode to something else | `src/addr/name.rs`, `tests/it/names.rs` |
 //! | N5 | `xa.com` for `*.a.com`, or `a.com.evil.com` | [`Pattern`](crate::policy::pattern::Pattern) and [`HostSet`](crate::policy::host_set::HostSet) match at label boundaries; the apex is not below itself | `src/policy/pattern_tests.rs` |
 //! | N6 | the spelling that is dialled is not the one that was checked | [`Target`](crate::addr::Target) is the only thing that can be asked for, [`AddressPermit`](crate::policy::AddressPermit) the only thing that can be dialled | `src/addr/target.rs`, `tests/it/names.rs` |
-//! | N7 | `check` and `explain` say another thing than the gateway does | [`explain`](crate::explain) calls the three functions of [`Policy`](crate::policy::Policy) that the proxy calls | `tests/it/forward.rs` |
+//! | N7 | `check` and `explain` say another thing than the gateway does | [`explain`](crate::explain) calls the functions of [`Policy`](crate::policy::Policy) that the proxy calls, those for redirected connections too | `tests/it/forward.rs`, `tests/netns/tls.rs` |
 //! | N8 | an allowed host on another port; a port that overflows | [`Port`](crate::addr::Port); `ports` in [`policy::evaluate`](crate::policy::evaluate) | `src/addr/target.rs`, `tests/it/names.rs` |
 //!
 //! # Addresses

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -172,6 +173,11 @@ impl http_body::Body for Body {
     }
 }
 
+/// How many bytes header or trailer fields take, about.
+pub(super) fn size(fields: &HeaderMap) -> usize {
+    fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
 /// What a failure says, and what was behind it.
 fn told(error: &hyper::Error) -> Text {
     match std::error::Error::source(error) {
@@ -193,13 +199,23 @@ pub(super) struct ClientBody {
     pace: Pace,
     /// What was read of it and may not go yet.
     rest: Bytes,
+    /// What follows it, and how many bytes of that wait for their turn.
+    trailers: Option<(HeaderMap, usize)>,
 }
 
 impl ClientBody {
     /// A client's body that counts into `upload`.
     pub(super) fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
         let pace = Pace::of(&session.meter.account);
-        Self { inner: Some(inner), session, upload, outlet: Arc::default(), pace, rest: Bytes::new() }
+        Self {
+            inner: Some(inner),
+            session,
+            upload,
+            outlet: Arc::default(),
+            pace,
+            rest: Bytes::new(),
+            trailers: None,
+        }
     }
 
     /// Has it sent on the connection that `outlet` is of.
@@ -217,6 +233,7 @@ impl ClientBody {
             upload,
             outlet: Arc::default(),
             rest: Bytes::new(),
+            trailers: None,
         })
     }
 }
@@ -240,17 +257,29 @@ impl http_body::Body for ClientBody {
         }
         state.waker = Some(cx.waker().clone());
         ready!(this.outlet.poll_room(cx));
-        if this.rest.is_empty() {
+        if this.rest.is_empty() && this.trailers.is_none() {
             let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
             match ready!(Pin::new(inner).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => this.rest = data,
                     Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    Err(frame) => {
+                        let fields = frame.into_trailers().unwrap_or_default();
+                        let owed = size(&fields);
+                        this.trailers = Some((fields, owed));
+                    }
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
                 None => return Poll::Ready(None),
             }
+        }
+        if let Some((_, owed)) = &mut this.trailers {
+            while *owed > 0 {
+                let paid = ready!(this.pace.poll_room(*owed, cx)).min(*owed);
+                this.pace.went(paid);
+                *owed -= paid;
+            }
+            return Poll::Ready(this.trailers.take().map(|(fields, _)| Ok(Frame::trailers(fields))));
         }
         let room = ready!(this.pace.poll_room(this.rest.len(), cx));
         let data = this.rest.split_to(room.min(this.rest.len()));
@@ -263,7 +292,9 @@ impl http_body::Body for ClientBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+        self.rest.is_empty()
+            && self.trailers.is_none()
+            && self.inner.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

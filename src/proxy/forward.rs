@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use tokio::sync::Mutex;
 use tokio::sync::watch::Receiver;
 
-use super::body::{Body, ClientBody, Upload};
+use super::body::{self, Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
 use super::origin::{Origin, Unanswered};
 use super::outlet::Outlet;
@@ -332,9 +332,8 @@ fn ends_without_answer(error: &hyper::Error) -> bool {
 
 /// How many bytes the head of a request takes, about.
 fn size(request: &Request<ClientBody>) -> usize {
-    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
-    request.method().as_str().len() + target + fields.sum::<usize>()
+    request.method().as_str().len() + target + body::size(request.headers())
 }
 
 /// The target of the forwarded request: canonical path, query as sent.

@@ -120,9 +120,18 @@ impl Opening {
         }
     }
 
-    /// Refuses whatever the client says, in the form that it will understand.
+    /// Refuses whatever the client says, in the form that it will understand. One that is no sandbox's goes without that
+    /// where too many such are listened to.
     async fn turn_away(mut self, refusal: Refusal) -> Option<Opened> {
-        match first_bytes(&mut self.client, QUIET).await {
+        let newcomer = self.session.newcomer();
+        let heard = tokio::select! {
+            biased;
+            denial = self.session.crowded_out(newcomer) => {
+                return self.close(End::Refused(denial.into()), None);
+            }
+            heard = first_bytes(&mut self.client, QUIET) => heard,
+        };
+        match heard {
             Ok(Some(Inside::Http)) => {
                 self.is_http();
                 return Some(Opened::Http(self, Whence::Refused(refusal.closing())));

@@ -444,6 +444,8 @@ struct Stalled {
     child: tokio::process::Child,
     proxy: SocketAddr,
     admin: SocketAddr,
+    /// The address before those, if the configuration has a listener besides.
+    other: Option<SocketAddr>,
     _place: Place,
 }
 
@@ -458,13 +460,13 @@ impl Stalled {
             "policy: {{path: policy.yaml}}\nguards: {{exempt: [127.0.0.8/29]}}\n\
              audit: {{onFull: {on_full}}}\n{config}"
         );
-        place.write("config.yaml", config);
+        place.write("config.yaml", &config);
         let mut command = command(BINARY);
         command.args(["run", "--config", "config.yaml", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
         let mut child = command.current_dir(place.path("")).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut addresses = Vec::new();
-        while addresses.len() < 2 {
+        while addresses.len() < 2 + usize::from(config.contains("listeners:")) {
             let line = within("the gateway to listen", log.next_line()).await.unwrap().expect("a line");
             addresses.extend(
                 line.rsplit_once("address=")
@@ -473,7 +475,9 @@ impl Stalled {
             );
         }
         tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
-        Self { child, proxy: addresses[0], admin: addresses[1], _place: place }
+        let admin = addresses.pop().unwrap();
+        let proxy = addresses.pop().unwrap();
+        Self { child, proxy, admin, other: addresses.pop(), _place: place }
     }
 
     async fn metrics(&self) -> String {
@@ -638,6 +642,39 @@ async fn r3_beyond_the_connection_limit_nobody_waits_for_the_audit_log() {
     let open = std::fs::read_dir(format!("/proc/{id}/fd")).unwrap().count();
     assert!(open < 100, "{open} descriptors are open");
     drop(waiting);
+    gateway.finish_after(asking).await;
+}
+
+#[tokio::test]
+async fn r2_queries_beyond_the_rate_of_a_sandbox_wait_for_no_audit_log_and_keep_no_place_of_another() {
+    /// A query for the services of a name, which is answered without asking anybody.
+    fn query(label: &str) -> Vec<u8> {
+        let length = u8::try_from(label.len()).unwrap();
+        let name = [&[length], label.as_bytes(), b"\x04test\0"].concat();
+        [&[0x12, 0x67, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &name, &[0, 64, 0, 1]].concat()
+    }
+    let config = "listeners: [{address: '127.0.0.1:0', kind: Dns}]\nsandboxes:\n\
+                  - {id: a, sources: [127.0.0.2/32]}\n- {id: b, sources: [127.0.0.3/32]}\n\
+                  - {id: c, sources: [127.0.0.1/32]}\n";
+    let gateway = Stalled::with("Block", "mode: Limited\nhostRules: [good.test]\n", config).await;
+    let asking = gateway.ask();
+    gateway.until("a full queue", |metrics| series(metrics, "sluicegate_audit_queue_events") >= QUEUE).await;
+    let from = async |source: &str| {
+        let socket = tokio::net::UdpSocket::bind((source, 0)).await.unwrap();
+        socket.connect(gateway.other.expect("the DNS listener")).await.unwrap();
+        socket
+    };
+    let (flood, good) = (from("127.0.0.2").await, from("127.0.0.3").await);
+    // More than there are places; few enough at once for a socket to hold.
+    for _ in 0..60 {
+        for _ in 0..100 {
+            flood.send(&query("evil")).await.unwrap();
+        }
+        let mut answer = [0; 512];
+        good.send(&query("good")).await.unwrap();
+        within("an answer", good.recv(&mut answer)).await.unwrap();
+        assert_eq!(answer[3] & 15, 0, "no error");
+    }
     gateway.finish_after(asking).await;
 }
 

@@ -425,7 +425,7 @@ async fn r2_i4_whatever_goes_up_is_slowed_down_for_that_sandbox_only() {
     let websocket = Origin::http([Reply::upgrade("websocket")]).await;
     let policy = documents("", &[("a", &format!("limits: {{uploadBytes: {RATE}}}")), ("b", "")]);
     let bytes = vec![b'\x01'; BYTES];
-    for way in ["tunnel", "early data", "heads", "body", "websocket"] {
+    for way in ["tunnel", "early data", "heads", "body", "trailers", "websocket"] {
         let gateway = gateway(&policy, &sink, |_| {}).await;
         gateway.name("http.test", &http);
         gateway.name("websocket.test", &websocket);
@@ -463,6 +463,18 @@ async fn r2_i4_whatever_goes_up_is_slowed_down_for_that_sandbox_only() {
                     );
                     let answer = client.ask([head.as_bytes(), &bytes].concat()).await;
                     assert_eq!((answer.status, answer.body.as_str()), (200, "done"));
+                }
+                "trailers" => {
+                    const TRAILER: usize = 7_000;
+                    let host = format!("http.test:{}", http.port());
+                    let request = format!(
+                        "POST http://{host}/ HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\
+                         Trailer: X\r\n\r\n0\r\nX: {}\r\n\r\n",
+                        "x".repeat(TRAILER)
+                    );
+                    for _ in 0..BYTES / TRAILER {
+                        assert_eq!(client.ask(&request).await.status, 200);
+                    }
                 }
                 _ => {
                     let host = format!("websocket.test:{}", websocket.port());

@@ -392,7 +392,7 @@ fn what_cannot_be_looked_at_is_not_proven() {
     let observed = |ruleset: Result<String, String>, forwarding: &[&str]| Observed {
         ruleset,
         forwarding: forwarding.iter().map(ToString::to_string).collect(),
-        bridged: Vec::new(),
+        members: Vec::new(),
     };
     let good = || Ok(good.to_string());
     let verdict = |observed: &Observed| judge(&settings, observed);
@@ -412,11 +412,26 @@ fn what_cannot_be_looked_at_is_not_proven() {
         assert!(!verdict(&observed(Ok(listing.to_owned()), &[])).holds(), "{listing}");
     }
     let bridged = Observed {
-        bridged: vec![("veth-3".into(), "br0".into()), ("eth0".into(), "br1".into())],
+        members: vec![("veth-3".into(), "br0".into()), ("eth0".into(), "br1".into())],
         ..observed(good(), &[])
     };
     let Verdict::Broken(found) = verdict(&bridged) else { panic!("a bridge hides its ports") };
     assert!(found.len() == 1 && found[0].cure.contains("br0"), "{found:?}");
+}
+
+#[test]
+fn what_belongs_to_another_interface_is_found_whatever_that_is() {
+    let root = tempfile::tempdir().unwrap();
+    // A port of a bridge, a link of a bond; the bond is nobody's.
+    for (name, master) in [("veth-1", Some("br0")), ("veth-2", Some("bond0")), ("bond0", None)] {
+        let place = root.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        if let Some(master) = master {
+            std::os::unix::fs::symlink(format!("../{master}"), place.join("master")).unwrap();
+        }
+    }
+    let found = capture::members(root.path());
+    assert_eq!(found, [("veth-1".into(), "br0".into()), ("veth-2".into(), "bond0".into())]);
 }
 
 #[test]

@@ -446,10 +446,10 @@ async fn rules_that_are_loaded_are_proven_and_a_bridge_is_seen() {
     let Some(net) = Net::new() else { return };
     let settings = settings(true, Mode::Redirect);
     net.load(&table(&settings).to_string());
-    let observed = |bridged: Vec<(String, String)>| Observed {
+    let observed = |members: Vec<(String, String)>| Observed {
         ruleset: Ok(net.listing()),
         forwarding: vec!["net.ipv4.ip_forward".to_owned()],
-        bridged,
+        members,
     };
     assert_eq!(judge(&settings, &observed(Vec::new())), Verdict::Proven);
     assert!(!judge(&settings, &observed(vec![("veth-1".into(), "br0".into())])).holds());
@@ -515,4 +515,24 @@ capture: {interfaces: [{name: \"veth-*\"}]}
     gateway.logs("the policy of chain `forward`").await;
     assert_eq!(code(&["health", "--ready"]), Some(1));
     assert!(get("/metrics").contains("sluicegate_enforcement_ok 0"));
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_not_the_user_whom_the_rules_let_out_is_not_proven() {
+    let Some(net) = Net::new() else { return };
+    let place = Place::with("mode: Limited\n");
+    let config = "policy: {path: policy.yaml}
+listeners: [{address: 127.0.0.1:3128}]
+admin: {address: 127.0.0.1:9901}
+capture: {sidecarUid: 65532}
+";
+    place.write("gate.yaml", config);
+    let printed = net.run(At::Gateway, &[BINARY, "nft", "print", "--config", &place.text("gate.yaml")]);
+    net.load(&printed);
+    let words = [BINARY, "run", "--config", "gate.yaml", "--require-enforcement"];
+    let mut command = tokio::process::Command::from(net.command(At::Gateway, &words));
+    command.current_dir(place.path("")).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let gateway = Process::spawn(command).await;
+    gateway.logs("65532, and this process is user 0").await;
+    assert_eq!(net.output(At::Gateway, &[BINARY, "health", "--ready"]).status.code(), Some(1));
 }

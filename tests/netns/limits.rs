@@ -44,6 +44,44 @@ async fn r2_i4_one_connection_too_many_is_reset_and_recorded() {
 }
 
 #[tokio::test]
+async fn r2_i4_redirected_connections_that_are_nobodys_make_room_for_those_of_a_sandbox() {
+    const FEW: usize = 8;
+    let Some(mut net) = Topology::new("nobody") else { return };
+    net.redirect();
+    net.dns.says("good.test", Answer::addresses([ORIGIN]));
+    let config = CONFIG.replace("10.200.1.2/32", "10.200.1.3/32");
+    net.gateway(POLICY, &format!("{config}limits: {{connections: {FEW}}}\n")).await;
+    let _origin = net.origin(&format!("{ORIGIN}:80"), Behaviour::Http(vec![Reply::ok("x")]));
+    // Each has begun to say something, and does not end.
+    let begun = async || {
+        let mut client = net.connect(&format!("{ORIGIN}:80"));
+        let _may_be_refused = client.try_send("GET ").await;
+        client
+    };
+    let mut slow = Vec::new();
+    for _ in 0..2 * FEW {
+        slow.push(begun().await);
+    }
+    let served = async {
+        loop {
+            slow.push(begun().await);
+            let mut client = net.sandbox(2).connect(&format!("{ORIGIN}:80"));
+            let _may_be_refused = client.try_send("GET / HTTP/1.1\r\nHost: good.test\r\n\r\n").await;
+            if client.expect_closed_or_head().await.starts_with("HTTP/1.1 200") {
+                return;
+            }
+        }
+    };
+    crate::kit::within("a sandbox to be served", served).await;
+    let made_room = |record: &serde_json::Value| {
+        record["error"].as_str().is_some_and(|text| text.contains("have not said"))
+    };
+    let records = net.records("one that made room", |all| all.iter().any(made_room)).await;
+    let record = records.into_iter().find(made_room).unwrap();
+    assert_eq!((&record["reason"], &record["sandbox"]), (&"limit".into(), &serde_json::Value::Null));
+}
+
+#[tokio::test]
 async fn r1_i4_an_idle_redirected_connection_ends_at_the_limit() {
     let Some(net) = net("idle", "limits: {idleTimeoutMs: 300}\n").await else { return };
     let _origin = net.origin(&format!("{LITERAL}:9000"), Behaviour::Echo);

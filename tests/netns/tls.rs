@@ -242,3 +242,50 @@ async fn t2_openssl_and_curl_see_the_alert() {
         assert!(ran.stderr.contains("access denied"), "{}", ran.stderr);
     }
 }
+
+#[tokio::test]
+async fn n7_i4_explain_says_of_a_redirected_connection_what_becomes_of_it() {
+    let Some(net) = net("explain").await else { return };
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("policy.yaml");
+    let mut reasons = std::collections::BTreeSet::new();
+    for policy in [
+        "mode: Limited\nhostRules: [good.test, 93.184.216.40]\n",
+        "mode: Unrestricted\nhostRules: [{pattern: bad.test, action: Deny}]\n",
+        "mode: Limited\nhostRules: [good.test]\ncidrRules: [{cidr: 93.184.216.0/24, action: Deny}]\n",
+        "mode: Limited\nports: [80]\nhostRules: [good.test]\n",
+    ] {
+        net.set_policy(policy).await;
+        std::fs::write(&path, policy).unwrap();
+        for address in [ORIGIN, LITERAL, "169.254.169.254", "10.200.2.1"] {
+            for name in [None, Some("good.test"), Some("bad.test")] {
+                let target = format!("{address}:443");
+                let mut client = net.connect(&target);
+                let from = client.local().to_string();
+                client.send(hello(name, &[])).await;
+                client.expect_closed().await;
+                let record = net.record_of(&from).await;
+                // Nobody listens there, and one name leads nowhere: what is allowed fails upstream.
+                let done = record["reason"].as_str().expect("a reason");
+                let done = if matches!(done, "upstream_failed" | "dns_failed") { "" } else { done };
+                let resolved = if name == Some("good.test") {
+                    format!("--address={ORIGIN}")
+                } else {
+                    "--sandbox=one".to_owned()
+                };
+                let path = path.to_str().unwrap();
+                let sni = format!("--sni={}", name.unwrap_or_default());
+                let words = ["explain", "--json", "--redirected", "--policy", path, &resolved, &sni, &target];
+                let told = net.gate.run(crate::kit::process::BINARY, words).await.stdout;
+                let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+                assert_eq!(
+                    done,
+                    told["reason"].as_str().unwrap_or_default(),
+                    "{policy} {target} {name:?} {told}"
+                );
+                reasons.insert(done.to_owned());
+            }
+        }
+    }
+    assert!(reasons.len() >= 6, "{reasons:?}");
+}

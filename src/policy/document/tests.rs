@@ -624,7 +624,7 @@ fn corpus(file: &Arc<str>, node: &crate::source::Node) {
         }
     }
     for item in fields.require("questions").unwrap().items() {
-        let keys = ["target", "sandbox", "group", "method", "path", "sni", "address", "expect"];
+        let keys = ["target", "sandbox", "group", "method", "path", "sni", "redirected", "address", "expect"];
         let question = item.fields(&keys).unwrap();
         assert!(question.require("target").is_some());
         let expect = question.require("expect").unwrap();

@@ -13,7 +13,8 @@
 //! judges the one that is dialled, when it is dialled.
 //!
 //! A query that is refused, would be under `enforcement: Report`, or whose look-up fails leaves one `query` record; one that
-//! is answered leaves none and is counted in `dns_answers_total`.
+//! is answered leaves none and is counted in `dns_answers_total`. Nothing waits for the record of a query that is nobody's or
+//! beyond the rate of its sandbox, as nothing bounds how many such come.
 //!
 //! The sockets are our own and the messages the library's: its server would spawn tasks that nobody waits for, takes any
 //! number of TCP connections, and answers from zones, of which there are none here.
@@ -127,12 +128,19 @@ struct Refused {
     code: ResponseCode,
     /// What it counts as.
     counts: DnsAnswer,
+    /// Whether the rate of a sandbox bounds how many such there are.
+    bounded: bool,
 }
 
 impl Refused {
     /// A denial that is told by this code.
     fn by(denial: Denial, code: ResponseCode) -> Self {
-        Self { refusal: denial.into(), code, counts: DnsAnswer::Denied }
+        Self { refusal: denial.into(), code, counts: DnsAnswer::Denied, bounded: true }
+    }
+
+    /// The same of a query that no rate bounds.
+    fn unbounded(self) -> Self {
+        Self { bounded: false, ..self }
     }
 
     /// The same, counted as a limit.
@@ -142,14 +150,14 @@ impl Refused {
 
     /// A limit of the listener.
     fn limited(detail: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        let refusal = Refusal::from(beyond_limit(detail));
-        Self { refusal, code: ResponseCode::Refused, counts: DnsAnswer::Limited }
+        Self::by(beyond_limit(detail), ResponseCode::Refused).beyond()
     }
 }
 
 impl From<ResolveError> for Refused {
     fn from(error: ResolveError) -> Self {
-        Self { refusal: error.into(), code: ResponseCode::ServFail, counts: DnsAnswer::Failed }
+        let (refusal, code) = (error.into(), ResponseCode::ServFail);
+        Self { refusal, code, counts: DnsAnswer::Failed, bounded: true }
     }
 }
 
@@ -214,12 +222,15 @@ impl Asking<'_> {
     /// Who asks, and whether they may ask anything at the moment.
     fn admit_message(&mut self) -> Result<Arc<Account>, Refused> {
         let sandbox = self.session.identify(None);
-        let unknown = |refusal| Refused { refusal, code: ResponseCode::Refused, counts: DnsAnswer::Denied };
+        let unknown = |refusal| {
+            let (code, counts) = (ResponseCode::Refused, DnsAnswer::Denied);
+            Refused { refusal, code, counts, bounded: false }
+        };
         let known = self.known.insert(sandbox.map_err(unknown)?);
         let gateway = &self.session.gateway;
         let share = gateway.shares.of(&known.sandbox.id);
         let taken = gateway.query(&share, &known.snapshot.policy_for(&known.sandbox));
-        taken.map_err(|denial| Refused::by(denial, ResponseCode::Refused).beyond())?;
+        taken.map_err(|denial| Refused::by(denial, ResponseCode::Refused).beyond().unbounded())?;
         Ok(self.door.accounts.of(&known.sandbox.id, Instant::now()))
     }
 
@@ -238,6 +249,7 @@ impl Asking<'_> {
             refusal: Refusal::from(full),
             code: ResponseCode::Refused,
             counts: DnsAnswer::Denied,
+            bounded: true,
         };
         self.session.gateway.audit.expect_certainty().map_err(unsure)?;
         let found = self.look_up(&name, question.kind()).await;
@@ -307,8 +319,14 @@ impl Asking<'_> {
 
     /// Leaves the record of a refusal.
     async fn record(&self, refused: &Refused, question: Option<&Question>) {
-        // Without room for it the client is refused all the same, and this has left the record of that.
-        let Ok(mut exchange) = Exchange::admitted(self.session, Kind::Query).await else { return };
+        let mut exchange = if refused.bounded {
+            // Without room for it the client is refused all the same, and this has left the record of that.
+            let Ok(exchange) = Exchange::admitted(self.session, Kind::Query).await else { return };
+            exchange
+        } else {
+            // It must not keep a place that others need: a full audit queue takes the count alone.
+            Exchange::unadmitted(self.session, Kind::Query)
+        };
         self.note(&mut exchange, question);
         if let Some(permit) = &self.permit {
             exchange.allowed(permit.cause(), permit.would_deny());

@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 
 /// How long any wait may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What `event` gives; fails the test when it takes longer than [`PATIENCE`].
 pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
