@@ -85,7 +85,7 @@ pub fn verify(
 
 /// A finding that loading the rules again cures.
 fn finding(problem: impl Into<String>, cause: impl Into<String>) -> Finding {
-    let cure = "load the rules again: sluicegate nft print … | nft -f -, with the arguments of this check";
+    let cure = "load the rules again: sluicegate nft print … | nft -f -, with the arguments of this check or --config of this gateway";
     Finding { problem: problem.into(), cause: cause.into(), cure: cure.to_owned() }
 }
 
