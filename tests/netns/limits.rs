@@ -64,7 +64,6 @@ async fn r2_i4_redirected_connections_that_are_nobodys_make_room_for_those_of_a_
     }
     let served = async {
         loop {
-            slow.push(begun().await);
             let mut client = net.sandbox(2).connect(&format!("{ORIGIN}:80"));
             let _may_be_refused = client.try_send("GET / HTTP/1.1\r\nHost: good.test\r\n\r\n").await;
             if client.expect_closed_or_head().await.starts_with("HTTP/1.1 200") {
