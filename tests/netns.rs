@@ -16,8 +16,8 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
-#[path = "netns/figures.rs"]
-mod figures;
+#[path = "netns/clients.rs"]
+mod clients;
 #[path = "netns/http.rs"]
 mod http;
 #[path = "it/kit/mod.rs"]
