@@ -136,7 +136,8 @@ async fn curl_with_proxy_variables_works_beside_that() {
         assert!(curl("http://bad.test/").await.stdout.ends_with(" 403 000"));
         assert!(curl("https://bad.test/").await.stdout.ends_with(" 000 403"));
         // The literal of the other sandbox, and IPv4 in the clothes of IPv6.
-        for literal in ["http://10.200.2.2/", "http://[::ffff:10.200.2.2]/", "http://[::ffff:93.184.216.66]/"] {
+        for literal in ["http://10.200.2.2/", "http://[::ffff:10.200.2.2]/", "http://[::ffff:93.184.216.66]/"]
+        {
             let ran = curl(literal).await;
             assert!(ran.stdout.ends_with(" 403 000"), "{literal}: {}", ran.stdout);
         }

@@ -335,10 +335,11 @@ impl Topology {
     }
 
     /// Starts a Python script in a sandbox that is told lines and prints lines.
-    pub fn converse(&self, sandbox: usize, script: &str) -> Conversation {
+    pub fn converse(&self, sandbox: usize, script: &str, arguments: &[&str]) -> Conversation {
         let _on_background = background().enter();
         let mut command = self.sandbox(sandbox).command("python3");
-        command.args(["-u", "-c", script]).stdin(Stdio::piped()).stderr(Stdio::inherit());
+        command.args(["-u", "-c", script]).args(arguments);
+        command.stdin(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = command.spawn().expect("python runs");
         let stdin = child.stdin.take().expect("a pipe");
         Conversation { stdout: lines(child.stdout.take()), stdin, heard: 0, _child: child }
