@@ -34,7 +34,7 @@ async fn ask(gateway: &Process, origin: &Origin) -> Client {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_the_end_of_the_gateway_cuts_is_reset_on_both_sides() {
+async fn l3_a_tunnel_that_the_end_of_the_gateway_cuts_is_reset_on_both_sides() {
     for signal in ENDS {
         let (gateway, _place, origin, _dns) = start(Behaviour::Banner(b"half of".to_vec())).await;
         let mut client = Client::tunnel(gateway.proxy(), &format!("good.test:{}", origin.port())).await;
@@ -52,7 +52,7 @@ async fn a_tunnel_that_the_end_of_the_gateway_cuts_is_reset_on_both_sides() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_length_that_the_end_of_the_gateway_cuts_is_reset() {
+async fn l3_an_answer_without_a_length_that_the_end_of_the_gateway_cuts_is_reset() {
     for signal in ENDS {
         let (gateway, _place, origin, _dns) = start(Behaviour::Http(vec![Reply::events(["a", "b"])])).await;
         let mut client = ask(&gateway, &origin).await;
@@ -76,14 +76,14 @@ async fn p4_an_answer_without_a_length_that_a_policy_change_cuts_is_reset() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_origin_cuts_is_reset_where_it_has_no_length_for_the_client() {
+async fn l3_an_answer_that_the_origin_cuts_is_reset_where_it_has_no_length_for_the_client() {
     let cut = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n";
     let (gateway, _place, origin, _dns) = start(Behaviour::Http(vec![Reply::raw(cut).then_close()])).await;
     ask(&gateway, &origin).await.expect_reset().await;
 }
 
 #[tokio::test]
-async fn an_answer_without_a_length_ends_in_order_when_it_is_whole() {
+async fn l3_an_answer_without_a_length_ends_in_order_when_it_is_whole() {
     let (gateway, _place, origin, _dns) = start(Behaviour::Http(vec![Reply::chunked(["hel", "lo"])])).await;
     let mut client = ask(&gateway, &origin).await;
     client.head().await;

@@ -85,7 +85,7 @@ async fn d5_whatever_resolver_a_sandbox_asks_the_gateway_answers() {
 }
 
 #[tokio::test]
-async fn curl_without_proxy_variables_works_by_name_alone() {
+async fn i4_curl_without_proxy_variables_works_by_name_alone() {
     let Some(net) = system("direct").await else { return };
     if tool::find("curl").is_none() {
         return;

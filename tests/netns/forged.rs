@@ -51,7 +51,7 @@ for source, to in [('10.200.1.2', '93.184.216.34'), ('10.200.1.77', '93.184.216.
 }
 
 #[tokio::test]
-async fn a_source_that_is_not_its_own_gets_a_sandbox_nothing() {
+async fn i4_a_source_that_is_not_its_own_gets_a_sandbox_nothing() {
     const SEND: &str = "
 for source in ['10.200.2.2', '10.200.1.77', '10.200.1.1', '93.184.216.53', '127.0.0.1']:
     for to in ['198.51.100.53', '10.200.1.1']:
@@ -168,7 +168,7 @@ print('sent')
 }
 
 #[tokio::test]
-async fn a_query_and_a_hello_in_fragments_are_judged_as_if_they_were_whole() {
+async fn d5_a_query_in_fragments_is_judged_as_if_it_were_whole() {
     const SEND: &str = "
 to, source = '198.51.100.53', '10.200.1.2'
 for name in ['good.test', 'bad.test']:
