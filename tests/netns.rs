@@ -38,6 +38,8 @@ mod opaque;
 mod own;
 #[path = "netns/restart.rs"]
 mod restart;
+#[path = "netns/system.rs"]
+mod system;
 #[path = "netns/tenants.rs"]
 mod tenants;
 #[path = "netns/tls.rs"]

@@ -8,8 +8,9 @@ use crate::kit::client::Client;
 use crate::kit::dns::Answer;
 use crate::kit::origin::{Behaviour, Origin};
 use crate::kit::tool;
+use crate::system::SYSTEM;
 use crate::tls::hello;
-use crate::topology::{FOREIGN, LITERAL, ORIGIN, SYSTEM, Topology};
+use crate::topology::{FOREIGN, LITERAL, ORIGIN, Topology};
 
 /// One name and one address, for both sandboxes.
 const POLICY: &str = "mode: Limited

@@ -8,7 +8,8 @@ use crate::kit::dns::Answer;
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
 use crate::kit::tool;
-use crate::topology::{ORIGIN, ORIGIN6, SYSTEM, Topology};
+use crate::system::SYSTEM;
+use crate::topology::{ORIGIN, ORIGIN6, Topology};
 
 /// One name, on the ports of the web and of DNS over TLS.
 const POLICY: &str = "mode: Limited

@@ -1,7 +1,8 @@
 //! UDP and QUIC through the whole system: refused at once, so that clients turn to TCP.
 
 use crate::kit::tool;
-use crate::topology::{SYSTEM, Topology};
+use crate::system::SYSTEM;
+use crate::topology::Topology;
 
 /// Everything is allowed: it is not the policy that refuses UDP.
 const OPEN: &str = "mode: Unrestricted\n";

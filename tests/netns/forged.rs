@@ -7,8 +7,9 @@ use serde_json::Value;
 use crate::kit::dns::Answer;
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
+use crate::system::SYSTEM;
 use crate::tls::hello;
-use crate::topology::{FOREIGN, ORIGIN, ORIGIN6, SYSTEM, Topology};
+use crate::topology::{FOREIGN, ORIGIN, ORIGIN6, Topology};
 
 /// Each sandbox has a name of its own.
 const POLICIES: &str = "kind: EgressPolicy

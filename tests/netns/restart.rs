@@ -5,7 +5,8 @@ use serde_json::json;
 use crate::kit::dns::Answer;
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
-use crate::topology::{Conversation, FOREIGN, LITERAL, ORIGIN, SYSTEM, Topology};
+use crate::system::{Conversation, SYSTEM};
+use crate::topology::{FOREIGN, LITERAL, ORIGIN, Topology};
 
 /// One name and one address.
 const POLICY: &str = "mode: Limited

@@ -6,8 +6,9 @@ use crate::kit::client::Client;
 use crate::kit::dns::Answer;
 use crate::kit::origin::{Behaviour, Origin};
 use crate::kit::tool;
+use crate::system::SYSTEM;
 use crate::tls::hello;
-use crate::topology::{FOREIGN, ORIGIN, SYSTEM, Topology};
+use crate::topology::{FOREIGN, ORIGIN, Topology};
 
 /// What the one may, the other may not.
 const OPPOSITE: &str = "kind: EgressPolicy
