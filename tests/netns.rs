@@ -16,8 +16,14 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the kit offers more than each state of the tests uses")]
 
-#[path = "netns/figures.rs"]
-mod figures;
+#[path = "netns/change.rs"]
+mod change;
+#[path = "netns/clients.rs"]
+mod clients;
+#[path = "netns/datagram.rs"]
+mod datagram;
+#[path = "netns/forged.rs"]
+mod forged;
 #[path = "netns/http.rs"]
 mod http;
 #[path = "it/kit/mod.rs"]
@@ -30,6 +36,12 @@ mod namespace;
 mod opaque;
 #[path = "netns/own.rs"]
 mod own;
+#[path = "netns/restart.rs"]
+mod restart;
+#[path = "netns/system.rs"]
+mod system;
+#[path = "netns/tenants.rs"]
+mod tenants;
 #[path = "netns/tls.rs"]
 mod tls;
 #[path = "netns/topology.rs"]

@@ -36,7 +36,7 @@
 //! | D2 | public and private addresses in one answer | the refused ones are gone before dialling: `src/proxy/reach.rs`, [`settle`](crate::policy::settle) | `src/upstream/dial.rs`, `tests/it/names.rs` |
 //! | D3 | another name on an allowed address | names are never turned into addresses: [`policy::evaluate`](crate::policy::evaluate) | `tests/it/names.rs` |
 //! | D4 | a rule that has no addresses yet allows everything | a name is judged as a name, before DNS: [`Policy::admit`](crate::policy::Policy::admit) | `tests/it/tenants.rs` |
-//! | D5 | data in queries for names that are denied | A and C come before [`Resolver::resolve`](crate::upstream::Resolver::resolve); a query is asked [`Policy::admit_query`](crate::policy::Policy::admit_query), and only its canonical name and type go on (`src/proxy/dns/question.rs`) | `tests/it/names.rs`, `tests/it/dns_capture.rs`, `src/policy/tests/query.rs` |
+//! | D5 | data in queries for names that are denied | A and C come before [`Resolver::resolve`](crate::upstream::Resolver::resolve); a query is asked [`Policy::admit_query`](crate::policy::Policy::admit_query), and only its canonical name and type go on (`src/proxy/dns/question.rs`) | `tests/it/names.rs`, `tests/it/dns_capture.rs`, `src/policy/tests/query.rs`, `tests/netns/clients.rs`, `tests/netns/tenants.rs` |
 //! | D6 | hostile answers: long chains, many addresses, silence | the bounds of [`upstream::resolve`](crate::upstream::resolve), and of [`proxy::dns`](crate::proxy::dns) toward clients | `tests/it/resolver.rs`, `tests/it/dns_capture.rs` |
 //!
 //! # Names that must agree
@@ -45,7 +45,7 @@
 //! |---|---|---|---|
 //! | I1 | CONNECT to one name, SNI of another: in the first hello, or in the one after a `HelloRetryRequest`, by which the server goes | `src/proxy/peek.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves; `src/proxy/handshake.rs`: [`server_hello::Scanner`](crate::wire::server_hello::Scanner), and no later hello leaves unjudged | `src/wire/server_hello.rs`, `tests/it/agreement.rs`, `tests/it/handshake.rs` |
 //! | I3 | an absolute-form URI and another `Host`; two; none | [`Head::scan`](crate::wire::head::Head::scan), [`headers::agrees`](crate::wire::headers::agrees) | `src/wire/head_tests.rs`, `src/wire/headers.rs`, `tests/it/agreement.rs`, `tests/it/forward.rs` |
-//! | I4 | a name toward another address, redirected: an allowed SNI or `Host` with a foreign address, an allowed address with a foreign name, a connection to the gateway itself | `src/proxy/transparent.rs`: a name is resolved here, an address stands for itself only; [`Policy::admit_redirected`](crate::policy::Policy::admit_redirected), [`Policy::admit_redirected_hello`](crate::policy::Policy::admit_redirected_hello), [`admit_name_at`](crate::policy::admit_name_at) | `src/policy/tests/redirected.rs`, `src/proxy/entry.rs`, `tests/netns/tls.rs`, `tests/netns/http.rs`, `tests/netns/opaque.rs`, `tests/netns/own.rs`, `tests/netns/limits.rs`, `tests/netns/tproxy.rs` |
+//! | I4 | a name toward another address, redirected: an allowed SNI or `Host` with a foreign address, an allowed address with a foreign name, a connection to the gateway itself | `src/proxy/transparent.rs`: a name is resolved here, an address stands for itself only; [`Policy::admit_redirected`](crate::policy::Policy::admit_redirected), [`Policy::admit_redirected_hello`](crate::policy::Policy::admit_redirected_hello), [`admit_name_at`](crate::policy::admit_name_at) | `src/policy/tests/redirected.rs`, `src/proxy/entry.rs`, `tests/netns/tls.rs`, `tests/netns/http.rs`, `tests/netns/opaque.rs`, `tests/netns/own.rs`, `tests/netns/limits.rs`, `tests/netns/tproxy.rs`, `tests/netns/clients.rs`, `tests/netns/forged.rs` |
 //! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs` and `src/proxy/transparent.rs`, and none opens a socket without a permit | `tests/it/agreement.rs`, `tests/it/attack.rs` |
 //! | I6 | another host in the second request of a connection | `src/proxy/forward.rs`: each request is asked | `tests/it/agreement.rs`, `tests/it/forward.rs` |
 //! | I7 | a header or a CONNECT in a tunnel that changes who is believed to ask; a PROXY protocol header of one's own | [`identity`](crate::identity) reads no forwarded header; `src/proxy/explicit.rs` refuses CONNECT in a tunnel; `src/proxy/introduction.rs` reads [`proxy_header`](crate::wire::proxy_header) of the operator's peers only, once, and no sandbox is one | `src/config/tests.rs`, `tests/it/agreement.rs`, `tests/it/proxied.rs` |
@@ -54,7 +54,7 @@
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | T1 | a hello in one-byte segments or many records | [`client_hello::parse`](crate::wire::client_hello::parse): the same answer for every split | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
+//! | T1 | a hello in one-byte segments or many records | [`client_hello::parse`](crate::wire::client_hello::parse): the same answer for every split | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs`, `tests/netns/forged.rs` |
 //! | T2 | no name, an encrypted hello, no TLS at all | the same, and [`Policy::admit_nameless_tls`](crate::policy::Policy::admit_nameless_tls) | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs`, `tests/it/attack.rs` |
 //! | T3 | a hello that is large or never ends | 64 KiB and 5 seconds: `src/proxy/peek.rs` | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
 //! | T4 | two names, a name that is an address | refused; `rustls` is the second opinion of the tests | `src/wire/client_hello_tests.rs`, `tests/it/agreement.rs` |
@@ -78,22 +78,22 @@
 //! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one sandbox, one target, one address | `tests/it/tenants.rs`, `tests/it/kept.rs` |
 //! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs`, `tests/it/reload.rs`, `tests/it/identity.rs` |
 //! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole, policies and who is who; a call takes both from one | `tests/it/reload.rs`, `tests/it/identity.rs` |
-//! | P4 | a tunnel that outlives the rule that allowed it, or the sandbox that it was opened by | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs`, `tests/it/reload.rs`, `tests/it/identity.rs`, `tests/it/proxied.rs` |
+//! | P4 | a tunnel that outlives the rule that allowed it, or the sandbox that it was opened by | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs`, `tests/it/reload.rs`, `tests/it/identity.rs`, `tests/it/proxied.rs`, `tests/netns/change.rs`, `tests/it/cut.rs` |
 //! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests.rs`, `src/admin/socket.rs`, `tests/it/tenants.rs` |
-//! | P6 | the admin server, through the proxy, or around it from a sandbox | `guard_self`: the sockets in [`Guards`](crate::policy::Guards); the input chain of [`capture`](crate::capture) | `tests/it/names.rs`, `tests/it/nft_net.rs` |
+//! | P6 | the admin server, through the proxy, or around it from a sandbox | `guard_self`: the sockets in [`Guards`](crate::policy::Guards); the input chain of [`capture`](crate::capture) | `tests/it/names.rs`, `tests/it/nft_net.rs`, `tests/netns/forged.rs` |
 //! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text) | `src/admin/tests.rs`, `src/audit/text.rs` |
 //!
 //! # Exhaustion, logs, metrics
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/half_close.rs`, `tests/it/process.rs`, `tests/it/attack.rs`, `tests/it/proxied.rs` |
-//! | R2 | one sandbox takes all | [`share`](crate::share): connections, requests, look-ups and bytes up of each sandbox; half of the connections where none is said; who has not said whose it is makes room | `tests/it/limits.rs`, `tests/it/dns_capture.rs`, `src/share/tests.rs`, `src/policy/tests/limit.rs` |
+//! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/half_close.rs`, `tests/it/process.rs`, `tests/it/attack.rs`, `tests/it/proxied.rs`, `tests/netns/forged.rs` |
+//! | R2 | one sandbox takes all | [`share`](crate::share): connections, requests, look-ups and bytes up of each sandbox; half of the connections where none is said; who has not said whose it is makes room | `tests/it/limits.rs`, `tests/it/dns_capture.rs`, `src/share/tests.rs`, `src/policy/tests/limit.rs`, `tests/netns/tenants.rs` |
 //! | R4 | a reader that does not read | `src/proxy/relay.rs`, `src/proxy/outlet.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/slow.rs`, `tests/it/tunnel.rs`, `tests/it/half_close.rs` |
 //! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests.rs`, `src/audit/text.rs` |
 //! | L2 | so many records that some are lost unseen | [`Audit`](crate::audit::Audit): wait, deny, or a `lost` record | `src/audit/tests.rs`, `src/audit/file.rs` |
-//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/accounts.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/stream.rs`, `tests/it/attack.rs` |
+//! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/accounts.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/stream.rs`, `tests/it/attack.rs`, `tests/it/cut.rs`, `tests/netns/restart.rs` |
 //! | M1 | series without end | [`Metrics`](crate::metrics::Metrics): labels are members of closed lists | `src/metrics/tests.rs` |
 //! | C2 | a panic | [`drain::Tasks`](crate::drain::Tasks): caught, counted, and only its connection ends | `src/drain.rs` |
 //!

@@ -111,6 +111,9 @@ impl OriginBody {
 impl Drop for OriginBody {
     fn drop(&mut self) {
         let complete = http_body::Body::is_end_stream(&self.inner);
+        if complete {
+            self.outlet.settle();
+        }
         self.end(if complete { Outcome::Ok } else { Outcome::ClientClosed });
     }
 }
@@ -149,7 +152,11 @@ impl http_body::Body for Body {
                 body.end(Outcome::UpstreamClosed);
                 body.broken = Some(error);
             }
-            None => body.end(Outcome::Ok),
+            None if body.broken.is_some() => {}
+            None => {
+                body.outlet.settle();
+                body.end(Outcome::Ok);
+            }
         }
         if body.broken.is_some() {
             // hyper closes at once and takes nothing more from its queue: the client gets what there was.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::sync::Mutex;
 use tokio::sync::watch::Receiver;
@@ -107,6 +108,9 @@ impl Forward<'_> {
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
+                if self.head.version() == Version::Http10 && body.size_hint().exact().is_none() {
+                    self.outlet.owe();
+                }
                 let body = Body::origin(body, Arc::clone(self.session), exchange, Arc::clone(self.outlet));
                 Ok(Response::from_parts(parts, body))
             }

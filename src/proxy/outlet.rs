@@ -28,6 +28,8 @@ struct State {
     queued: usize,
     /// Whom to wake when it is empty again.
     waker: Option<Waker>,
+    /// A body is under way whose end is the end of the connection.
+    owes: bool,
 }
 
 impl Outlet {
@@ -59,6 +61,21 @@ impl Outlet {
         }
         let mut state = self.state();
         state.queued = state.queued.saturating_add(bytes.max(LEAST));
+    }
+
+    /// Notes that a body is under way whose end nothing but the end of the connection tells.
+    pub(super) fn owe(&self) {
+        self.state().owes = true;
+    }
+
+    /// Notes that all of it was handed over.
+    pub(super) fn settle(&self) {
+        self.state().owes = false;
+    }
+
+    /// Whether such a body is under way.
+    pub(super) fn owes(&self) -> bool {
+        self.state().owes
     }
 
     /// Notes that hyper's queue is empty; it flushes a socket only then.

@@ -1,7 +1,7 @@
 //! Bytes between two sockets, both ways, as the peers meant them.
 //!
 //! * A half-close is passed on and the other direction goes on.
-//! * A reset stays a reset.
+//! * A reset stays a reset, and what is dropped in the middle ends with one: see [`unfinished`].
 //! * Nothing is held while nothing is under way: one scratch buffer a thread serves every tunnel, and only
 //!   what the receiver did not take at once is kept, so an idle tunnel holds no buffer.
 
@@ -263,9 +263,20 @@ fn try_write(to: &TcpStream, bytes: &[u8]) -> Result<usize, CarryError> {
     }
 }
 
+/// Has the kernel end a connection with a reset from here on, whoever drops it, even by the end of this process: what came
+/// so far is not all there is, and where only the end of the connection tells, it must not look as if it were.
+pub(super) fn unfinished(stream: &TcpStream) {
+    // A socket that cannot linger is closed all the same.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Takes [`unfinished`] back: what is still on its way arrives, and then the end.
+pub(super) fn finished(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(None);
+}
+
 /// Ends a connection with a reset instead of an orderly close.
 pub(super) fn reset(stream: TcpStream) {
-    // A socket that cannot linger is closed all the same.
-    let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+    unfinished(&stream);
     drop(stream);
 }

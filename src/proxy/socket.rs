@@ -14,6 +14,8 @@ use tokio::io::{Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::relay::{finished, unfinished};
+
 /// How much is read from the socket at once while a head or a chunk is expected.
 const READ: usize = 8 * 1024;
 /// How long a closing connection listens on, so that a reset does not overtake the refusal.
@@ -29,6 +31,8 @@ pub(super) struct Socket {
     failure: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Something was written since the last look at `failure`.
     wrote: bool,
+    /// What was written is not all there is, and only the end of the connection would tell.
+    owes: bool,
     /// A read has failed already, and taken the error with it.
     failed: bool,
     /// The write side is shut; until when to listen on, and for how many bytes.
@@ -38,13 +42,28 @@ pub(super) struct Socket {
 impl Socket {
     /// The socket of an accepted connection.
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream: Arc::new(stream), failure: None, wrote: false, failed: false, linger: None }
+        Self {
+            stream: Arc::new(stream),
+            failure: None,
+            wrote: false,
+            owes: false,
+            failed: false,
+            linger: None,
+        }
     }
 
     /// The connection itself; always something, as nobody else holds it.
     pub(super) fn into_inner(self) -> Option<TcpStream> {
         drop(self.failure);
         Arc::into_inner(self.stream)
+    }
+
+    /// Has the connection end with a reset from here on, should it be dropped, or no longer.
+    pub(super) fn owe(&mut self, owes: bool) {
+        if owes != self.owes {
+            self.owes = owes;
+            if owes { unfinished(&self.stream) } else { finished(&self.stream) }
+        }
     }
 
     /// Appends some bytes to `buffer`; 0 at the end of the stream.

@@ -251,6 +251,14 @@ impl StrictIo {
         state.heads.push_back(head);
     }
 
+    /// Notes that what is written belongs to an answer whose end is the end of the connection, if so. Only what was
+    /// flushed takes that back: the last part of it may still wait.
+    fn owe(&mut self) {
+        if self.control.outlet.owes() {
+            self.socket.owe(true);
+        }
+    }
+
     /// Whether a held connection may read on.
     fn poll_resumed(&mut self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.control.state();
@@ -302,13 +310,16 @@ impl Read for StrictIo {
 
 impl Write for StrictIo {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, src: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().socket.poll_write(cx, src)
+        let this = self.get_mut();
+        this.owe();
+        this.socket.poll_write(cx, src)
     }
 
     /// Nothing waits to be flushed; but hyper asks in every round, also in those in which it does not read.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.control.outlet.flushed();
+        this.socket.owe(this.control.outlet.owes());
         Poll::Ready(this.socket.check(cx))
     }
 
@@ -325,6 +336,8 @@ impl Write for StrictIo {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().socket.poll_write_vectored(cx, parts)
+        let this = self.get_mut();
+        this.owe();
+        this.socket.poll_write_vectored(cx, parts)
     }
 }

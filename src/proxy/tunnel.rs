@@ -25,7 +25,7 @@ use super::explicit;
 use super::handshake::{Gate, Handshake};
 use super::peek::{Inside, Peek};
 use super::refusal::Refusal;
-use super::relay::{RelayError, relay, reset};
+use super::relay::{RelayError, finished, relay, reset, unfinished};
 use super::session::{Session, Standing};
 use super::strict::StrictIo;
 use super::whence::Inner;
@@ -80,7 +80,13 @@ impl Tunnel {
     pub(super) async fn go_on(mut self: Box<Self>, mut client: Box<Client>, inside: Option<Inside>) {
         let _active = self.session.gateway.metrics.active(self.ingress.0);
         self.exchange.count();
+        unfinished(&client.stream);
+        unfinished(&self.origin);
         let end = self.carry(&mut client, inside).await;
+        if matches!(end, None | Some(End::Done)) {
+            finished(&client.stream);
+            finished(&self.origin);
+        }
         let tunnel = *self;
         match end {
             Some(end) => tunnel.close(client.stream, end),
@@ -239,6 +245,7 @@ async fn carry(session: &Session, client: &mut Client, origin: &mut TcpStream, h
 
 /// Tells a TLS client that it may not, and closes.
 fn alert(client: TcpStream) {
+    finished(&client);
     // A client that is gone needs no alert, and one that does not read is not waited for.
     match client.try_write(&ACCESS_DENIED) {
         Ok(_) => drop(client),

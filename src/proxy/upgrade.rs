@@ -13,7 +13,7 @@ use tokio::sync::watch::Receiver;
 
 use super::exchange::Exchange;
 use super::origin::OriginIo;
-use super::relay::{RelayError, relay, reset};
+use super::relay::{RelayError, finished, relay, reset, unfinished};
 use super::session::Session;
 use super::strict::StrictIo;
 use super::tunnel::End;
@@ -48,6 +48,8 @@ impl Upgraded {
             return Outcome::UpstreamClosed;
         };
         exchange.count();
+        unfinished(&client);
+        unfinished(&origin);
         let end = tokio::select! {
             biased;
             denial = session.overruled(&mut changes) => End::Overruled(denial),
@@ -74,9 +76,9 @@ impl Upgraded {
             }
         };
         exchange.finish(outcome);
-        if outcome != Outcome::Ok {
-            reset(client);
-            reset(origin);
+        if outcome == Outcome::Ok {
+            finished(&client);
+            finished(&origin);
         }
         session.stand(None);
         outcome

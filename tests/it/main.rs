@@ -21,6 +21,7 @@ mod attack;
 mod audit;
 mod container;
 mod corpus;
+mod cut;
 mod deploy;
 mod dns_capture;
 mod first;

@@ -185,8 +185,9 @@ async fn i4_a_websocket_over_redirected_http_passes_and_ends_with_its_policy() {
 async fn l3_i4_a_drain_ends_redirected_connections_with_a_record() {
     let Some(net) = net("drain", "limits: {drainTimeoutMs: 200}\n").await else { return };
     let _origin = net.origin(&format!("{LITERAL}:9000"), Behaviour::Echo);
-    let tunnel = open(&net).await;
+    // Before the other one, whose record tells that both were accepted.
     let silent = net.connect(&format!("{ORIGIN}:443"));
+    let tunnel = open(&net).await;
     let opened = |all: &[serde_json::Value]| all.iter().any(|record| record["kind"] == "open");
     net.records("the tunnel to be open", opened).await;
     net.process().signal(rustix::process::Signal::TERM);

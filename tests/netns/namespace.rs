@@ -60,9 +60,21 @@ impl Namespace {
 
     /// Runs a program inside to its end; it is given a minute.
     pub async fn run<const N: usize>(&self, program: &str, arguments: [&str; N]) -> Ran {
+        self.run_all(program, &arguments).await
+    }
+
+    /// The same with any number of arguments.
+    pub async fn run_all(&self, program: &str, arguments: &[&str]) -> Ran {
         let ip = tool::find("ip").expect("it was there when the namespace was made");
         let inside = ["netns", "exec", &self.name, program];
-        tool::run(&ip, inside.iter().copied().chain(arguments)).await
+        tool::run(&ip, inside.iter().chain(arguments)).await
+    }
+
+    /// Sets a `name=value` of the kernel inside.
+    pub fn sysctl(&self, setting: &str) {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "sysctl", "-qw", setting]);
+        pipe(command, "");
     }
 
     /// Runs a program inside with this on its input; fails unless that succeeds.

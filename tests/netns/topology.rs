@@ -84,7 +84,8 @@ pub struct Topology {
     process: Option<Process>,
     /// The internet's name server.
     pub dns: Dns,
-    place: Place,
+    /// Its files.
+    pub place: Place,
     sandboxes: Vec<Namespace>,
     /// Where the gateway is.
     pub gate: Namespace,
@@ -131,15 +132,38 @@ impl Topology {
 
     /// Runs the gateway, in the place of one that runs, and waits until it listens.
     pub async fn gateway(&mut self, policy: &str, config: &str) {
-        if let Some(mut before) = self.process.take() {
-            before.signal(Signal::KILL);
-            before.ended().await;
-        }
+        self.gateway_with(policy, config, &[]).await;
+    }
+
+    /// The same with more arguments.
+    pub async fn gateway_with(&mut self, policy: &str, config: &str, more: &[&str]) {
+        self.kill().await;
         self.place.write("policy.yaml", policy);
         self.place.write("config.yaml", config);
         let mut command = self.gate.command(BINARY);
-        command.args(["run", "--config", "config.yaml"]).current_dir(self.place.path(""));
+        command.args(["run", "--config", "config.yaml"]).args(more).current_dir(self.place.path(""));
         self.process = Some(Process::spawn(command).await);
+    }
+
+    /// Kills the gateway, if it runs, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.signal(Signal::KILL);
+            process.ended().await;
+        }
+    }
+
+    /// Ends the gateway as a service manager would, and waits for its exit code.
+    pub async fn terminate(&mut self) -> Option<i32> {
+        let mut process = self.process.take().expect("the gateway runs");
+        process.signal(Signal::TERM);
+        process.ended().await
+    }
+
+    /// The path of a new file of this test.
+    pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        self.place.write(name, text);
+        self.place.text(name)
     }
 
     /// The running gateway.

@@ -29,7 +29,7 @@ pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
 }
 
 /// The runtime that servers of the kit run on, apart from the runtime of any one test.
-fn background() -> &'static Handle {
+pub fn background() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let build = || Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     RUNTIME.get_or_init(build).handle()

@@ -152,7 +152,7 @@ pub fn parsed(lines: &[String]) -> Vec<Value> {
 }
 
 /// Collects lines as they come.
-pub(super) fn lines(stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Arc<Seen<String>> {
+pub fn lines(stream: Option<impl AsyncRead + Unpin + Send + 'static>) -> Arc<Seen<String>> {
     let seen = Arc::new(Seen::new());
     if let Some(stream) = stream {
         let seen = Arc::clone(&seen);
