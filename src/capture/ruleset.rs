@@ -348,6 +348,9 @@ fn head(settings: &Settings) -> Vec<String> {
                     "kernel holds such messages back otherwise: 1 a second to one address, and 50 at once to all):",
                     "  sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
                     "  sysctl -w net.ipv4.icmp_ratemask=6160 net.ipv6.icmp.ratemask=0,3-127",
+                    "A DNS query is remembered for as long as its answer may take, so that a flood of them does not fill the table of",
+                    "connections that all sandboxes share:",
+                    "  sysctl -w net.netfilter.nf_conntrack_udp_timeout=10 net.netfilter.nf_conntrack_udp_timeout_stream=10",
                 ]
                 .map(str::to_owned),
             );

@@ -348,7 +348,7 @@ mod tests {
         let parsed = super::super::document::parse(&SHIPPED_FILE.into(), SHIPPED);
         assert_eq!(parsed.problems, []);
         assert_eq!(parsed.lists[0].version, 1);
-        assert_eq!(CategoryLists::shipped().list().categories.len(), 8);
+        assert_eq!(CategoryLists::shipped().list().categories.len(), 9);
     }
 
     #[test]

@@ -58,6 +58,8 @@ pub(super) struct Session {
     standing: Mutex<Option<Standing>>,
     /// The tunnel around the requests of this connection, which stands also between them.
     around: OnceLock<Standing>,
+    /// Who it was known as last.
+    known: Mutex<Option<Identity>>,
     /// Whether any request has come.
     asked: AtomicBool,
     /// Whether the client went away, or its connection failed.
@@ -129,6 +131,7 @@ impl Session {
             newcomer: AtomicU64::new(0),
             standing: Mutex::default(),
             around: OnceLock::new(),
+            known: Mutex::default(),
             asked: AtomicBool::new(false),
             left: AtomicBool::new(false),
             ending: Mutex::default(),
@@ -148,7 +151,10 @@ impl Session {
         let snapshot = self.gateway.live.current();
         let listener = self.listener.sandbox.as_deref();
         match snapshot.registry.identify(listener, self.client.ip(), credentials) {
-            Ok(sandbox) => Ok(Identified { sandbox, snapshot }),
+            Ok(sandbox) => {
+                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(sandbox.clone());
+                Ok(Identified { sandbox, snapshot })
+            }
             Err(error) => {
                 let refusal = Refusal::from(error.denial());
                 Err(if error.token_could_help() { refusal.challenging() } else { refusal })
@@ -207,7 +213,8 @@ impl Session {
         standing.map_or(Ok(()), |standing| self.ask_again(&standing, &snapshot))
     }
 
-    /// Resolves with the denial once what is in force no longer permits what is under way, or knows the client.
+    /// Resolves with the denial once what is in force no longer permits what is under way, or knows the client, also one
+    /// that has asked nothing at the moment.
     ///
     /// RACE: `changes` must have been subscribed before the first decision.
     pub(super) async fn overruled(
@@ -221,7 +228,12 @@ impl Session {
             if let Some(standing) = &standing {
                 self.pace(&standing.sandbox, &snapshot);
             }
-            if let Some(Err(denial)) = standing.map(|standing| self.ask_again(&standing, &snapshot)) {
+            let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let asked = match standing {
+                Some(standing) => self.ask_again(&standing, &snapshot),
+                None => known().map_or(Ok(()), |known| self.known_in(&snapshot, &known).map(drop)),
+            };
+            if let Err(denial) = asked {
                 return denial;
             }
             if news.is_err() {

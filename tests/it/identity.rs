@@ -251,7 +251,13 @@ async fn p4_requests_websockets_and_kept_alive_connections_are_asked_who_they_ar
     assert_eq!(stranger.ask(request("")).await.status, 407);
 
     gateway.configure("sandboxes:\n  - {id: five, sources: [127.0.0.5]}\n").await;
+    let begun = Instant::now();
     idle.expect_closed().await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "not by the time that a head may take: {:?}",
+        begun.elapsed()
+    );
     socket.expect_closed().await;
     assert_eq!(stranger.ask(request("")).await.status, 200, "the next request is identified afresh");
     let from = socket.local().to_string();
