@@ -101,6 +101,14 @@ pub(super) fn state(name: &str) -> Clause {
     compare(format!("ct state {name}"), "in", json!({"ct": {"key": "state"}}), name)
 }
 
+/// It would begin a connection, and as many were begun within the last moments as may be: so many a second, and so many at
+/// once.
+pub(super) fn begins_beyond(rate: u32, burst: u32) -> Clause {
+    let Clause { text, mut json } = state("new");
+    json.push(json!({"limit": {"rate": rate, "burst": burst, "per": "second", "inv": true}}));
+    Clause { text: format!("{text} limit rate over {rate}/second burst {burst} packets"), json }
+}
+
 /// It belongs to a connection that was begun from the other side.
 pub(super) fn answer() -> Clause {
     compare("ct direction reply", "==", json!({"ct": {"key": "direction"}}), "reply")

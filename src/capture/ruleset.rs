@@ -15,6 +15,10 @@ use super::sidecar;
 
 /// The name of the table, of family `inet`.
 pub const TABLE: &str = "sluicegate";
+/// How many connections and queries an interface may begin a second.
+const NEW: u32 = 5_000;
+/// How many at once.
+const NEW_AT_ONCE: u32 = 10_000;
 /// The mark of what `tproxy` takes, and the number of the routing table that delivers it.
 pub(super) const MARK: u32 = 0x736c;
 
@@ -134,7 +138,7 @@ impl Sandboxes<'_> {
                 "capture",
                 ("filter", "prerouting", -150, "accept"),
                 "what a sandbox sends is sorted before any address is rewritten",
-                self.each("sort"),
+                self.floods().into_iter().chain(self.each("sort")).collect(),
             ),
             called("sort", "what is not taken to the gateway ends here", self.sort()),
             base(
@@ -158,6 +162,19 @@ impl Sandboxes<'_> {
                 Vec::new(),
             ),
         ]
+    }
+
+    /// No sandbox fills the kernel's table of connections, which all of them share. Behind a pattern of names there may be
+    /// many, of whom one would use up what is for all.
+    fn floods(&self) -> Vec<Rule> {
+        let named = self.interfaces.iter().map(Interface::name).filter(|name| !name.ends_with('*'));
+        let one = |name: &str| {
+            let promise =
+                format!("{name} begins at most {NEW} connections a second, and {NEW_AT_ONCE} at once");
+            let beyond = clause::begins_beyond(NEW, NEW_AT_ONCE);
+            rule(promise, [clause::from_interface(name), beyond, clause::drop()])
+        };
+        named.map(one).collect()
     }
 
     /// One rule an interface, that lets another chain judge.
@@ -348,9 +365,11 @@ fn head(settings: &Settings) -> Vec<String> {
                     "kernel holds such messages back otherwise: 1 a second to one address, and 50 at once to all):",
                     "  sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
                     "  sysctl -w net.ipv4.icmp_ratemask=6160 net.ipv6.icmp.ratemask=0,3-127",
-                    "A DNS query is remembered for as long as its answer may take, so that a flood of them does not fill the table of",
-                    "connections that all sandboxes share:",
+                    "What is over, or never was a connection, is soon forgotten, so that a flood does not fill the table of",
+                    "connections that all sandboxes share (an interface by its own name begins a bounded number, one of a pattern any):",
                     "  sysctl -w net.netfilter.nf_conntrack_udp_timeout=10 net.netfilter.nf_conntrack_udp_timeout_stream=10",
+                    "  sysctl -w net.netfilter.nf_conntrack_tcp_timeout_syn_recv=10 net.netfilter.nf_conntrack_tcp_timeout_fin_wait=10",
+                    "  sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=10 net.netfilter.nf_conntrack_tcp_timeout_last_ack=10",
                 ]
                 .map(str::to_owned),
             );

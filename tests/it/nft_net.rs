@@ -125,7 +125,7 @@ impl Scene {
         net.load(&printed);
         let tproxy = matches!(&settings.who, Who::Interfaces { mode: Mode::TProxy, .. });
         let commands: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
-        assert_eq!(commands.len(), if tproxy { 7 } else { 3 }, "{printed}");
+        assert_eq!(commands.len(), if tproxy { 9 } else { 5 }, "{printed}");
         for command in commands {
             net.run(At::Gateway, &command.split(' ').collect::<Vec<_>>());
         }
