@@ -88,7 +88,7 @@
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
 //! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/half_close.rs`, `tests/it/process.rs`, `tests/it/attack.rs`, `tests/it/proxied.rs`, `tests/netns/forged.rs` |
-//! | R2 | one sandbox takes all | [`share`](crate::share): connections, requests, look-ups and bytes up of each sandbox; half of the connections where none is said; who has not said whose it is makes room | `tests/it/limits.rs`, `tests/it/dns_capture.rs`, `src/share/tests.rs`, `src/policy/tests/limit.rs`, `tests/netns/tenants.rs` |
+//! | R2 | one sandbox takes all | [`share`](crate::share): connections, requests, look-ups and bytes up of each sandbox; half of the connections where none is said; who has not said whose it is makes room | `tests/it/limits.rs`, `tests/it/nft_net.rs`, `tests/it/dns_capture.rs`, `src/share/tests.rs`, `src/policy/tests/limit.rs`, `tests/netns/tenants.rs` |
 //! | R4 | a reader that does not read | `src/proxy/relay.rs`, `src/proxy/outlet.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/slow.rs`, `tests/it/tunnel.rs`, `tests/it/half_close.rs` |
 //! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests.rs`, `src/audit/text.rs` |

@@ -241,6 +241,25 @@ async fn dns_to_any_server_is_answered_by_the_gateway() {
 }
 
 #[tokio::test]
+async fn r2_a_sandbox_that_floods_does_not_fill_the_table_of_connections() {
+    let Some(scene) = Scene::new(&settings(true, Mode::Redirect)).await else { return };
+    let flood = "
+import socket, time
+begun = time.monotonic()
+for port in range(20000, 50000):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as flood:
+        flood.bind(('0.0.0.0', port))
+        flood.sendto(b'x', ('192.0.2.2', 53))
+print(time.monotonic() - begun)
+";
+    let took: f64 = scene.net.python(At::One, flood).parse().unwrap();
+    let count = scene.net.run(At::Gateway, &["cat", "/proc/sys/net/netfilter/nf_conntrack_count"]);
+    let count: f64 = count.trim().parse().unwrap();
+    assert!(count < 10_000.0 + 5_000.0 * took + 1_000.0, "{count} after {took} s");
+    assert_eq!(scene.client(At::Two, "udp('192.0.2.2', 53)"), "port 15053");
+}
+
+#[tokio::test]
 async fn udp_to_any_port_is_refused_at_once() {
     for mode in [Mode::Redirect, Mode::TProxy] {
         let Some(scene) = Scene::new(&settings(true, mode)).await else { return };
