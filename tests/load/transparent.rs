@@ -41,7 +41,7 @@ admin: {address: "127.0.0.1:9901"}
 dns: {servers: ["93.184.217.53:53"]}
 sandboxes: [{id: one, sources: [10.200.1.2/32]}]
 capture: {interfaces: [{name: sbx1, sandbox: one}]}
-limits: {connections: 20000, perSandbox: {connections: 20000, dnsQueries: 20000}}
+limits: {connections: 20000, perSandbox: {connections: 20000, dnsQueries: 20000, dnsQueriesPerSecond: 1000000}}
 audit: {sinks: [{file: {path: audit.jsonl}}]}
 "#;
 
