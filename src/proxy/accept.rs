@@ -1,6 +1,7 @@
 //! Takes connections from a listening socket and gives each a task of its own.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,31 @@ pub async fn accept(
     listener: Arc<Listener>,
     slots: Arc<Semaphore>,
 ) {
-    let watcher = gateway.tasks.watcher().clone();
+    let take = |stream: TcpStream, client| {
+        let slot = Arc::clone(&slots).try_acquire_owned().ok();
+        let welcome = slot.is_some();
+        let session = Session::new(Arc::clone(&gateway), canonical(client), Arc::clone(&listener), slot);
+        let session = Arc::new(session);
+        // A socket without this option is only slower.
+        let _ = stream.set_nodelay(true);
+        if welcome {
+            gateway.tasks.spawn("connection", introduction::serve(session, stream));
+        } else {
+            turn_away(&session, stream, None, &full());
+            gateway.newcomers.make_room();
+        }
+    };
+    each(&gateway, &socket, &listener, take).await;
+}
+
+/// Gives every connection to `take`, until the gateway drains.
+pub(super) async fn each(
+    gateway: &Gateway,
+    socket: &TcpListener,
+    listener: &Listener,
+    take: impl Fn(TcpStream, SocketAddr),
+) {
+    let watcher = gateway.tasks.watcher();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -35,21 +60,7 @@ pub async fn accept(
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, client)) => {
-                let slot = Arc::clone(&slots).try_acquire_owned().ok();
-                let welcome = slot.is_some();
-                let client = canonical(client);
-                let session = Session::new(Arc::clone(&gateway), client, Arc::clone(&listener), slot);
-                let session = Arc::new(session);
-                // A socket without this option is only slower.
-                let _ = stream.set_nodelay(true);
-                if welcome {
-                    gateway.tasks.spawn("connection", introduction::serve(session, stream));
-                } else {
-                    turn_away(&session, stream, None, &full());
-                    gateway.newcomers.make_room();
-                }
-            }
+            Ok((stream, client)) => take(stream, client),
             Err(error) if is_passing(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, listener = %listener.name, "cannot accept a connection; trying again");
@@ -91,7 +102,7 @@ fn full() -> Refusal {
 }
 
 /// Whether an accept failed only for the connection that was to be accepted.
-pub(super) fn is_passing(error: &io::Error) -> bool {
+fn is_passing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted

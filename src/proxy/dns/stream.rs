@@ -15,7 +15,7 @@ use crate::audit::{Ingress, Kind};
 use crate::metrics::DnsAnswer;
 use crate::policy::query::beyond_limit;
 use crate::proxy::Gateway;
-use crate::proxy::accept::is_passing;
+use crate::proxy::accept::each;
 use crate::proxy::exchange::Exchange;
 use crate::proxy::refusal::Refusal;
 use crate::proxy::session::Session;
@@ -24,27 +24,11 @@ use crate::proxy::session::Session;
 const IDLE: Duration = Duration::from_secs(10);
 /// How long a message may take once it has begun, and an answer until it is taken.
 const MESSAGE: Duration = Duration::from_secs(5);
-/// How long accepting pauses when this host has no descriptor or memory left for a connection.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts on `socket` until the gateway drains; `slots` are those of all connections.
 pub async fn serve(gateway: Arc<Gateway>, socket: TcpListener, door: Arc<Door>, slots: Arc<Semaphore>) {
-    let watcher = gateway.tasks.watcher().clone();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = watcher.draining() => return,
-            accepted = socket.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, client)) => take(&gateway, &door, &slots, stream, client),
-            Err(error) if is_passing(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, listener = %door.listener.name, "cannot accept a connection; trying again");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
+    let take = |stream, client| take(&gateway, &door, &slots, stream, client);
+    each(&gateway, &socket, &door.listener, take).await;
 }
 
 /// Serves one connection, if there is a place for it, here and among those of its sandbox.
