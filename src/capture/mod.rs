@@ -24,6 +24,7 @@
 //! | anything that would be forwarded | dropped |
 
 mod clause;
+mod print;
 mod proof;
 mod ruleset;
 mod settings;

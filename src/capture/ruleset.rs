@@ -1,17 +1,16 @@
-//! The table as a whole, and its text.
+//! The table as a whole.
 //!
 //! The order of the hooks is what makes it tight: who sends it (raw, before connection tracking), what it is (mangle,
 //! before addresses are rewritten), where it goes (nat), and then, whatever happened before, what may reach this host
 //! (input) and that nothing passes through it (forward).
 
-use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::clause::{self, Clause};
 use super::settings::{Interface, Mode, Ports, Settings, Who};
-use super::sidecar;
+use super::{print, sidecar};
 
 /// The name of the table, of family `inet`.
 pub const TABLE: &str = "sluicegate";
@@ -28,7 +27,7 @@ pub struct Table {
     /// The chains, in the order in which a packet meets them.
     pub(super) chains: Vec<Chain>,
     /// What stands above it, one line each.
-    head: Vec<String>,
+    pub(super) head: Vec<String>,
 }
 
 /// One chain.
@@ -89,7 +88,7 @@ fn called(name: &'static str, promise: &str, rules: Vec<Rule>) -> Chain {
 /// The table of these settings, which have been checked.
 #[must_use]
 pub fn table(settings: &Settings) -> Table {
-    let head = head(settings);
+    let head = print::head(settings);
     let chains = match &settings.who {
         Who::EveryoneBut(uid) => sidecar::chains(*uid, settings.ipv6, settings.ports),
         Who::Interfaces { interfaces, mode, gateway } => {
@@ -193,6 +192,20 @@ impl Sandboxes<'_> {
         self.ipv6.then(|| rule(promise, [clause::neighbour(), clause::accept()]))
     }
 
+    /// What tells of the size of packets passes, and neighbour discovery behind it.
+    fn path_mtu(&self, promise: &str) -> Vec<Rule> {
+        let pass = |family: &str, protocol: &str, kind: &str| {
+            let clauses = [clause::state("related"), clause::icmp(protocol, kind), clause::accept()];
+            rule(format!("{promise} ({family})"), clauses)
+        };
+        let mut rules = vec![pass("IPv4", "icmp", "destination-unreachable")];
+        if self.ipv6 {
+            rules.push(pass("IPv6", "icmpv6", "packet-too-big"));
+            rules.extend(self.neighbours());
+        }
+        rules
+    }
+
     /// Nothing comes from an address that is not the sender's.
     fn spoofed(&self) -> Vec<Rule> {
         let mut rules = Vec::new();
@@ -230,18 +243,8 @@ impl Sandboxes<'_> {
         let mut rules = vec![
             rule("packets of no connection go nowhere", [clause::state("invalid"), clause::drop()]),
             rule("answers to this host pass", [clause::answer(), clause::accept()]),
-            rule(
-                "path MTU messages about the sandbox's own connections pass (IPv4)",
-                [clause::state("related"), clause::icmp("icmp", "destination-unreachable"), clause::accept()],
-            ),
         ];
-        if self.ipv6 {
-            rules.push(rule(
-                "path MTU messages about the sandbox's own connections pass (IPv6)",
-                [clause::state("related"), clause::icmp("icmpv6", "packet-too-big"), clause::accept()],
-            ));
-            rules.extend(self.neighbours());
-        }
+        rules.extend(self.path_mtu("path MTU messages about the sandbox's own connections pass"));
         if dns.is_some() {
             for protocol in ["udp", "tcp"] {
                 let promise = format!("DNS over {protocol} is left for the DNS server");
@@ -308,20 +311,8 @@ impl Sandboxes<'_> {
     /// What a sandbox reaches on this host.
     fn reach(&self) -> Vec<Rule> {
         let Ports { transparent, dns, .. } = self.ports;
-        let mut rules = vec![
-            rule("answers to this host are received", [clause::answer(), clause::accept()]),
-            rule(
-                "path MTU messages are received (IPv4)",
-                [clause::state("related"), clause::icmp("icmp", "destination-unreachable"), clause::accept()],
-            ),
-        ];
-        if self.ipv6 {
-            rules.push(rule(
-                "path MTU messages are received (IPv6)",
-                [clause::state("related"), clause::icmp("icmpv6", "packet-too-big"), clause::accept()],
-            ));
-            rules.extend(self.neighbours());
-        }
+        let mut rules = vec![rule("answers to this host are received", [clause::answer(), clause::accept()])];
+        rules.extend(self.path_mtu("path MTU messages are received"));
         rules.push(match self.mode {
             Mode::Redirect => rule(
                 format!("port {transparent} is reached by what was redirected, and not directly"),
@@ -344,77 +335,5 @@ impl Sandboxes<'_> {
         rules.push(rule(promise, [clause::protocol("tcp"), clause::reset()]));
         rules.push(rule(promise, [clause::drop()]));
         rules
-    }
-}
-
-/// What stands above the table.
-fn head(settings: &Settings) -> Vec<String> {
-    let arguments = settings.arguments();
-    let mut lines = vec![
-        format!("Made by: sluicegate nft print {arguments}"),
-        "Load:    nft -f THIS_FILE (one transaction; loading it again replaces it)".to_owned(),
-        format!("Check:   sluicegate nft verify {arguments}"),
-        String::new(),
-    ];
-    match &settings.who {
-        Who::EveryoneBut(uid) => lines.extend(sidecar::head(*uid)),
-        Who::Interfaces { mode, .. } => {
-            lines.extend(
-                [
-                    "Besides, on the gateway: it does not route, and it tells every UDP client at once that it is refused (the",
-                    "kernel holds such messages back otherwise: 1 a second to one address, and 50 at once to all):",
-                    "  sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0",
-                    "  sysctl -w net.ipv4.icmp_ratemask=6160 net.ipv6.icmp.ratemask=0,3-127",
-                    "What is over, or never was a connection, is soon forgotten, so that a flood does not fill the table of",
-                    "connections that all sandboxes share (an interface by its own name begins a bounded number, one of a pattern any):",
-                    "  sysctl -w net.netfilter.nf_conntrack_udp_timeout=10 net.netfilter.nf_conntrack_udp_timeout_stream=10",
-                    "  sysctl -w net.netfilter.nf_conntrack_tcp_timeout_syn_recv=10 net.netfilter.nf_conntrack_tcp_timeout_fin_wait=10",
-                    "  sysctl -w net.netfilter.nf_conntrack_tcp_timeout_time_wait=10 net.netfilter.nf_conntrack_tcp_timeout_last_ack=10",
-                ]
-                .map(str::to_owned),
-            );
-            if *mode == Mode::TProxy {
-                lines.push(
-                    "What tproxy takes is delivered by a routing rule; the listener needs CAP_NET_ADMIN:"
-                        .into(),
-                );
-                for family in ["-4", "-6"].into_iter().take(1 + usize::from(settings.ipv6)) {
-                    lines.push(format!("  ip {family} rule add fwmark {MARK:#x} lookup {MARK}"));
-                    lines.push(format!("  ip {family} route add local default dev lo table {MARK}"));
-                }
-            }
-        }
-    }
-    lines
-}
-
-impl fmt::Display for Table {
-    /// A file for `nft -f`: the table is made if it is missing, taken away, and made anew, at once or not at all.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for line in &self.head {
-            writeln!(f, "{}", format!("# {line}").trim_end())?;
-        }
-        write!(f, "\ntable inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{")?;
-        for chain in &self.chains {
-            writeln!(f, "\n\t# {}", chain.promise)?;
-            writeln!(f, "\tchain {} {{", chain.name)?;
-            if let Some(Base { kind, hook, priority, policy }) = chain.base {
-                writeln!(f, "\t\ttype {kind} hook {hook} priority {priority}; policy {policy};")?;
-            }
-            for rule in &chain.rules {
-                writeln!(f, "\t\t# {}\n\t\t{}", rule.promise, rule.text())?;
-            }
-            writeln!(f, "\t}}")?;
-        }
-        f.write_char('}')?;
-        f.write_char('\n')
-    }
-}
-
-impl Rule {
-    /// As `nft` reads it.
-    pub(super) fn text(&self) -> String {
-        let texts: Vec<&str> = self.clauses.iter().map(|clause| clause.text.as_str()).collect();
-        texts.join(" ")
     }
 }
