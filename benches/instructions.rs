@@ -122,7 +122,7 @@ fn decide(case: &str, size: usize) -> usize {
     let lines = texts.iter().map(|text| format!("    - \"{text}\"\n"));
     let policy = policy(&format!("  hostRules:\n{}", lines.collect::<Vec<_>>().concat()));
     let (facts, address) =
-        (RequestFacts { method: "GET", path: "/v1/items" }, IpAddr::from([93, 184, 215, 14]));
+        (RequestFacts { method: "GET", path: "/v1/items", secure: false }, IpAddr::from([93, 184, 215, 14]));
     counted(&mut || {
         let decided = |target: &&Target| {
             policy.admit(black_box(target)).is_ok_and(|permit| {
@@ -166,7 +166,7 @@ fn paths(size: usize) -> usize {
     let path = |_| format!("/v1/team-{}{}", random.below(size * 2), ["", "/x", "/x/items"][random.below(3)]);
     let paths: Vec<String> = (0..TIMES).map(path).collect();
     counted(&mut || {
-        let facts = |path| RequestFacts { method: "GET", path };
+        let facts = |path| RequestFacts { method: "GET", path, secure: false };
         paths.iter().filter(|path| policy.admit_request(&permit, black_box(&facts(path))).is_ok()).count()
     })
 }

@@ -207,11 +207,11 @@ fn ask(
     let mut would_deny = permit.would_deny().cloned();
     let mut cause = permit.cause().clone();
     if let Some((method, path)) = &question.request {
-        let request = policy.admit_request(&permit, &RequestFacts { method, path })?;
+        let request = policy.admit_request(&permit, &RequestFacts { method, path, secure: false })?;
         would_deny = would_deny.or_else(|| request.would_deny().cloned());
         cause = request.cause().clone();
     } else {
-        policy.admit_tunnel(&permit)?;
+        policy.admit_sealed(&permit)?;
     }
     if let Some(address) = question.address.or_else(|| permit.target().host().ip()) {
         let judged = policy.admit_address(&permit, address)?;

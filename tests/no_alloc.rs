@@ -146,7 +146,7 @@ fn request(
     address: IpAddr,
 ) -> Result<(), Reason> {
     let permit = policy.admit(target).map_err(|denial| denial.reason())?;
-    let facts = RequestFacts { method, path };
+    let facts = RequestFacts { method, path, secure: false };
     policy.admit_request(&permit, &facts).map_err(|denial| denial.reason())?;
     policy.admit_address(&permit, address).map(drop).map_err(|denial| denial.reason())
 }
@@ -230,7 +230,7 @@ fn the_questions_about_what_is_inside_allocate_nothing() {
     assert!(free("TLS without a name", || policy.admit_nameless_tls(&permit)).is_ok());
     let target = "api-1.ruled.example:443".parse().unwrap();
     let permit = policy.admit(&target).unwrap();
-    assert!(free("a tunnel", || policy.admit_tunnel(&permit)).is_err());
+    assert!(free("a tunnel", || policy.admit_sealed(&permit)).is_err());
     let denial = free("TLS without a name", || policy.admit_nameless_tls(&permit)).unwrap_err();
     assert_eq!(denial.reason(), Reason::SniMissing);
     let empty = PolicySet::default();

@@ -105,7 +105,7 @@ fn own(sandbox: &str, patterns: &[String]) -> Arc<Document> {
 /// Questions A, C and B, one after the other.
 #[inline]
 fn decide(policy: &Policy, target: &Target) -> bool {
-    let facts = RequestFacts { method: "GET", path: "/v1/items" };
+    let facts = RequestFacts { method: "GET", path: "/v1/items", secure: false };
     policy.admit(target).is_ok_and(|permit| {
         policy.admit_request(&permit, black_box(&facts)).is_ok()
             && policy.admit_address(&permit, black_box(ADDRESS)).is_ok()

@@ -46,7 +46,7 @@ fuzz_target!(|text: &str| {
         let policy = set.policy_for(sandbox, group, true);
         for target in TARGETS.iter() {
             let Ok(permit) = policy.admit(target) else { continue };
-            let facts = RequestFacts { method: "GET", path: "/simple/x" };
+            let facts = RequestFacts { method: "GET", path: "/simple/x", secure: false };
             let _ = policy.admit_request(&permit, &facts);
             for address in addresses {
                 let _ = policy.admit_address(&permit, address);

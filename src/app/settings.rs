@@ -14,7 +14,7 @@ use crate::admin::{self, AccessToken};
 use crate::audit::{self, FileSettings};
 use crate::config::{Config, Ech, ListenerKind, OnFull, Role, SandboxSettings, SinkSettings, TokenSource};
 use crate::identity::{self, Registry, Sandbox};
-use crate::policy::{Guards, Limit, Limits as ShareLimits, Roster};
+use crate::policy::{Authority, Guards, Interception, Limit, Limits as ShareLimits, Roster};
 use crate::proxy::Limits;
 use crate::secrets::Source;
 use crate::upstream::local::OwnAddresses;
@@ -38,6 +38,7 @@ pub fn guards(config: &Config, sockets: &[SocketAddr]) -> io::Result<Guards> {
         own,
         sockets: sockets.to_vec(),
         deny_ech: config.ech == Ech::Deny,
+        interception: Interception { authority: Authority::Missing, exclude: Vec::new() },
     })
 }
 

@@ -29,7 +29,7 @@
 //! // A stays open where a rule asks for the path; C decides each request.
 //! let mirror = ask("mirror.test:80").unwrap();
 //! assert!(mirror.open().is_some());
-//! let get = |path| policy.admit_request(&mirror, &RequestFacts { method: "GET", path });
+//! let get = |path| policy.admit_request(&mirror, &RequestFacts { method: "GET", path, secure: false });
 //! assert!(get("/simple/six/").is_ok());
 //! assert_eq!(get("/admin").unwrap_err().reason(), Reason::DefaultDeny);
 //!

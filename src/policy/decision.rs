@@ -17,6 +17,7 @@ use std::sync::Arc;
 use super::compile::Compiled;
 use super::limit::Limit;
 use super::mode::Scope;
+use super::plan::{Plan, Rewritten};
 use super::reason::Reason;
 use crate::addr::{Name, Target};
 use crate::source::Place;
@@ -170,6 +171,8 @@ pub struct RequestFacts<'a> {
     pub method: &'a str,
     /// The path in canonical form, without query.
     pub path: &'a str,
+    /// Whether it is sent on over TLS, whose certificate is verified.
+    pub secure: bool,
 }
 
 /// Question A was answered: this target may be resolved, and asked about further.
@@ -241,6 +244,8 @@ pub struct RequestPermit {
     pub(super) cause: Cause,
     pub(super) by_request: bool,
     pub(super) would_deny: Option<Denial>,
+    pub(super) plan: Plan,
+    pub(super) rewritten: Option<Rewritten>,
 }
 
 impl RequestPermit {
@@ -248,6 +253,18 @@ impl RequestPermit {
     #[must_use]
     pub const fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// How its headers are edited.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Where it goes instead of where it asked to; taken once.
+    #[must_use]
+    pub const fn rewritten(&mut self) -> Option<Rewritten> {
+        self.rewritten.take()
     }
 
     /// Whether some rule for this host decides by path or method, so that headers which override either

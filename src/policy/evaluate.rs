@@ -31,6 +31,7 @@ use super::guard::{embedded, views};
 use super::host_set::{HostKey, HostMatch};
 use super::mode::{Action, Enforcement};
 use super::pattern_pool::PatternPool;
+use super::plan::Plan;
 use super::reason::Reason;
 use super::rule_list::RuleList;
 use super::scope::Policy;
@@ -39,19 +40,19 @@ use crate::addr::special::Ipv6Prefix;
 use crate::addr::{Host, Port, Target};
 
 /// A host and a port, prepared for every document.
-struct Asked<'t> {
-    host: HostKey<'t>,
-    port: Port,
+pub(super) struct Asked<'t> {
+    pub(super) host: HostKey<'t>,
+    pub(super) port: Port,
 }
 
 impl<'t> Asked<'t> {
     /// What is asked of a target.
-    fn of(target: &'t Target) -> Self {
+    pub(super) fn of(target: &'t Target) -> Self {
         Self { host: HostKey::new(target.host()), port: target.port() }
     }
 
     /// The IPv4 addresses that a literal carries inside, as questions of their own.
-    fn inner<'f>(&self, nat64: &'f [Ipv6Prefix]) -> impl Iterator<Item = Self> + use<'t, 'f> {
+    pub(super) fn inner<'f>(&self, nat64: &'f [Ipv6Prefix]) -> impl Iterator<Item = Self> + use<'t, 'f> {
         let port = self.port;
         let literal = match self.host {
             HostKey::Ip(ip) => Some(ip),
@@ -82,20 +83,6 @@ impl Policy {
         Ok(TargetPermit { target: target.clone(), alias: None, cause, open, would_deny })
     }
 
-    /// Whether a tunnel may carry this target unread: not while the verdict hangs on a path or method.
-    ///
-    /// # Errors
-    /// `rule_denied` by the rule that needs the inside, which this version cannot read.
-    pub fn admit_tunnel(&self, permit: &TargetPermit) -> Result<(), Denial> {
-        match &permit.open {
-            None => Ok(()),
-            Some(cause) => Err(Denial {
-                detail: "a rule asks for a path or method, which cannot be seen inside this tunnel".into(),
-                ..Denial::by(Reason::RuleDenied, cause.clone())
-            }),
-        }
-    }
-
     /// Question C: may this request be sent? Asked for each request of a connection.
     ///
     /// # Errors
@@ -113,7 +100,13 @@ impl Policy {
             by_request |= self.decides_by_request(&alias);
             answer.would_deny = answer.would_deny.or(second.would_deny);
         }
-        Ok(RequestPermit { cause: answer.cause, by_request, would_deny: answer.would_deny })
+        Ok(RequestPermit {
+            cause: answer.cause,
+            by_request,
+            would_deny: answer.would_deny,
+            plan: Plan::default(),
+            rewritten: None,
+        })
     }
 
     /// Question B: may this address be dialled for the permitted target? Asked for each resolved address.

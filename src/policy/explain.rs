@@ -121,7 +121,7 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
             format!("remove or narrow {rule} of {at}; an Allow elsewhere cannot lift it")
         }
         Reason::RuleDenied if in_tunnel => format!(
-            "{rule} of {at} asks for a path or method, which cannot be seen inside this tunnel: \
+            "{rule} of {at} asks for a path or method, which cannot be seen inside TLS that is not decrypted: \
              use plain http:// for it, or decide by host, without path and methods"
         ),
         Reason::RuleDenied => format!("change {rule} of {at}, or put an Allow before it"),

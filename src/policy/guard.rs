@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::pattern::Pattern;
 use super::reason::Reason;
 use crate::addr::Port;
 use crate::addr::special::{self, Ipv6Prefix, Special};
@@ -33,6 +34,36 @@ pub struct Guards {
     pub sockets: Vec<SocketAddr>,
     /// Whether TLS whose `ClientHello` is encrypted is refused (`ech: Deny`).
     pub deny_ech: bool,
+    /// Whether and where TLS can be decrypted.
+    pub interception: Interception,
+}
+
+/// Whether and where TLS can be decrypted (`intercept` of the process configuration).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interception {
+    /// Whether there is an authority to make certificates.
+    pub authority: Authority,
+    /// The hosts whose TLS is never decrypted, as their clients would not have it.
+    pub exclude: Vec<Pattern>,
+}
+
+/// Whether there is an authority to make certificates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Authority {
+    /// There is none: a document that needs it does not load.
+    Missing,
+    /// Nobody has said; decided as if there were one.
+    #[default]
+    Unknown,
+    /// There is one.
+    Present,
+}
+
+impl Interception {
+    /// Whether TLS can be decrypted, as far as is known.
+    pub(super) const fn is_possible(&self) -> bool {
+        !matches!(self.authority, Authority::Missing)
+    }
 }
 
 /// An address with every form it is judged by: itself, and each IPv4 address inside it.

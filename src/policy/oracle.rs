@@ -231,7 +231,7 @@ pub(super) fn free(target: &Target) -> TargetPermit {
 
 /// Question C, whatever A says.
 pub(super) fn c(policy: &Policy, permit: &TargetPermit, method: &str, path: &str) -> Answer {
-    let request = policy.admit_request(permit, &RequestFacts { method, path });
+    let request = policy.admit_request(permit, &RequestFacts { method, path, secure: false });
     answer(request.map(|permit| (Said::Allow, permit.would_deny().cloned())))
 }
 

@@ -70,7 +70,7 @@ impl Policy {
             self.admit_nameless_tls(&permit)?;
             permit
         };
-        self.admit_tunnel(&permit)?;
+        self.admit_sealed(&permit)?;
         Ok(permit)
     }
 }

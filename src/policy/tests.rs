@@ -84,7 +84,7 @@ fn a(policy: &Policy, text: &str) -> &'static str {
 
 /// Questions A and C.
 fn request(policy: &Policy, text: &str, method: &str, path: &str) -> Result<RequestPermit, Denial> {
-    policy.admit_request(&admit(policy, text)?, &RequestFacts { method, path })
+    policy.admit_request(&admit(policy, text)?, &RequestFacts { method, path, secure: false })
 }
 
 /// Questions A and C in a word.

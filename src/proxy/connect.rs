@@ -35,7 +35,7 @@ pub(super) async fn connect(
     agree(head, target)?;
     let permit = exchange.decide(|| {
         let permit = call.policy.admit(target)?;
-        call.policy.admit_tunnel(&permit)?;
+        call.policy.admit_sealed(&permit)?;
         Ok(permit)
     })?;
     exchange.allowed(permit.cause(), permit.would_deny());

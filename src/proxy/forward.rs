@@ -131,7 +131,7 @@ impl Forward<'_> {
             if let Some(alias) = &alias {
                 permit = policy.admit_alias(permit, alias)?;
             }
-            let request = policy.admit_request(&permit, &RequestFacts { method, path })?;
+            let request = policy.admit_request(&permit, &RequestFacts { method, path, secure: false })?;
             Ok((permit, request))
         })?;
         exchange.allowed(request.cause(), request.would_deny().or(permit.would_deny()));

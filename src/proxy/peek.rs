@@ -119,7 +119,7 @@ impl Peek<'_> {
                 Some(alias) => permit = policy.admit_alias(permit, alias)?,
                 None => policy.admit_nameless_tls(&permit)?,
             }
-            policy.admit_tunnel(&permit)?;
+            policy.admit_sealed(&permit)?;
             Ok(permit)
         })?;
         self.standing.nameless_tls = alias.is_none();

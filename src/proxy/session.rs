@@ -102,9 +102,9 @@ impl Standing {
         }
         match &self.request {
             Some((method, path)) => {
-                policy.admit_request(&permit, &RequestFacts { method, path })?;
+                policy.admit_request(&permit, &RequestFacts { method, path, secure: false })?;
             }
-            None => policy.admit_tunnel(&permit)?,
+            None => policy.admit_sealed(&permit)?,
         }
         if let Some(address) = self.address {
             policy.admit_address(&permit, address)?;

@@ -289,6 +289,6 @@ pub(super) fn arrived(
 /// Question A for the original address itself, whatever is spoken there.
 fn admit_literal(policy: &Policy, address: &Target) -> Result<TargetPermit, Denial> {
     let permit = policy.admit(address)?;
-    policy.admit_tunnel(&permit)?;
+    policy.admit_opaque(&permit)?;
     Ok(permit)
 }

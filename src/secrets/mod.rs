@@ -2,5 +2,7 @@
 //! printed. No error of this module carries a value or a part of one.
 
 pub mod source;
+pub mod value;
 
 pub use source::{SecretError, Source};
+pub use value::Revealed;

@@ -134,7 +134,7 @@ mod tests {
     use std::sync::Arc;
 
     use proptest::prelude::*;
-    use rustls::crypto::ring::{default_provider, kx_group};
+    use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 

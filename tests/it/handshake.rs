@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustls::crypto::ring::{default_provider, kx_group};
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;

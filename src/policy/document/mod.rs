@@ -35,7 +35,9 @@ pub(crate) mod transform;
 pub(crate) mod unbuilt;
 
 pub use destination::network;
-pub use secret::{Secret, SecretKey, SecretSource};
+pub use secret::{
+    ClientCredentials, GithubApp, KeySource, ManagedIdentity, Scrub, Secret, SecretKey, SecretSource,
+};
 
 /// The `apiVersion` of every document.
 pub const API_VERSION: &str = "sluicegate/v1";

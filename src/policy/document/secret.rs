@@ -26,6 +26,10 @@ pub struct Secret {
     pub keys: Vec<SecretKey>,
     /// The hosts it may be sent to; None: the exact host of the rule that uses it.
     pub hosts: Option<Vec<Pattern>>,
+    /// Where responses are searched for its values.
+    pub scrub: Scrub,
+    /// Whether a sandbox may stand a placeholder for it into a request.
+    pub placeholder: bool,
     /// Where it begins.
     pub place: Place,
 }
@@ -36,9 +40,71 @@ pub struct SecretKey {
     /// Its name.
     pub name: Arc<str>,
     /// Where its value comes from.
-    pub source: SecretSource,
+    pub source: Arc<KeySource>,
     /// Where it is written.
     pub place: Place,
+}
+
+/// Where responses are searched for the values of a secret that went with their request; their headers always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Scrub {
+    /// Nowhere else.
+    Never,
+    /// In bodies that are text.
+    #[default]
+    Text,
+    /// In every body.
+    Always,
+}
+
+/// Where the value of a key comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KeySource {
+    /// It is there as it is.
+    Given(SecretSource),
+    /// A token endpoint gives it for a client's own credentials (RFC 6749 §4.4).
+    ClientCredentials(ClientCredentials),
+    /// GitHub gives it for an installation of an app.
+    GithubApp(GithubApp),
+    /// The platform gives it for an identity of this gateway.
+    ManagedIdentity(ManagedIdentity),
+}
+
+/// A client of a token endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientCredentials {
+    /// The endpoint, an `https` URL.
+    pub token_url: Arc<str>,
+    /// The client's id.
+    pub client_id: Arc<str>,
+    /// The client's secret.
+    pub client_secret: SecretSource,
+    /// What the token is for, as `scope`.
+    pub scope: Option<Arc<str>>,
+    /// What the token is for, as `audience` or `resource` of endpoints that ask for one.
+    pub audience: Option<Arc<str>>,
+}
+
+/// An installation of a GitHub App.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GithubApp {
+    /// The app's id, or its client id.
+    pub app: Arc<str>,
+    /// The installation's id.
+    pub installation: u64,
+    /// The app's private key, PEM.
+    pub private_key: SecretSource,
+    /// The API, an `https` URL: `https://api.github.com`.
+    pub api: Arc<str>,
+}
+
+/// An identity that the platform gave to this gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ManagedIdentity {
+    /// Whom the token is for.
+    pub resource: Arc<str>,
+    /// The resource id of a user-assigned identity; None: the system's.
+    pub identity: Option<Arc<str>>,
 }
 
 /// Where a value comes from.
@@ -73,7 +139,15 @@ pub(super) fn decode(spot: &Spot<'_>) -> Option<Secret> {
     if spot.decoder().errors() > before {
         return None;
     }
-    Some(Secret { name: id?, group, keys: found, hosts, place: spot.place() })
+    Some(Secret {
+        name: id?,
+        group,
+        keys: found,
+        hosts,
+        scrub: Scrub::default(),
+        placeholder: false,
+        place: spot.place(),
+    })
 }
 
 /// `spec.keys`.
@@ -94,6 +168,7 @@ fn keys(spot: &Spot<'_>) -> Vec<SecretKey> {
             value.error(format!("{} is not a name for a key", quoted(&key.text)));
         }
         if let Some(source) = source(&value) {
+            let source = Arc::new(KeySource::Given(source));
             keys.push(SecretKey { name: Arc::clone(&key.text), source, place: value.place() });
         }
     }

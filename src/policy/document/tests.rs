@@ -518,8 +518,9 @@ fn a_secret_says_where_its_values_come_from() {
     assert_eq!(parsed.problems, []);
     let secret = &parsed.secrets[0];
     assert_eq!((&*secret.name, secret.group.as_deref(), secret.keys.len()), ("github", Some("agents"), 2));
-    assert_eq!(secret.keys[0].source, SecretSource::File("/run/secrets/github".into()));
-    assert_eq!(secret.keys[1].source, SecretSource::Env("GITHUB_ID".into()));
+    let given = |at: usize| &*secret.keys[at].source;
+    assert_eq!(*given(0), KeySource::Given(SecretSource::File("/run/secrets/github".into())));
+    assert_eq!(*given(1), KeySource::Given(SecretSource::Env("GITHUB_ID".into())));
     assert_eq!(secret.hosts.as_ref().map(Vec::len), Some(1));
     for (spec, part) in [
         ("{}", "`keys` is missing"),

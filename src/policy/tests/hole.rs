@@ -29,7 +29,7 @@ fn a_third_name_of_one_call_is_a_mismatch() {
     let permit = admit(&policy, "8.8.8.8:443").unwrap();
     let permit = policy.admit_alias(permit, &Host::parse("a.example").unwrap()).unwrap();
     let permit = policy.admit_alias(permit, &Host::parse("A.example.").unwrap()).unwrap();
-    let facts = RequestFacts { method: "GET", path: "/admin" };
+    let facts = RequestFacts { method: "GET", path: "/admin", secure: false };
     assert_eq!(policy.admit_request(&permit, &facts).unwrap_err().reason(), Reason::RuleDenied);
     let denial = policy.admit_alias(permit, &Host::parse("b.example").unwrap()).unwrap_err();
     assert_eq!(denial.reason(), Reason::AuthorityMismatch);
@@ -81,12 +81,12 @@ fn a_tunnel_whose_verdict_hangs_on_a_request_is_denied_by_the_rule_that_asks_for
         "{mode: Limited, rules: [{match: {host: x.example, path: /admin}, action: Deny}, {match: {host: x.example}, action: Allow}]}",
     );
     let permit = admit(&policy, "x.example:443").unwrap();
-    let denial = policy.admit_tunnel(&permit).unwrap_err();
+    let denial = policy.admit_sealed(&permit).unwrap_err();
     assert_eq!(denial.reason(), Reason::RuleDenied);
     assert_eq!(denial.cause().unwrap().rule().unwrap(), "rules[0] x.example");
     assert!(denial.hint(Some(permit.target())).unwrap().contains("plain http://"));
     let whole = super::policy("{mode: Limited, hostRules: [x.example]}");
-    assert!(whole.admit_tunnel(&admit(&whole, "x.example:443").unwrap()).is_ok());
+    assert!(whole.admit_sealed(&admit(&whole, "x.example:443").unwrap()).is_ok());
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn every_denial_says_what_happened_and_what_to_change() {
     let at = "policy `global-doc` (p.yaml:3:";
     let denied = |asked: &str| {
         let denial = match admit(&policy, asked) {
-            Ok(permit) => policy.admit_tunnel(&permit).unwrap_err(),
+            Ok(permit) => policy.admit_sealed(&permit).unwrap_err(),
             Err(denial) => denial,
         };
         (denial.message(asked), denial.hint(Some(&target(asked))).unwrap())
@@ -63,7 +63,7 @@ fn every_denial_says_what_happened_and_what_to_change() {
         ),
         (
             "o.example:443",
-            "o.example:443: a rule asks for a path or method, which cannot be seen inside this tunnel",
+            "o.example:443: a rule asks for a path or method, which cannot be seen inside TLS that is not decrypted",
             "rules[1] o.example of ",
         ),
     ] {

@@ -114,7 +114,7 @@ impl Client {
         assert!(self.buffer.is_empty(), "bytes before TLS: {:?}", String::from_utf8_lossy(&self.buffer));
         let mut roots = RootCertStore::empty();
         roots.add(trusted).expect("a certificate");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
         let name = ServerName::try_from(name.to_owned()).expect("a server name");
