@@ -17,6 +17,16 @@ use crate::policy::mode::Scope;
 /// The name of the schema, in each record.
 pub const SCHEMA: &str = "sluicegate.audit/1";
 
+/// By which records payload bytes are counted in sums over all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counted {
+    /// By this one.
+    #[default]
+    Here,
+    /// By those of the requests inside.
+    Inside,
+}
+
 /// One thing that happened. A field that is absent is not known, or does not apply.
 ///
 /// As JSON it is the part of a line after `schema`, `seq` and `time`, which are given when it is queued.
@@ -122,6 +132,9 @@ pub struct Event {
     /// The HTTP status that the client got.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// By which records the payload bytes are counted.
+    #[serde(skip)]
+    pub counted: Counted,
     /// Payload bytes from the client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_up: Option<u64>,
@@ -235,6 +248,7 @@ impl Event {
             headers_changed: Vec::new(),
             sent: None,
             status: None,
+            counted: Counted::Here,
             bytes_up: None,
             bytes_down: None,
             dns: None,

@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-pub use event::{Event, Line, Lost, SCHEMA, Sent, WouldDeny, schema};
+pub use event::{Counted, Event, Line, Lost, SCHEMA, Sent, WouldDeny, schema};
 pub use file::FileSettings;
 pub use recent::Recent;
 pub use record::Record;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::Observe;
-use super::event::Event;
+use super::event::{Counted, Event};
 use super::vocabulary::Decision;
 
 /// The rows of one table.
@@ -166,7 +166,7 @@ impl Table {
                 None => {}
             }
         }
-        if event.ends() {
+        if event.ends() && event.counted == Counted::Here {
             row.bytes_up += event.bytes_up.unwrap_or(0);
             row.bytes_down += event.bytes_down.unwrap_or(0);
         }

@@ -20,7 +20,7 @@ use prometheus::{
 };
 use thiserror::Error;
 
-use crate::audit::{Counts, Decision, Event, Ingress, Kind, Observe, Outcome, Route};
+use crate::audit::{Counted, Counts, Decision, Event, Ingress, Kind, Observe, Outcome, Route};
 use crate::policy::Limit;
 use children::{Children, INGRESSES, REASONS};
 pub use result::{DnsAnswer, DnsResult, Reload};
@@ -296,6 +296,9 @@ impl Metrics {
             if let Some(duration) = event.duration {
                 self.request_duration.with(place, [ingress], |all| all.observe(duration.as_secs_f64()));
             }
+        }
+        if event.counted == Counted::Inside {
+            return;
         }
         let [up, down] = &self.bytes;
         for (counters, bytes) in [(up, event.bytes_up), (down, event.bytes_down)] {

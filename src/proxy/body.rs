@@ -29,7 +29,6 @@ pub(super) enum Body {
 #[derive(Debug)]
 pub(super) struct OriginBody {
     inner: Incoming,
-    session: Arc<Session>,
     exchange: Option<Exchange>,
     /// What is on its way to the client.
     outlet: Arc<Outlet>,
@@ -86,16 +85,11 @@ impl Body {
     }
 
     /// An origin's body, whose end is the end of `exchange`.
-    pub(super) fn origin(
-        inner: Incoming,
-        session: Arc<Session>,
-        exchange: Exchange,
-        outlet: Arc<Outlet>,
-    ) -> Self {
+    pub(super) fn origin(inner: Incoming, exchange: Exchange, outlet: Arc<Outlet>) -> Self {
         // The head before it.
         outlet.hand(1);
         let exchange = Some(exchange);
-        Self::Origin(Box::new(OriginBody { inner, session, exchange, outlet, broken: None }))
+        Self::Origin(Box::new(OriginBody { inner, exchange, outlet, broken: None }))
     }
 }
 
@@ -103,7 +97,6 @@ impl OriginBody {
     /// Ends the record.
     fn end(&mut self, outcome: Outcome) {
         let Some(exchange) = self.exchange.take() else { return };
-        self.session.stand(None);
         exchange.finish(outcome);
     }
 }

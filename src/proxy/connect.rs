@@ -9,7 +9,7 @@ use tokio::sync::watch::Receiver;
 use super::body::Body;
 use super::exchange::{Call, Exchange};
 use super::refusal::Refusal;
-use super::session::{Session, Standing};
+use super::session::{Content, Session, Standing};
 use super::tunnel::Tunnel;
 use crate::addr::Target;
 use crate::audit::{Ingress, Scheme};
@@ -17,7 +17,8 @@ use crate::live::Snapshot;
 use crate::wire::head::Head;
 use crate::wire::headers::agrees;
 
-/// Opens a tunnel: judges, dials, answers 200 and leaves the rest to a [`Tunnel`] task.
+/// Opens a tunnel: judges, dials unless what is inside is to be seen first, answers 200 and leaves the rest to a [`Tunnel`]
+/// task.
 ///
 /// # Errors
 /// What the client is refused with; the record is still open then.
@@ -33,21 +34,22 @@ pub(super) async fn connect(
     let Some(exchange) = slot.as_mut() else { return Err(Refusal::malformed("the request has no record")) };
     exchange.note(|event| event.scheme = Some(Scheme::Tcp));
     agree(head, target)?;
-    let permit = exchange.decide(|| {
-        let permit = call.policy.admit(target)?;
-        call.policy.admit_sealed(&permit)?;
-        Ok(permit)
-    })?;
+    let permit = exchange.decide(|| call.policy.admit(target))?;
     exchange.allowed(permit.cause(), permit.would_deny());
     let standing = Standing {
         sandbox: call.sandbox,
         target: target.clone(),
         alias: None,
         nameless_tls: false,
-        request: None,
+        content: Content::Unseen,
         address: None,
     };
-    let dialed = session.gateway.reach(&call.policy, &permit, exchange).await?;
+    let dialed = if call.policy.passes_unread(&permit) {
+        Some(session.gateway.reach(&call.policy, &permit, exchange).await?)
+    } else {
+        // What is inside is seen first, and may lead elsewhere, or nowhere.
+        None
+    };
     // A tunnel sends nothing before its record is certain: one that would only wait for that is refused while it can
     // still be told why.
     session.gateway.audit.expect_certainty()?;
@@ -55,10 +57,13 @@ pub(super) async fn connect(
     exchange.note(|event| event.status = Some(StatusCode::OK.as_u16()));
     exchange.open();
     let tasks = &session.gateway.tasks;
-    let standing = Standing { address: Some(dialed.address.ip()), ..standing };
+    let address = dialed.as_ref().map(|dialed| dialed.address.ip());
+    let content = if dialed.is_some() { Content::Opaque } else { Content::Unseen };
+    let standing = Standing { content, address, ..standing };
+    let origin = dialed.map(|dialed| dialed.stream);
     let ingress = (Ingress::Connect, Ingress::Http);
     let session = Arc::clone(session);
-    let tunnel = Tunnel { session, exchange, standing, origin: dialed.stream, ingress, changes };
+    let tunnel = Tunnel { session, exchange, standing, origin, ingress, changes };
     tasks.spawn("tunnel", tunnel.run(hyper::upgrade::on(request)));
     Ok(Response::new(Body::empty()))
 }

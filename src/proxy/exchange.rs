@@ -1,14 +1,18 @@
 //! The record of one connection or request while it is under way.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch::Receiver;
+
 use super::body::Upload;
 use super::refusal::Refusal;
-use super::session::{Identified, Session};
+use super::session::{Ending, Identified, Session, Standing};
 use crate::addr::Target;
-use crate::audit::{Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
+use crate::audit::{Counted, Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
 use crate::identity::Identity;
+use crate::live::Snapshot;
 use crate::policy::{Cause, Denial, Policy, Reason};
 
 /// The record of one connection or request, bound to its session.
@@ -16,6 +20,8 @@ use crate::policy::{Cause, Denial, Policy, Reason};
 pub(super) struct Exchange {
     record: Option<Record>,
     session: Arc<Session>,
+    /// Its number among the records of its connection.
+    number: u64,
     /// How long the questions about it took so far.
     deciding: Duration,
     /// What the session's meter showed when the counting for this record began.
@@ -63,8 +69,14 @@ impl Exchange {
         let event = record.event();
         event.client = Some(session.client);
         event.listener = Some(Arc::clone(&session.listener.name));
-        let session = Arc::clone(session);
-        Self { record: Some(record), session, deciding: Duration::ZERO, counted: None, carried: None }
+        Self {
+            record: Some(record),
+            session: Arc::clone(session),
+            number: session.number(),
+            deciding: Duration::ZERO,
+            counted: None,
+            carried: None,
+        }
     }
 
     /// Waits until the audit log has room for this record.
@@ -90,6 +102,32 @@ impl Exchange {
     /// Whether the client was found to speak TLS.
     pub(super) fn is_tls(&mut self) -> bool {
         self.record.as_mut().is_some_and(|record| record.event().scheme == Some(Scheme::Tls))
+    }
+
+    /// Notes what is under way by this record, until it ends, so that a policy change can end it.
+    pub(super) fn stand(&self, standing: Standing) {
+        self.session.stand(self.number, standing);
+    }
+
+    /// Adds the address in use to that.
+    ///
+    /// # Errors
+    /// The policy has changed since `changes` was subscribed, and denies it now.
+    pub(super) fn stand_on(&self, address: IpAddr, changes: &Receiver<Arc<Snapshot>>) -> Result<(), Denial> {
+        self.session.stand_on(self.number, address, changes)
+    }
+
+    /// Notes what is under way and was permitted in the snapshot of this generation.
+    ///
+    /// # Errors
+    /// Another snapshot is in force, and denies it.
+    pub(super) fn stand_since(&self, standing: &Standing, generation: u64) -> Result<(), Denial> {
+        self.session.stand_since(self.number, standing, generation)
+    }
+
+    /// Notes that the requests inside have records of their own, which count the same bytes.
+    pub(super) fn holds_requests(&mut self) {
+        self.note(|event| event.counted = Counted::Inside);
     }
 
     /// Counts for this record what the session carries from here on, however it ends.
@@ -219,6 +257,7 @@ impl Exchange {
     /// Ends the record once; without an outcome of its own it was dropped.
     fn end(&mut self, outcome: Option<Outcome>) {
         let Some(mut record) = self.record.take() else { return };
+        self.session.rest(self.number);
         if !self.deciding.is_zero() {
             self.session.gateway.metrics.decided_in(self.deciding);
         }
@@ -232,8 +271,9 @@ impl Exchange {
         let left = || self.session.has_left().then_some(Outcome::ClientClosed);
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
         match self.session.ending() {
-            Some((outcome, denial)) => {
-                if let Some(denial) = denial {
+            Some(Ending { outcome, denial }) => {
+                let own = |whose: Option<u64>| whose.is_none_or(|number| number == self.number);
+                if let Some((_, denial)) = denial.filter(|(whose, _)| own(*whose)) {
                     deny(record.event(), &denial);
                     if !denial.detail().is_empty() {
                         record.event().error = Some(Text::new(denial.detail()));

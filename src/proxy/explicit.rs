@@ -30,8 +30,10 @@ use super::connect::connect;
 use super::exchange::Exchange;
 use super::forward::{Forward, Slot};
 use super::origin::Origin;
+use super::outlet::Outlet;
 use super::refusal::Refusal;
 use super::session::{Identified, Session};
+use super::socket::Socket;
 use super::strict::{Broken, Control, StrictIo};
 use super::upgrade::Handover;
 use super::whence::{Inner, Whence};
@@ -39,7 +41,7 @@ use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::live::Snapshot;
 use crate::policy::Reason;
-use crate::wire::head::{Head, Upgrade};
+use crate::wire::head::{Head, HeadError, Upgrade};
 use crate::wire::request_target::RequestTarget;
 
 /// The least that hyper may buffer. A head that [`StrictIo`] lets through, which adds a space to each of its fields, must
@@ -50,9 +52,12 @@ const BUFFER: usize = 400 * 1024;
 type Opened = Arc<Mutex<Option<Exchange>>>;
 
 /// One HTTP connection from a client.
-struct Connection {
+pub(super) struct Connection {
     session: Arc<Session>,
-    control: Arc<Control>,
+    /// What is told by the socket, where a request takes the whole of it.
+    control: Option<Arc<Control>>,
+    /// What is on its way to the client.
+    outlet: Arc<Outlet>,
     whence: Whence,
     /// The record that a redirected connection was opened with, until its first request takes it.
     opened: Opened,
@@ -89,31 +94,28 @@ async fn serve_client(
     opened: Opened,
     changes: watch::Receiver<Arc<Snapshot>>,
 ) {
-    let (io, control) = StrictIo::new(stream, first, session.gateway.limits.header_bytes);
+    let (io, control) = StrictIo::new(Socket::plain(stream), first, session.gateway.limits.header_bytes);
+    let opened = Arc::clone(&opened);
     let connection = Connection {
-        session: Arc::clone(&session),
-        control: Arc::clone(&control),
-        whence,
         opened: Arc::clone(&opened),
-        slot: Slot::default(),
-        handover: Handover::default(),
+        ..Connection::new(Arc::clone(&session), Some(Arc::clone(&control)), whence)
     };
     let newcomer = session.newcomer();
     let mut silence = Silence { session: Arc::clone(&session), control, opened, told: false };
     tokio::select! {
         biased;
-        denial = session.crowded_out(newcomer) => session.end(Outcome::Refused, Some(denial)),
+        denial = session.crowded_out(newcomer) => session.end(Outcome::Refused, Some((None, denial))),
         _outcome = run(Arc::new(connection), io, changes) => {}
     }
     silence.tell().await;
 }
 
-/// Serves the HTTP found inside a tunnel whose `origin` is open already; answers how it ended.
+/// Serves the HTTP found inside a tunnel, whose `origin` may be open already; answers how it ended.
 ///
 /// Boxed, because a connection holds tunnels and a tunnel may hold a connection.
 pub(super) fn serve_tunnel(
     session: Arc<Session>,
-    stream: TcpStream,
+    socket: Socket,
     first: BytesMut,
     tunnel: Inner,
     origin: Option<(TcpStream, IpAddr)>,
@@ -128,10 +130,9 @@ pub(super) fn serve_tunnel(
                 Err(_) => return Outcome::UpstreamFailed,
             }
         }
-        let (io, control) = StrictIo::new(stream, first, session.gateway.limits.header_bytes);
-        let handover = Handover::default();
-        let (whence, opened) = (Whence::Tunnel(tunnel), Opened::default());
-        let connection = Connection { session, control, whence, opened, slot, handover };
+        let (io, control) = StrictIo::new(socket, first, session.gateway.limits.header_bytes);
+        let connection =
+            Connection { slot, ..Connection::new(session, Some(control), Whence::Tunnel(tunnel)) };
         run(Arc::new(connection), io, changes).await
     })
 }
@@ -147,7 +148,10 @@ async fn run(
     let limits = &session.gateway.limits;
     let service = service_fn(|request| {
         let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(connection.handle(request).await) }
+        async move {
+            let head = connection.control.as_ref().and_then(|control| control.next_head());
+            Ok::<_, Infallible>(connection.handle(head, request).await)
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -250,10 +254,20 @@ fn named(target: &str) -> Option<&str> {
 }
 
 impl Connection {
+    /// A connection on which nothing has been asked.
+    pub(super) fn new(session: Arc<Session>, control: Option<Arc<Control>>, whence: Whence) -> Self {
+        let outlet = control.as_ref().map_or_else(Arc::default, |control| Arc::clone(control.outlet()));
+        let (opened, slot, handover) = (Opened::default(), Slot::default(), Handover::default());
+        Self { session, control, outlet, whence, opened, slot, handover }
+    }
+
     /// Answers one request, come what may.
-    async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+    pub(super) async fn handle(
+        &self,
+        head: Option<Result<Head, HeadError>>,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
         self.session.ask();
-        let head = self.control.next_head();
         let connects = matches!(&head, Some(Ok(head)) if head.method() == Method::CONNECT);
         let upgrades = matches!(&head, Some(Ok(head)) if head.upgrade() != Upgrade::None);
         let tunnels = connects && matches!(self.whence, Whence::Client);
@@ -278,7 +292,7 @@ impl Connection {
         };
         // RACE: only the request that the connection is held for may let it go on; a later one may be read already.
         if connects && !granted {
-            self.control.resume();
+            self.control.iter().for_each(|control| control.resume());
         } else if upgrades && !granted {
             // What comes after a declined upgrade belongs to no message that is known, so it is not read.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -297,7 +311,7 @@ impl Connection {
     /// Judges one request and sends it where it may go.
     async fn answer(
         &self,
-        head: Option<Result<Head, crate::wire::head::HeadError>>,
+        head: Option<Result<Head, HeadError>>,
         request: Request<Incoming>,
         exchange: &mut Option<Exchange>,
         asked: &mut Option<Target>,
@@ -336,12 +350,13 @@ impl Connection {
                     head: &head,
                     target,
                     in_tunnel: matches!(self.whence, Whence::Tunnel(_)),
+                    outer: self.whence.outer(),
                     resource,
                     call,
                     changes,
                     slot: &self.slot,
                     handover: &self.handover,
-                    outlet: self.control.outlet(),
+                    outlet: &self.outlet,
                 };
                 forward.run(request, exchange).await
             }
@@ -362,29 +377,27 @@ impl Connection {
 
     /// Ends a request that failed. A body that has no end makes the origin fail too; then that is not its fault.
     fn fail(&self, refusal: Refusal, exchange: Option<Exchange>, target: Option<&Target>) -> Response<Body> {
-        let broken = self.control.broken().filter(|_| refusal.denial().reason() == Reason::UpstreamFailed);
+        let broken = self
+            .control
+            .as_ref()
+            .and_then(|control| control.broken())
+            .filter(|_| refusal.denial().reason() == Reason::UpstreamFailed);
         match broken {
             Some(Broken::Malformed(error)) => {
-                self.refuse(&Refusal::malformed(error.to_string()).closing(), exchange, target)
+                Self::refuse(&Refusal::malformed(error.to_string()).closing(), exchange, target)
             }
             Some(Broken::Gone) => {
                 if let Some(exchange) = exchange {
                     exchange.finish(Outcome::ClientClosed);
                 }
-                self.refuse(&refusal.closing(), None, target)
+                Self::refuse(&refusal.closing(), None, target)
             }
-            None => self.refuse(&refusal, exchange, target),
+            None => Self::refuse(&refusal, exchange, target),
         }
     }
 
     /// Ends the record of a refused request and says why.
-    fn refuse(
-        &self,
-        refusal: &Refusal,
-        exchange: Option<Exchange>,
-        target: Option<&Target>,
-    ) -> Response<Body> {
-        self.session.stand(None);
+    fn refuse(refusal: &Refusal, exchange: Option<Exchange>, target: Option<&Target>) -> Response<Body> {
         let id = exchange.as_ref().map(Exchange::id).unwrap_or_default();
         if let Some(exchange) = exchange {
             exchange.refuse(refusal, target, Some(refusal.status().as_u16()));

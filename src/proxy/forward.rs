@@ -18,7 +18,7 @@ use super::origin::{Origin, Unanswered};
 use super::outlet::Outlet;
 use super::reach::managed;
 use super::refusal::Refusal;
-use super::session::{Session, Standing};
+use super::session::{Content, Session, Standing};
 use super::upgrade::{Handover, Upgraded};
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
@@ -38,6 +38,8 @@ pub(super) struct Forward<'a> {
     pub(super) target: &'a Target,
     /// The target is that of a CONNECT around this request, not one of its own.
     pub(super) in_tunnel: bool,
+    /// What the TLS around the request was opened for, where it was decrypted.
+    pub(super) outer: Option<&'a Host>,
     pub(super) resource: &'a Resource,
     pub(super) call: Call,
     /// Subscribed before `call` was made.
@@ -63,7 +65,8 @@ impl Forward<'_> {
             return Err(Refusal::malformed("the request has no record"));
         };
         exchange.note(|event| {
-            event.scheme = Some(Scheme::Http);
+            event.scheme = Some(if self.is_secure() { Scheme::Https } else { Scheme::Http });
+            event.inspected = self.is_secure().then_some(true);
             event.path = Some(Text::new(self.resource.path()));
         });
         let Judged { permit, authority, by_request } = self.judge(exchange)?;
@@ -111,7 +114,7 @@ impl Forward<'_> {
                 if self.head.version() == Version::Http10 && body.size_hint().exact().is_none() {
                     self.outlet.owe();
                 }
-                let body = Body::origin(body, Arc::clone(self.session), exchange, Arc::clone(self.outlet));
+                let body = Body::origin(body, exchange, Arc::clone(self.outlet));
                 Ok(Response::from_parts(parts, body))
             }
         }
@@ -127,26 +130,33 @@ impl Forward<'_> {
             // From here on it is this name that is judged; the literal is the address.
             exchange.note(|event| event.host = Some(Text::new(name.as_str())));
         }
+        let secure = self.is_secure();
         let (permit, request) = exchange.decide(|| {
             if let Some(alias) = &alias {
                 permit = policy.admit_alias(permit, alias)?;
             }
-            let request = policy.admit_request(&permit, &RequestFacts { method, path, secure: false })?;
+            let request = policy.admit_request(&permit, &RequestFacts { method, path, secure })?;
             Ok((permit, request))
         })?;
         exchange.allowed(request.cause(), request.would_deny().or(permit.would_deny()));
         let named =
             Target::new(alias.clone().unwrap_or_else(|| self.target.host().clone()), self.target.port());
-        self.session.stand(Some(Standing {
+        exchange.stand(Standing {
             sandbox: self.call.sandbox.clone(),
             target: self.target.clone(),
             alias,
             nameless_tls: false,
-            request: Some((method.to_owned(), path.to_owned())),
+            content: Content::Request { method: method.to_owned(), path: path.to_owned(), secure },
             address: None,
-        }));
-        let authority = if named.port() == Port::HTTP { named.host().to_string() } else { named.to_string() };
+        });
+        let usual = if secure { Port::HTTPS } else { Port::HTTP };
+        let authority = if named.port() == usual { named.host().to_string() } else { named.to_string() };
         Ok(Judged { permit, authority, by_request: request.decides_by_request() })
+    }
+
+    /// Whether it came in TLS, and goes on in TLS.
+    const fn is_secure(&self) -> bool {
+        self.outer.is_some()
     }
 
     /// The host that `Host` names; its port, if any, must be the target's.
@@ -160,6 +170,11 @@ impl Forward<'_> {
         };
         let named = Target::parse_or(host, self.target.port())
             .map_err(|error| Refusal::malformed(format!("the Host header is malformed: {error}")))?;
+        if let Some(outer) = self.outer {
+            // What the certificate was shown for is what each request is for (RFC 9110 §15.5.20).
+            let same = named.port() == self.target.port() && named.host() == outer;
+            return if same { Ok(Some(outer.clone())) } else { Err(super::misdirected(host, outer)) };
+        }
         if named.port() != self.target.port() || !self.in_tunnel && named != *self.target {
             return Err(super::mismatch(host, self.target));
         }
@@ -223,7 +238,7 @@ impl Forward<'_> {
             None => self.dial(permit, exchange).await?,
         };
         loop {
-            self.session.stand_on(origin.address, &self.changes)?;
+            exchange.stand_on(origin.address, &self.changes)?;
             let again = if origin.used { repeated(&request) } else { None };
             let fresh = !origin.used;
             let sent = tokio::select! {

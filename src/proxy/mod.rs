@@ -6,6 +6,7 @@
 //! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, `body` and `outlet`, `origin`, `upgrade` |
 //! | a connection that was redirected | `transparent`, then as HTTP or as a tunnel |
 //! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` |
+//! | TLS that is decrypted | `inspect`, then HTTP/1.1 as above, or `streams` (HTTP/2) |
 //! | a DNS query | [`dns`] |
 //! | all that is allowed | `reach`: resolve, judge each address, dial |
 //! | all that is denied | `refusal`: what the client is told |
@@ -20,6 +21,7 @@ mod exchange;
 mod explicit;
 mod forward;
 mod handshake;
+mod inspect;
 mod introduction;
 mod limit;
 mod origin;
@@ -29,7 +31,9 @@ mod reach;
 mod refusal;
 mod relay;
 mod session;
+mod side;
 mod socket;
+mod streams;
 mod strict;
 mod transparent;
 mod tunnel;
@@ -44,14 +48,15 @@ pub use accept::accept;
 pub use entry::{Entry, listen};
 pub use session::Listener;
 
-use crate::addr::Target;
+use crate::addr::{Host, Target};
 use crate::audit::Audit;
 use crate::drain::Tasks;
+use crate::intercept::Authority;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
 use crate::share::{Newcomers, Shares};
-use crate::upstream::{DialSettings, Resolver};
+use crate::upstream::{DialSettings, Resolver, Tls};
 use refusal::Refusal;
 
 /// What every connection needs.
@@ -66,6 +71,10 @@ pub struct Gateway {
     pub resolver: Resolver,
     /// How connections are opened.
     pub dial: DialSettings,
+    /// Who makes certificates for clients, where TLS may be decrypted.
+    pub intercept: Option<Arc<Authority>>,
+    /// How origins are spoken with over TLS.
+    pub tls: Tls,
     /// What bounds every connection.
     pub limits: Limits,
     /// What each sandbox uses.
@@ -91,6 +100,12 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long nothing may move.
     pub idle_timeout: Duration,
+}
+
+/// A request inside TLS names another host than the TLS does.
+fn misdirected(named: &str, outer: &Host) -> Refusal {
+    let detail = format!("the TLS was opened for {outer} but a request in it names {named}");
+    Refusal::from(Denial::new(Reason::AuthorityMismatch, detail)).misdirected()
 }
 
 /// Two names of one request differ.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::relay::{RelayError, failed};
-use super::session::{Session, Standing};
+use super::session::{Content, Session, Standing};
 use super::tunnel::{Client, End};
 use crate::addr::Host;
 use crate::audit::{Event, Ingress, Scheme, Text};
@@ -56,9 +56,6 @@ impl Peek<'_> {
         let (mut deadline, mut sniffer) = (None, Sniffer::default());
         loop {
             if let Some(inside) = tell(first, &mut sniffer, spoke || done).map_err(End::Refused)? {
-                if let Inside::Tls(hello, _) = &inside {
-                    self.judge_hello(hello).map_err(End::Refused)?;
-                }
                 return Ok(inside);
             }
             if !first.is_empty() {
@@ -104,13 +101,24 @@ impl Peek<'_> {
         }
     }
 
-    /// Judges the name in a `ClientHello` as the second name of the call.
-    fn judge_hello(&mut self, hello: &ClientHello) -> Result<(), Refusal> {
+    /// Judges what is neither TLS nor HTTP, or may be.
+    pub(super) fn judge_opaque(&mut self) -> Result<(), Refusal> {
+        let known = self.session.identify_again(&self.standing.sandbox)?;
+        let policy = known.snapshot.policy_for(&known.sandbox);
+        let standing = Standing { content: Content::Opaque, ..self.standing.clone() };
+        self.exchange.decide(|| standing.admit(&policy))?;
+        self.standing.content = Content::Opaque;
+        self.exchange.stand_since(&standing, known.snapshot.generation)?;
+        Ok(())
+    }
+
+    /// Judges the name in a `ClientHello` as the second name of the call; answers whether the TLS is to be decrypted.
+    pub(super) fn judge_hello(&mut self, hello: &ClientHello) -> Result<bool, Refusal> {
         self.exchange.note(|event| describe(event, hello));
         let known = self.session.identify_again(&self.standing.sandbox)?;
         let policy = known.snapshot.policy_for(&known.sandbox);
         let alias = hello.server_name.clone().map(Host::Name);
-        let permit = self.exchange.decide(|| {
+        let (permit, decrypts) = self.exchange.decide(|| {
             if hello.ech {
                 policy.admit_ech()?;
             }
@@ -119,26 +127,31 @@ impl Peek<'_> {
                 Some(alias) => permit = policy.admit_alias(permit, alias)?,
                 None => policy.admit_nameless_tls(&permit)?,
             }
-            policy.admit_sealed(&permit)?;
-            Ok(permit)
+            let decrypts = policy.decrypts(&permit);
+            if !decrypts {
+                policy.admit_sealed(&permit)?;
+            }
+            Ok((permit, decrypts))
         })?;
         self.standing.nameless_tls = alias.is_none();
         self.standing.alias = alias;
+        self.standing.content = if decrypts { Content::Requests } else { Content::Sealed };
         self.exchange.would_deny(permit.would_deny());
-        self.session.stand(Some(self.standing.clone()));
-        Ok(())
+        self.exchange.stand_since(self.standing, known.snapshot.generation)?;
+        Ok(decrypts)
     }
 }
 
-/// The first bytes of a client while there is no origin; `None` when it sends nothing for `quiet`.
+/// The first bytes of a client while there is no origin; `None` when it sends nothing for `quiet`, if that is given.
 ///
 /// # Errors
 /// The client failed, or what it sent is refused whoever it is for.
 pub(super) async fn first_bytes(
     Client { stream: client, first }: &mut Client,
-    quiet: Duration,
+    quiet: Option<Duration>,
 ) -> Result<Option<Inside>, End> {
-    let (silent, mut deadline, mut sniffer) = (Instant::now() + quiet, None, Sniffer::default());
+    let silent = quiet.map(|quiet| Instant::now() + quiet);
+    let (mut deadline, mut sniffer) = (None, Sniffer::default());
     loop {
         if let Some(inside) = tell(first, &mut sniffer, false).map_err(End::Refused)? {
             return Ok(Some(inside));
@@ -154,7 +167,7 @@ pub(super) async fn first_bytes(
                     return closed(first).map(Some);
                 }
             }
-            () = until(deadline.or(Some(silent))) => {
+            () = until(deadline.or(silent)) => {
                 return if first.is_empty() { Ok(None) } else { Err(late()) };
             }
         }
@@ -162,7 +175,11 @@ pub(super) async fn first_bytes(
 }
 
 /// What the first bytes are, once they tell.
-fn tell(first: &[u8], sniffer: &mut Sniffer, origin_spoke: bool) -> Result<Option<Inside>, Refusal> {
+pub(super) fn tell(
+    first: &[u8],
+    sniffer: &mut Sniffer,
+    origin_spoke: bool,
+) -> Result<Option<Inside>, Refusal> {
     match sniffer.sniff(first) {
         _ if first.is_empty() => Ok(None),
         Sniff::Tls => match client_hello::split(first) {

@@ -16,6 +16,8 @@ pub(super) struct Refusal {
     denial: Denial,
     timed_out: bool,
     close: bool,
+    /// The request is for another origin than its connection.
+    misdirected: bool,
     proof: Proof,
 }
 
@@ -35,7 +37,7 @@ const RETRY_SECONDS: &str = "1";
 
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
-        Self { denial, timed_out: false, close: false, proof: Proof::Useless }
+        Self { denial, timed_out: false, close: false, misdirected: false, proof: Proof::Useless }
     }
 }
 
@@ -80,6 +82,11 @@ impl Refusal {
         Self { close: true, ..self }
     }
 
+    /// The refusal of a request that should be made on another connection (RFC 9110 §15.5.20).
+    pub(super) fn misdirected(self) -> Self {
+        Self { misdirected: true, ..self }
+    }
+
     /// The refusal of something that took too long.
     pub(super) fn late(self) -> Self {
         Self { timed_out: true, ..self }
@@ -105,6 +112,7 @@ impl Refusal {
     pub(super) const fn status(&self) -> StatusCode {
         match self.denial.reason() {
             _ if self.timed_out => StatusCode::GATEWAY_TIMEOUT,
+            _ if self.misdirected => StatusCode::MISDIRECTED_REQUEST,
             Reason::BadRequest | Reason::AuthorityMismatch => StatusCode::BAD_REQUEST,
             Reason::IdentityUnknown if matches!(self.proof, Proof::Impossible) => StatusCode::FORBIDDEN,
             Reason::IdentityUnknown => StatusCode::PROXY_AUTHENTICATION_REQUIRED,

@@ -8,17 +8,18 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::Interest;
+use tokio::io::{AsyncRead, AsyncWriteExt, Interest, ReadBuf, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::account::Account;
+use super::side::Side;
 use crate::audit::{Outcome, Text};
 use crate::share::Share;
 
@@ -151,6 +152,77 @@ pub(super) async fn relay(
     .await
 }
 
+/// Carries bytes both ways between any two sides, as [`relay`] does between sockets.
+///
+/// # Errors
+/// The side whose connection failed first.
+pub(super) async fn relay_sides(
+    client: &mut Side,
+    origin: &mut Side,
+    held: Vec<u8>,
+    meter: &Meter,
+) -> Result<(), RelayError> {
+    if let (Side::Plain(client), Side::Plain(origin)) = (&*client, &*origin) {
+        return relay(client, origin, held, meter).await;
+    }
+    let payer = meter.account.share();
+    let (from_client, to_client) = split(client);
+    let (from_origin, to_origin) = split(origin);
+    let up = pour(from_client, to_origin, Vec::new(), payer.as_deref(), |bytes| meter.add_up(bytes));
+    let down = pour(from_origin, to_client, held, None, |bytes| meter.add_down(bytes));
+    let up = async { up.await.map_err(|error| error.sided(RelayError::Client, RelayError::Origin)) };
+    let down = async { down.await.map_err(|error| error.sided(RelayError::Origin, RelayError::Client)) };
+    tokio::try_join!(up, down).map(|_| ())
+}
+
+/// Carries bytes one way, as [`carry`] does.
+async fn pour(
+    mut from: ReadHalf<&mut Side>,
+    mut to: WriteHalf<&mut Side>,
+    mut rest: Vec<u8>,
+    payer: Option<&Share>,
+    count: impl Fn(usize),
+) -> Result<(), CarryError> {
+    loop {
+        if !rest.is_empty() {
+            to.write_all(&rest).await.map_err(CarryError::Write)?;
+            to.flush().await.map_err(CarryError::Write)?;
+            count(rest.len());
+            rest = Vec::new();
+        }
+        let grant = match payer.filter(|payer| payer.is_paced()) {
+            None => None,
+            Some(payer) => Some((payer, Box::pin(payer.upload(SCRATCH)).await)),
+        };
+        let room = grant.as_ref().map_or(SCRATCH, |(_, grant)| grant.bytes.min(SCRATCH));
+        let read = poll_fn(|cx| poll_pour(&mut from, &mut rest, room, cx)).await;
+        if let Some((payer, grant)) = grant {
+            payer.put_back(grant, rest.len());
+        }
+        read.map_err(CarryError::Read)?;
+        if rest.is_empty() {
+            // A side that is gone already has nothing to be told.
+            let _ = to.shutdown().await;
+            return Ok(());
+        }
+    }
+}
+
+/// Reads at most `room` bytes into `rest`, which holds no memory until something has come.
+fn poll_pour(
+    from: &mut ReadHalf<&mut Side>,
+    rest: &mut Vec<u8>,
+    room: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut read = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
+        ready!(Pin::new(from).poll_read(cx, &mut read))?;
+        rest.extend_from_slice(read.filled());
+        Poll::Ready(Ok(()))
+    })
+}
+
 /// Resolves when the connection fails, whether or not anyone reads or writes.
 pub(super) async fn failed(stream: &TcpStream) -> io::Error {
     match stream.ready(Interest::ERROR).await {
@@ -279,4 +351,10 @@ pub(super) fn finished(stream: &TcpStream) {
 pub(super) fn reset(stream: TcpStream) {
     unfinished(&stream);
     drop(stream);
+}
+
+/// Ends a connection with a reset, without a word in the TLS on it.
+pub(super) fn reset_side(side: Side) {
+    unfinished(side.socket());
+    drop(side);
 }

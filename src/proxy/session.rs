@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use tokio::sync::OwnedSemaphorePermit;
@@ -15,7 +15,7 @@ use crate::addr::{Host, Target};
 use crate::audit::Outcome;
 use crate::identity::Identity;
 use crate::live::Snapshot;
-use crate::policy::{Denial, Policy, RequestFacts};
+use crate::policy::{Denial, Policy, RequestFacts, TargetPermit};
 use crate::wire::proxy_header::Proxied;
 
 /// Where a connection came in.
@@ -54,10 +54,10 @@ pub(super) struct Session {
     pub(super) meter: Meter,
     /// Its number among those that have not said whose they are; 0 when it is none of them.
     pub(super) newcomer: AtomicU64,
-    /// What is under way, to be asked again when the policy changes.
-    standing: Mutex<Option<Standing>>,
-    /// The tunnel around the requests of this connection, which stands also between them.
-    around: OnceLock<Standing>,
+    /// What is under way, by the numbers of its records, to be asked again when the policy changes.
+    standing: Mutex<Vec<(u64, Standing)>>,
+    /// How many records there were.
+    records: AtomicU64,
     /// Who it was known as last.
     known: Mutex<Option<Identity>>,
     /// Whether any request has come.
@@ -65,8 +65,19 @@ pub(super) struct Session {
     /// Whether the client went away, or its connection failed.
     left: AtomicBool,
     /// Why the connection is being ended from this side.
-    ending: Mutex<Option<(Outcome, Option<Denial>)>>,
+    ending: Mutex<Option<Ending>>,
 }
+
+/// Why a connection is being ended from this side.
+#[derive(Debug, Clone)]
+pub(super) struct Ending {
+    pub(super) outcome: Outcome,
+    /// What denies it, and which record it denies; `None`: all of them.
+    pub(super) denial: Option<(Option<u64>, Denial)>,
+}
+
+/// A denial of what is under way, and the number of its record; `None`: of everything.
+pub(super) type Overruling = (Option<u64>, Denial);
 
 /// What was permitted and is still going on.
 #[derive(Debug, Clone)]
@@ -75,12 +86,34 @@ pub(super) struct Standing {
     pub(super) target: Target,
     /// The second name of the call: SNI or `Host`.
     pub(super) alias: Option<Host>,
-    /// The tunnel carries TLS without a server name.
+    /// It carries TLS without a server name.
     pub(super) nameless_tls: bool,
-    /// Method and path, for a request; a tunnel has none.
-    pub(super) request: Option<(String, String)>,
+    /// What it carries.
+    pub(super) content: Content,
     /// The address in use, once it is known.
     pub(super) address: Option<IpAddr>,
+}
+
+/// What something under way carries, as far as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Nothing so far, and nothing has left.
+    Unseen,
+    /// What is neither TLS nor HTTP, or may be.
+    Opaque,
+    /// TLS, as it is.
+    Sealed,
+    /// Requests, each of which is asked for itself.
+    Requests,
+    /// One request.
+    Request {
+        /// Its method.
+        method: String,
+        /// Its canonical path.
+        path: String,
+        /// Whether it is sent on over TLS.
+        secure: bool,
+    },
 }
 
 /// Who asks, and the snapshot that says so: what applies to them is taken from the same.
@@ -93,6 +126,15 @@ pub(super) struct Identified {
 impl Standing {
     /// Asks the same questions in the same order.
     fn ask(&self, policy: &Policy) -> Result<(), Denial> {
+        let permit = self.admit(policy)?;
+        if let Some(address) = self.address {
+            policy.admit_address(&permit, address)?;
+        }
+        Ok(())
+    }
+
+    /// Asks all questions but that for the address.
+    pub(super) fn admit(&self, policy: &Policy) -> Result<TargetPermit, Denial> {
         let mut permit = policy.admit(&self.target)?;
         if let Some(alias) = &self.alias {
             permit = policy.admit_alias(permit, alias)?;
@@ -100,16 +142,19 @@ impl Standing {
         if self.nameless_tls {
             policy.admit_nameless_tls(&permit)?;
         }
-        match &self.request {
-            Some((method, path)) => {
-                policy.admit_request(&permit, &RequestFacts { method, path, secure: false })?;
+        match &self.content {
+            Content::Opaque => policy.admit_opaque(&permit)?,
+            Content::Sealed => policy.admit_sealed(&permit)?,
+            Content::Unseen | Content::Requests => {}
+            Content::Request { method, path, secure } => {
+                let mut request =
+                    policy.admit_request(&permit, &RequestFacts { method, path, secure: *secure })?;
+                if let Some(rewritten) = request.rewritten() {
+                    permit = rewritten.permit;
+                }
             }
-            None => policy.admit_sealed(&permit)?,
         }
-        if let Some(address) = self.address {
-            policy.admit_address(&permit, address)?;
-        }
-        Ok(())
+        Ok(permit)
     }
 }
 
@@ -130,7 +175,7 @@ impl Session {
             meter: Meter::new(),
             newcomer: AtomicU64::new(0),
             standing: Mutex::default(),
-            around: OnceLock::new(),
+            records: AtomicU64::new(0),
             known: Mutex::default(),
             asked: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -180,61 +225,93 @@ impl Session {
         asked.map_err(|denial| denial.overruling(&standing.target))
     }
 
-    /// Notes that every request from here on is inside this tunnel; a connection is inside one at most.
-    pub(super) fn enter(&self, tunnel: Standing) {
-        let _ = self.around.set(tunnel);
-        self.stand(None);
+    /// A number for another record.
+    pub(super) fn number(&self) -> u64 {
+        self.records.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Notes what is under way, so that a policy change can end it.
-    pub(super) fn stand(&self, standing: Option<Standing>) {
-        let standing = standing.or_else(|| self.around.get().cloned());
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+    /// Notes what the record of this number has under way, so that a policy change can end it.
+    pub(super) fn stand(&self, number: u64, standing: Standing) {
+        let mut all = self.all();
+        match all.iter_mut().find(|(known, _)| *known == number) {
+            Some((_, known)) => *known = standing,
+            None => all.push((number, standing)),
+        }
     }
 
-    /// Adds the address in use to what is under way.
+    /// Forgets what the record of this number had under way.
+    pub(super) fn rest(&self, number: u64) {
+        self.all().retain(|(known, _)| *known != number);
+    }
+
+    /// Adds the address in use to what a record has under way.
     ///
     /// # Errors
     /// The policy has changed since `changes` was subscribed, and denies it now.
     pub(super) fn stand_on(
         &self,
+        number: u64,
         address: IpAddr,
         changes: &tokio::sync::watch::Receiver<Arc<Snapshot>>,
     ) -> Result<(), Denial> {
-        let standing = || self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(standing) = standing().as_mut() {
+        let standing = self.all().iter_mut().find(|(known, _)| *known == number).map(|(_, standing)| {
             standing.address = Some(address);
-        }
+            standing.clone()
+        });
         // RACE: `overruled` has asked about earlier changes without the address; it asks about later ones with it.
         if !changes.has_changed().unwrap_or(true) {
             return Ok(());
         }
-        let (standing, snapshot) = (standing().clone(), self.gateway.live.current());
+        let snapshot = self.gateway.live.current();
         standing.map_or(Ok(()), |standing| self.ask_again(&standing, &snapshot))
     }
 
-    /// Resolves with the denial once what is in force no longer permits what is under way, or knows the client, also one
+    /// Notes what a record has under way that was permitted in the snapshot of this generation.
+    ///
+    /// # Errors
+    /// Another snapshot is in force, and denies it.
+    pub(super) fn stand_since(
+        &self,
+        number: u64,
+        standing: &Standing,
+        generation: u64,
+    ) -> Result<(), Denial> {
+        self.stand(number, standing.clone());
+        // RACE: noted first, then compared: `overruled` asks about later ones.
+        let snapshot = self.gateway.live.current();
+        if snapshot.generation == generation { Ok(()) } else { self.ask_again(standing, &snapshot) }
+    }
+
+    /// What is under way; a panic elsewhere leaves it consistent.
+    fn all(&self) -> MutexGuard<'_, Vec<(u64, Standing)>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves with the denial once what is in force no longer permits something under way, or knows the client, also one
     /// that has asked nothing at the moment.
     ///
     /// RACE: `changes` must have been subscribed before the first decision.
     pub(super) async fn overruled(
         &self,
         changes: &mut tokio::sync::watch::Receiver<Arc<Snapshot>>,
-    ) -> Denial {
+    ) -> Overruling {
         loop {
             let news = changes.changed().await;
-            let standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let snapshot = Arc::clone(&changes.borrow_and_update());
-            if let Some(standing) = &standing {
+            let standing = self.all().clone();
+            for (_, standing) in &standing {
                 self.pace(&standing.sandbox, &snapshot);
             }
-            let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let asked = match standing {
-                Some(standing) => self.ask_again(&standing, &snapshot),
-                None => known().map_or(Ok(()), |known| self.known_in(&snapshot, &known).map(drop)),
-            };
-            if let Err(denial) = asked {
-                return denial;
+            if standing.is_empty() {
+                let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if let Some(Err(denial)) = known.map(|known| self.known_in(&snapshot, &known)) {
+                    return (None, denial);
+                }
+            }
+            for (number, standing) in &standing {
+                if let Err(denial) = self.ask_again(standing, &snapshot) {
+                    return (Some(*number), denial);
+                }
             }
             if news.is_err() {
                 std::future::pending::<()>().await;
@@ -263,12 +340,13 @@ impl Session {
     }
 
     /// Says why what is under way is about to be dropped, for its records.
-    pub(super) fn end(&self, outcome: Outcome, denial: Option<Denial>) {
-        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some((outcome, denial));
+    pub(super) fn end(&self, outcome: Outcome, denial: Option<Overruling>) {
+        let ending = Ending { outcome, denial };
+        *self.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
     }
 
     /// What [`Session::end`] said.
-    pub(super) fn ending(&self) -> Option<(Outcome, Option<Denial>)> {
+    pub(super) fn ending(&self) -> Option<Ending> {
         self.ending.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

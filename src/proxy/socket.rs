@@ -1,4 +1,5 @@
-//! The client's socket under the HTTP engine, which notices a reset also while nothing is read from it.
+//! The client's connection under the HTTP engine, as it is or decrypted. It notices a reset also while nothing is read from
+//! it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::SockRef;
-use tokio::io::{Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::relay::{finished, unfinished};
+use super::side::{Served, Side, poll_send, unannounced};
 
 /// How much is read from the socket at once while a head or a chunk is expected.
 const READ: usize = 8 * 1024;
@@ -25,8 +27,10 @@ const LINGER_BYTES: usize = 256 * 1024;
 
 /// A connection to a client.
 pub(super) struct Socket {
-    /// Shared with `failure` alone.
+    /// Shared with `failure` and `tls` alone.
     stream: Arc<TcpStream>,
+    /// What is spoken on it, unless that is HTTP itself.
+    tls: Option<Served>,
     /// Resolves when the connection fails; hyper reads nothing while a response is under way, and would not see it.
     failure: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Something was written since the last look at `failure`.
@@ -41,21 +45,27 @@ pub(super) struct Socket {
 
 impl Socket {
     /// The socket of an accepted connection.
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self {
-            stream: Arc::new(stream),
-            failure: None,
-            wrote: false,
-            owes: false,
-            failed: false,
-            linger: None,
-        }
+    pub(super) fn plain(stream: TcpStream) -> Self {
+        Self::on(Arc::new(stream), None)
+    }
+
+    /// The inside of a client's TLS.
+    pub(super) fn decrypted(tls: Served) -> Self {
+        Self::on(Arc::clone(tls.get_ref().0.socket()), Some(tls))
+    }
+
+    /// What is spoken on a socket.
+    fn on(stream: Arc<TcpStream>, tls: Option<Served>) -> Self {
+        Self { stream, tls, failure: None, wrote: false, owes: false, failed: false, linger: None }
     }
 
     /// The connection itself; always something, as nobody else holds it.
-    pub(super) fn into_inner(self) -> Option<TcpStream> {
+    pub(super) fn into_inner(self) -> Option<Side> {
         drop(self.failure);
-        Arc::into_inner(self.stream)
+        match self.tls {
+            Some(tls) => Some(Side::Client(tls)),
+            None => Arc::into_inner(self.stream).map(Side::Plain),
+        }
     }
 
     /// Has the connection end with a reset from here on, should it be dropped, or no longer.
@@ -74,7 +84,10 @@ impl Socket {
     ) -> Poll<io::Result<usize>> {
         let mut space = [MaybeUninit::uninit(); READ];
         let mut read = ReadBuf::uninit(&mut space);
-        let received = ready!(poll_receive(&self.stream, cx, &mut read));
+        let received = ready!(match &mut self.tls {
+            Some(tls) => Pin::new(tls).poll_read(cx, &mut read).map(unannounced),
+            None => poll_receive(&self.stream, cx, &mut read),
+        });
         self.failed = received.is_err();
         buffer.extend_from_slice(read.filled());
         Poll::Ready(received.map(|()| read.filled().len()))
@@ -82,7 +95,11 @@ impl Socket {
 
     /// Writes what is taken.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, |stream| stream.try_write(bytes))
+        self.wrote = true;
+        match &mut self.tls {
+            Some(tls) => Pin::new(tls).poll_write(cx, bytes),
+            None => poll_send(&self.stream, cx, |stream| stream.try_write(bytes)),
+        }
     }
 
     /// Writes what is taken of these, in their order.
@@ -91,22 +108,18 @@ impl Socket {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, |stream| stream.try_write_vectored(parts))
+        self.wrote = true;
+        match &mut self.tls {
+            Some(tls) => Pin::new(tls).poll_write_vectored(cx, parts),
+            None => poll_send(&self.stream, cx, |stream| stream.try_write_vectored(parts)),
+        }
     }
 
-    /// Writes by one of the `try_write` calls.
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        send: impl Fn(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        self.wrote = true;
-        loop {
-            ready!(self.stream.poll_write_ready(cx))?;
-            match send(&self.stream) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
-            }
+    /// Whether everything that was taken has gone to the socket.
+    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.tls {
+            Some(tls) => Pin::new(tls).poll_flush(cx),
+            None => Poll::Ready(Ok(())),
         }
     }
 
@@ -147,6 +160,10 @@ impl Socket {
     /// destroys the answer on its way.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.linger.is_none() {
+            if let Some(tls) = &mut self.tls {
+                // It announces the end; a client that does not take that is not waited for longer than below.
+                let _announced = Pin::new(tls).poll_shutdown(cx);
+            }
             // A client that is gone already has nothing to be told.
             let _ = SockRef::from(&*self.stream).shutdown(Shutdown::Write);
         }

@@ -23,9 +23,9 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use http::Method;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::net::TcpStream;
 
 use super::outlet::Outlet;
+use super::side::Side;
 use super::socket::Socket;
 use crate::wire::body::{BodyError, ChunkScanner};
 use crate::wire::head::{Framing, Head, HeadError, Upgrade, Version};
@@ -137,10 +137,10 @@ pub(super) struct StrictIo {
 
 impl StrictIo {
     /// Wraps a connection from which `prefix` has been read already; heads are at most `max_head` bytes.
-    pub(super) fn new(stream: TcpStream, prefix: BytesMut, max_head: usize) -> (Self, Arc<Control>) {
+    pub(super) fn new(socket: Socket, prefix: BytesMut, max_head: usize) -> (Self, Arc<Control>) {
         let control = Arc::<Control>::default();
         let io = Self {
-            socket: Socket::new(stream),
+            socket,
             buffer: prefix,
             ready: Bytes::new(),
             stage: Stage::Head,
@@ -152,7 +152,7 @@ impl StrictIo {
     }
 
     /// The connection itself and what was read from it and not used; always something, as nobody else holds it.
-    pub(super) fn into_inner(self) -> Option<(TcpStream, BytesMut)> {
+    pub(super) fn into_inner(self) -> Option<(Side, BytesMut)> {
         Some((self.socket.into_inner()?, self.buffer))
     }
 
@@ -315,9 +315,12 @@ impl Write for StrictIo {
         this.socket.poll_write(cx, src)
     }
 
-    /// Nothing waits to be flushed; but hyper asks in every round, also in those in which it does not read.
+    /// hyper asks in every round, also in those in which it does not read.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.socket.poll_sent(cx)?.is_pending() {
+            return this.socket.check(cx).map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending);
+        }
         this.control.outlet.flushed();
         this.socket.owe(this.control.outlet.owes());
         Poll::Ready(this.socket.check(cx))

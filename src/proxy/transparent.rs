@@ -19,7 +19,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
@@ -31,8 +30,8 @@ use super::explicit;
 use super::peek::{FIRST_BYTES, Inside, describe, first_bytes};
 use super::refusal::Refusal;
 use super::relay::{RelayError, failed, reset};
-use super::session::{Session, Standing};
-use super::tunnel::{Client, End, Tunnel, fail, refuse};
+use super::session::{Content, Session, Standing};
+use super::tunnel::{Client, End, QUIET, Tunnel, fail, refuse};
 use super::whence::{Inner, Whence};
 use crate::addr::{Host, Target};
 use crate::audit::{Ingress, Kind, Outcome, Scheme, Text};
@@ -40,9 +39,6 @@ use crate::identity::Identity;
 use crate::live::Snapshot;
 use crate::policy::hello::HelloFacts;
 use crate::policy::{Denial, Policy, TargetPermit};
-
-/// How long a client may be silent before it is taken to wait for the origin to speak first.
-const QUIET: Duration = Duration::from_millis(250);
 
 /// Serves one redirected connection to its end.
 pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
@@ -57,7 +53,7 @@ pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
     match Box::pin(opening.run()).await {
         Some(Opened::Tunnel(tunnel, client, inside)) => tunnel.go_on(client, inside).await,
         Some(Opened::Http(opening, whence)) => {
-            let Opening { session, exchange, client, changes } = opening;
+            let Opening { session, exchange, client, changes } = *opening;
             let Client { stream, first } = *client;
             // Boxed: a tunnel needs no room for it.
             let serving = explicit::serve_redirected(session, stream, first, whence, exchange, changes);
@@ -81,7 +77,7 @@ enum Opened {
     /// As a tunnel; with what is inside, where that is known and judged.
     Tunnel(Box<Tunnel>, Box<Client>, Option<Inside>),
     /// As HTTP, of which nothing is judged.
-    Http(Opening, Whence),
+    Http(Box<Opening>, Whence),
 }
 
 /// A connection of which it is known who made it, and to where.
@@ -96,6 +92,8 @@ struct Judged {
     permit: TargetPermit,
     /// It carries TLS without a server name.
     nameless_tls: bool,
+    /// What it carries.
+    content: Content,
 }
 
 impl Opening {
@@ -108,12 +106,13 @@ impl Opening {
             Err(refusal) => return self.turn_away(refusal.redirected()).await,
         };
         let quiet = if self.is_allowed(&redirected) { QUIET } else { FIRST_BYTES };
-        match first_bytes(&mut self.client, quiet).await {
+        match first_bytes(&mut self.client, Some(quiet)).await {
             Ok(Some(Inside::Http)) => {
                 self.is_http();
                 let Redirected { sandbox, address } = redirected;
-                let inner = Inner { sandbox, target: address, ingress: Ingress::TransparentHttp };
-                Some(Opened::Http(self, Whence::Redirected(inner)))
+                let inner =
+                    Inner { sandbox, target: address, outer: None, ingress: Ingress::TransparentHttp };
+                Some(Opened::Http(Box::new(self), Whence::Redirected(inner)))
             }
             Ok(inside) => self.open(redirected, inside).await,
             Err(end) => self.close(end, Some(&redirected.address)),
@@ -129,12 +128,12 @@ impl Opening {
             denial = self.session.crowded_out(newcomer) => {
                 return self.close(End::Refused(denial.into()), None);
             }
-            heard = first_bytes(&mut self.client, QUIET) => heard,
+            heard = first_bytes(&mut self.client, Some(QUIET)) => heard,
         };
         match heard {
             Ok(Some(Inside::Http)) => {
                 self.is_http();
-                return Some(Opened::Http(self, Whence::Refused(refusal.closing())));
+                return Some(Opened::Http(Box::new(self), Whence::Refused(refusal.closing())));
             }
             Ok(Some(Inside::Tls(hello, _))) => self.exchange.note(|event| describe(event, &hello)),
             Ok(Some(Inside::Opaque) | None) | Err(_) => {}
@@ -219,17 +218,28 @@ impl Opening {
             None => admit_literal(policy, &address),
         })?;
         self.exchange.allowed(permit.cause(), permit.would_deny());
-        Ok(Judged { call, permit, nameless_tls: hello.is_some() && name.is_none() })
+        let content = match hello {
+            Some(_) if policy.decrypts(&permit) => Content::Requests,
+            Some(_) => Content::Sealed,
+            None => Content::Opaque,
+        };
+        Ok(Judged { call, permit, nameless_tls: hello.is_some() && name.is_none(), content })
     }
 
-    /// Opens the connection to the origin, unless the client fails meanwhile.
-    async fn dial(&mut self, judged: Judged) -> Result<(Standing, TcpStream), End> {
-        let Judged { call, permit, nameless_tls } = judged;
+    /// Opens the connection to the origin, unless the client fails meanwhile, or what is inside its TLS comes first.
+    async fn dial(&mut self, judged: Judged) -> Result<(Standing, Option<TcpStream>), End> {
+        let Judged { call, permit, nameless_tls, content } = judged;
         let gateway = &self.session.gateway;
-        let dialed = tokio::select! {
-            biased;
-            dialed = gateway.reach(&call.policy, &permit, &mut self.exchange) => dialed.map_err(End::Refused)?,
-            error = failed(&self.client.stream) => return Err(End::Failed(RelayError::Client(error))),
+        let dialed = if content == Content::Requests {
+            None
+        } else {
+            tokio::select! {
+                biased;
+                dialed = gateway.reach(&call.policy, &permit, &mut self.exchange) => {
+                    Some(dialed.map_err(End::Refused)?)
+                }
+                error = failed(&self.client.stream) => return Err(End::Failed(RelayError::Client(error))),
+            }
         };
         // It sends nothing before its record is certain: one that would only wait for that is refused at once.
         gateway.audit.expect_certainty().map_err(|full| End::Refused(full.into()))?;
@@ -238,10 +248,10 @@ impl Opening {
             target: permit.target().clone(),
             alias: None,
             nameless_tls,
-            request: None,
-            address: Some(dialed.address.ip()),
+            content,
+            address: dialed.as_ref().map(|dialed| dialed.address.ip()),
         };
-        Ok((standing, dialed.stream))
+        Ok((standing, dialed.map(|dialed| dialed.stream)))
     }
 
     /// Ends a connection that was not opened.

@@ -1,18 +1,20 @@
-//! What happens inside CONNECT after the 200, and inside what was redirected to an origin that speaks first.
+//! What happens inside CONNECT after the 200, and inside what was redirected and is no HTTP.
 //!
 //! The client's first bytes are looked at before any of them goes to the origin; the origin's bytes are never
-//! held back meanwhile, so protocols in which the server speaks first work.
+//! held back meanwhile, so protocols in which the server speaks first work. Where the policy wants to see what is inside
+//! before anything leaves, there is no origin until then.
 //!
 //! | the client's first bytes | then |
 //! |---|---|
-//! | TLS whose server name is the CONNECT name | tunnelled, once the server asks for no [other hello](super::handshake) |
+//! | TLS whose server name is the CONNECT name | decrypted, [`super::inspect`], or tunnelled, once the server asks for no [other hello](super::handshake) |
 //! | TLS with another name, or none where one is needed | closed: `authority_mismatch`, `sni_missing` |
 //! | TLS that does not parse, or does not end in time | closed: `bad_request` |
 //! | HTTP/1, in any spelling | each request is judged, [`super::forward`] |
 //! | an HTTP/2 preface | closed: `bad_request` |
-//! | anything else | tunnelled |
+//! | anything else | tunnelled, or closed: `not_http` |
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use hyper::upgrade::OnUpgrade;
@@ -23,27 +25,32 @@ use tokio::sync::watch;
 use super::exchange::Exchange;
 use super::explicit;
 use super::handshake::{Gate, Handshake};
-use super::peek::{Inside, Peek};
+use super::peek::{Inside, Peek, first_bytes};
 use super::refusal::Refusal;
-use super::relay::{RelayError, finished, relay, reset, unfinished};
-use super::session::{Session, Standing};
+use super::relay::{RelayError, failed, finished, relay, reset, unfinished};
+use super::session::{Content, Overruling, Session, Standing};
+use super::side::Side;
+use super::socket::Socket;
 use super::strict::StrictIo;
 use super::whence::Inner;
 use crate::addr::Target;
 use crate::audit::{Ingress, Outcome};
 use crate::live::Snapshot;
-use crate::policy::{Denial, Reason};
+use crate::policy::Reason;
 use crate::wire::client_hello::ClientHello;
 
 /// The fatal TLS alert `access_denied` (RFC 8446 §6).
 const ACCESS_DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
+/// How long a client may be silent before it is taken to wait for the origin to speak first.
+pub(super) const QUIET: Duration = Duration::from_millis(250);
 
 /// A granted CONNECT, or what was redirected and granted.
 pub(super) struct Tunnel {
     pub(super) session: Arc<Session>,
     pub(super) exchange: Exchange,
     pub(super) standing: Standing,
-    pub(super) origin: TcpStream,
+    /// Where it leads, unless that waits for what is inside.
+    pub(super) origin: Option<TcpStream>,
     /// How it came in, and how the HTTP inside did.
     pub(super) ingress: (Ingress, Ingress),
     /// Subscribed before the decision.
@@ -59,9 +66,19 @@ pub(super) enum End {
     /// It may not go on.
     Refused(Refusal),
     /// The policy denies it now.
-    Overruled(Denial),
+    Overruled(Overruling),
     /// Nothing moved for too long.
     Idle,
+}
+
+/// What becomes of a tunnel.
+enum Next {
+    /// It has ended.
+    End(End),
+    /// It turned out to be HTTP, of which nothing was sent yet.
+    Http,
+    /// It turned out to be TLS that is to be decrypted, of which nothing was sent.
+    Decrypt,
 }
 
 impl Tunnel {
@@ -74,54 +91,57 @@ impl Tunnel {
         }
     }
 
-    /// Carries the tunnel to its end; `inside` when that is known and judged already.
+    /// Carries the tunnel to its end; `inside` when that is known already.
     ///
     /// A tunnel is idle for most of its life: what it holds is boxed once, and its phases only borrow it.
     pub(super) async fn go_on(mut self: Box<Self>, mut client: Box<Client>, inside: Option<Inside>) {
         let _active = self.session.gateway.metrics.active(self.ingress.0);
         self.exchange.count();
         unfinished(&client.stream);
-        unfinished(&self.origin);
-        let end = self.carry(&mut client, inside).await;
-        if matches!(end, None | Some(End::Done)) {
+        self.origin.iter().for_each(unfinished);
+        let next = self.carry(&mut client, inside).await;
+        if matches!(next, Next::End(End::Done) | Next::Http | Next::Decrypt) {
             finished(&client.stream);
-            finished(&self.origin);
+            self.origin.iter().for_each(finished);
         }
         let tunnel = *self;
-        match end {
-            Some(end) => tunnel.close(client.stream, end),
-            None => Box::pin(tunnel.serve(*client)).await,
+        match next {
+            Next::End(end) => tunnel.close(client.stream, end),
+            Next::Http => Box::pin(tunnel.serve(*client)).await,
+            Next::Decrypt => Box::pin(tunnel.decrypt(*client)).await,
         }
     }
 
-    /// Carries bytes to the end of the tunnel; `None` when it turned out to be HTTP, of which nothing was sent yet.
-    async fn carry(&mut self, client: &mut Client, inside: Option<Inside>) -> Option<End> {
+    /// Carries bytes until it is known what becomes of the tunnel, and to its end if it stays one.
+    async fn carry(&mut self, client: &mut Client, inside: Option<Inside>) -> Next {
         let Self { session, exchange, standing, origin, changes, .. } = self;
-        session.stand(Some(standing.clone()));
+        exchange.stand(standing.clone());
         let mut peek = Peek { session, exchange, standing, held: Vec::new() };
         tokio::select! {
             biased;
-            denial = session.overruled(changes) => Some(End::Overruled(denial)),
-            () = session.meter.idle(session.gateway.limits.idle_timeout) => Some(End::Idle),
-            end = peek.carry(client, origin, inside) => end,
+            denial = session.overruled(changes) => Next::End(End::Overruled(denial)),
+            () = session.meter.idle(session.gateway.limits.idle_timeout) => Next::End(End::Idle),
+            next = peek.carry(client, origin, inside) => next.unwrap_or_else(Next::End),
         }
     }
 
     /// Serves the HTTP inside; each request leaves its own record.
     async fn serve(self, client: Client) {
-        let Self { session, exchange, standing, origin, ingress, changes } = self;
-        session.enter(standing.clone());
-        let origin = standing.address.map(|address| (origin, address));
-        let (sandbox, target) = (standing.sandbox, standing.target);
-        let tunnel = Inner { sandbox, target, ingress: ingress.1 };
+        let Self { session, mut exchange, standing, origin, ingress, changes } = self;
+        exchange.holds_requests();
+        exchange.stand(Standing { content: Content::Requests, ..standing.clone() });
+        let origin = origin.zip(standing.address);
+        let Standing { sandbox, target, .. } = standing;
+        let tunnel = Inner { sandbox, target, outer: None, ingress: ingress.1 };
         let Client { stream, first } = client;
+        let socket = Socket::plain(stream);
         let outcome =
-            explicit::serve_tunnel(Arc::clone(&session), stream, first, tunnel, origin, changes).await;
+            explicit::serve_tunnel(Arc::clone(&session), socket, first, tunnel, origin, changes).await;
         exchange.finish(outcome);
     }
 
     /// Closes both sides the way the tunnel ended, and ends its record.
-    fn close(self, client: TcpStream, end: End) {
+    pub(super) fn close(self, client: TcpStream, end: End) {
         let Self { session, exchange, standing, origin, .. } = self;
         match end {
             End::Done => return exchange.finish(Outcome::Ok),
@@ -132,12 +152,12 @@ impl Tunnel {
                 exchange.finish(Outcome::PolicyChange);
             }
             End::Refused(refusal) => {
-                reset(origin);
+                origin.into_iter().for_each(reset);
                 return refuse(exchange, client, &refusal, Some(&standing.target));
             }
         }
         reset(client);
-        reset(origin);
+        origin.into_iter().for_each(reset);
     }
 }
 
@@ -171,7 +191,9 @@ pub(super) struct Client {
 async fn client_side(upgrade: OnUpgrade) -> Result<Client, Outcome> {
     let upgraded = upgrade.await.map_err(|_| Outcome::ClientClosed)?;
     let parts = upgraded.downcast::<StrictIo>().map_err(|_| Outcome::Failed)?;
-    let (stream, rest) = parts.io.into_inner().ok_or(Outcome::Failed)?;
+    let (side, rest) = parts.io.into_inner().ok_or(Outcome::Failed)?;
+    // INVARIANT: a CONNECT inside TLS is refused.
+    let Side::Plain(stream) = side else { return Err(Outcome::Failed) };
     // hyper reads nothing beyond a CONNECT head: StrictIo holds it back.
     let first = [parts.read_buf.as_ref(), rest.as_ref()].concat();
     Ok(Client { stream, first: BytesMut::from(first.as_slice()) })
@@ -179,29 +201,71 @@ async fn client_side(upgrade: OnUpgrade) -> Result<Client, Outcome> {
 
 /// From the first bytes on.
 impl Peek<'_> {
-    /// Carries the tunnel to its end; `None` when it turned out to be HTTP, of which nothing was sent yet.
+    /// Carries the tunnel until it is known what becomes of it, and to its end if it stays one.
     async fn carry(
         &mut self,
         client: &mut Client,
-        origin: &mut TcpStream,
+        origin: &mut Option<TcpStream>,
         inside: Option<Inside>,
-    ) -> Option<End> {
+    ) -> Result<Next, End> {
+        let judged = origin.is_some() && inside.is_some();
         // Boxed: they are gone by the time the tunnel idles.
         let inside = match inside {
-            Some(inside) => Ok(inside),
-            None => Box::pin(self.enter(client, origin)).await,
+            Some(inside) => inside,
+            None => Box::pin(self.look(client, origin)).await?,
         };
-        match inside {
-            Ok(Inside::Http) => return None,
-            Ok(Inside::Opaque) => {}
-            Ok(Inside::Tls(hello, length)) => {
-                if let Err(end) = Box::pin(self.shake_hands(hello, length, client, origin)).await {
-                    return Some(end);
-                }
+        match &inside {
+            Inside::Http => return Ok(Next::Http),
+            Inside::Tls(hello, _) if !judged && self.judge_hello(hello).map_err(End::Refused)? => {
+                return Ok(Next::Decrypt);
             }
-            Err(end) => return Some(end),
+            Inside::Opaque if !judged => self.judge_opaque().map_err(End::Refused)?,
+            Inside::Tls(..) | Inside::Opaque => {}
         }
-        Some(carry(self.session, client, origin, std::mem::take(&mut self.held)).await)
+        let origin = match origin {
+            Some(origin) => origin,
+            None => origin.insert(Box::pin(self.dial(client)).await?),
+        };
+        if let Inside::Tls(hello, length) = inside {
+            Box::pin(self.shake_hands(hello, length, client, origin)).await?;
+        }
+        Ok(Next::End(carry(self.session, client, origin, std::mem::take(&mut self.held)).await))
+    }
+
+    /// Waits for what the client says. Where it waits for the origin to speak first, and that may speak whatever it likes,
+    /// the origin is reached.
+    async fn look(&mut self, client: &mut Client, origin: &mut Option<TcpStream>) -> Result<Inside, End> {
+        if origin.is_none() {
+            let quiet = Some(QUIET).filter(|_| self.judge_opaque().is_ok());
+            if let Some(inside) = first_bytes(client, quiet).await? {
+                return Ok(inside);
+            }
+        }
+        let origin = match origin {
+            Some(origin) => origin,
+            None => origin.insert(self.dial(client).await?),
+        };
+        self.enter(client, origin).await
+    }
+
+    /// Reaches the origin for what is known to be inside by now, unless the client fails meanwhile.
+    async fn dial(&mut self, client: &Client) -> Result<TcpStream, End> {
+        let known = self.session.identify_again(&self.standing.sandbox);
+        let known = known.map_err(|denial| End::Refused(denial.into()))?;
+        let policy = known.snapshot.policy_for(&known.sandbox);
+        let permit = self.exchange.decide(|| self.standing.admit(&policy));
+        let permit = permit.map_err(|denial| End::Refused(denial.into()))?;
+        let gateway = &self.session.gateway;
+        let dialed = tokio::select! {
+            biased;
+            dialed = gateway.reach(&policy, &permit, self.exchange) => dialed.map_err(End::Refused)?,
+            error = failed(&client.stream) => return Err(End::Failed(RelayError::Client(error))),
+        };
+        unfinished(&dialed.stream);
+        self.standing.address = Some(dialed.address.ip());
+        let stood = self.exchange.stand_since(self.standing, known.snapshot.generation);
+        stood.map_err(|denial| End::Refused(denial.into()))?;
+        Ok(dialed.stream)
     }
 
     /// Sends the hello on, and what follows it as far as it may, until the server has answered.

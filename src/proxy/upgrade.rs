@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch::Receiver;
 
 use super::exchange::Exchange;
 use super::origin::OriginIo;
-use super::relay::{RelayError, finished, relay, reset, unfinished};
+use super::relay::{RelayError, finished, relay_sides, reset_side, unfinished};
 use super::session::Session;
+use super::side::Side;
 use super::strict::StrictIo;
 use super::tunnel::End;
 use crate::audit::Outcome;
@@ -43,13 +43,13 @@ impl Upgraded {
             return Outcome::ClientClosed;
         };
         let Some((mut origin, received)) = origin_side(origin).await else {
-            reset(client);
+            reset_side(client);
             exchange.finish(Outcome::UpstreamClosed);
             return Outcome::UpstreamClosed;
         };
         exchange.count();
-        unfinished(&client);
-        unfinished(&origin);
+        unfinished(client.socket());
+        unfinished(origin.socket());
         let end = tokio::select! {
             biased;
             denial = session.overruled(&mut changes) => End::Overruled(denial),
@@ -70,17 +70,16 @@ impl Upgraded {
             }
             End::Refused(refusal) => {
                 exchange.refuse(&refusal, None, None);
-                reset(client);
-                reset(origin);
+                reset_side(client);
+                reset_side(origin);
                 return refusal.outcome();
             }
         };
         exchange.finish(outcome);
         if outcome == Outcome::Ok {
-            finished(&client);
-            finished(&origin);
+            finished(client.socket());
+            finished(origin.socket());
         }
-        session.stand(None);
         outcome
     }
 }
@@ -90,8 +89,8 @@ impl Upgraded {
 /// The `open` record is out before the first byte goes upstream, so that a kill cannot hide the tunnel.
 async fn carry(
     session: &Session,
-    client: &mut TcpStream,
-    origin: &mut TcpStream,
+    client: &mut Side,
+    origin: &mut Side,
     sent: Vec<u8>,
     received: Bytes,
 ) -> End {
@@ -99,26 +98,30 @@ async fn carry(
         return End::Refused(full.into());
     }
     session.meter.account.pay(sent.len()).await;
-    if let Err(error) = origin.write_all(&sent).await {
+    let wrote = async {
+        origin.write_all(&sent).await?;
+        origin.flush().await
+    };
+    if let Err(error) = wrote.await {
         return End::Failed(RelayError::Origin(error));
     }
     session.meter.add_up(sent.len());
     drop(sent);
-    match relay(client, origin, received.into(), &session.meter).await {
+    match relay_sides(client, origin, received.into(), &session.meter).await {
         Ok(()) => End::Done,
         Err(error) => End::Failed(error),
     }
 }
 
 /// The client's socket and what it sent after the request.
-async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
+async fn client_side(upgrade: OnUpgrade) -> Option<(Side, Vec<u8>)> {
     let parts = upgrade.await.ok()?.downcast::<StrictIo>().ok()?;
-    let (stream, rest) = parts.io.into_inner()?;
-    Some((stream, [parts.read_buf.as_ref(), rest.as_ref()].concat()))
+    let (side, rest) = parts.io.into_inner()?;
+    Some((side, [parts.read_buf.as_ref(), rest.as_ref()].concat()))
 }
 
 /// The origin's socket and what it sent after the 101.
-async fn origin_side(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
+async fn origin_side(upgrade: OnUpgrade) -> Option<(Side, Bytes)> {
     let parts = upgrade.await.ok()?.downcast::<OriginIo>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    Some((Side::Plain(parts.io.into_inner()), parts.read_buf))
 }

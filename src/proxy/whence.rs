@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 
 use super::refusal::Refusal;
-use crate::addr::Target;
+use crate::addr::{Host, Target};
 use crate::audit::Ingress;
 use crate::identity::Identity;
 use crate::policy::admit_name_at;
@@ -38,6 +38,8 @@ pub(super) struct Inner {
     pub(super) sandbox: Identity,
     /// The target of the tunnel, or the address that was redirected.
     pub(super) target: Target,
+    /// What TLS around them was opened for, where it was decrypted: each of them must be for that.
+    pub(super) outer: Option<Host>,
     /// How its requests come in.
     pub(super) ingress: Ingress,
 }
@@ -57,6 +59,14 @@ impl Whence {
         match self {
             Self::Client | Self::Refused(_) => None,
             Self::Tunnel(inner) | Self::Redirected(inner) => Some(&inner.sandbox),
+        }
+    }
+
+    /// What TLS around these requests was opened for, where it was decrypted.
+    pub(super) const fn outer(&self) -> Option<&Host> {
+        match self {
+            Self::Tunnel(inner) => inner.outer.as_ref(),
+            Self::Client | Self::Redirected(_) | Self::Refused(_) => None,
         }
     }
 

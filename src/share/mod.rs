@@ -31,6 +31,9 @@ const PART: u64 = 16 * 1024;
 /// How many parts of a second that is.
 const PARTS: u64 = 50;
 
+/// How many certificates a second are made for one sandbox: a tenth of a core's time, about.
+const CERTIFICATES: u64 = 2000;
+
 /// What is told of everything that goes beyond a limit.
 pub type Tell = Arc<dyn Fn(Limit) + Send + Sync>;
 
@@ -71,6 +74,7 @@ pub struct Share {
     new_connections: Bucket,
     requests: Bucket,
     queries: Bucket,
+    certificates: Bucket,
     upload: Bucket,
     /// Bytes a second that may go up; 0: any number.
     pace: AtomicU64,
@@ -145,6 +149,7 @@ impl Share {
             new_connections: Bucket::default(),
             requests: Bucket::default(),
             queries: Bucket::default(),
+            certificates: Bucket::default(),
             upload: Bucket::default(),
             pace: AtomicU64::new(0),
             generation: Mutex::new(0),
@@ -169,6 +174,12 @@ impl Share {
     /// There came as many within a second as `limits` allow.
     pub fn request(&self, limits: &Limits) -> Result<(), Beyond> {
         self.spend(&self.requests, limits, Limit::RequestsPerSecond)
+    }
+
+    /// Takes a certificate that is about to be made; answers whether the sandbox may have another one in this second.
+    #[must_use]
+    pub fn mint(&self) -> bool {
+        self.certificates.take(self.now(), CERTIFICATES, 1, 1).is_ok()
     }
 
     /// Takes a DNS query, whether or not it comes to be looked up.
@@ -261,7 +272,7 @@ impl Share {
     /// Whether a new one would be the same.
     fn is_unused(&self) -> bool {
         let now = self.now();
-        [&self.new_connections, &self.requests, &self.queries, &self.upload]
+        [&self.new_connections, &self.requests, &self.queries, &self.certificates, &self.upload]
             .iter()
             .all(|bucket| bucket.is_empty(now))
     }

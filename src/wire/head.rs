@@ -9,6 +9,8 @@ use thiserror::Error;
 
 use super::field::{self, FieldError, is_tchar, items};
 
+mod stream;
+
 /// The usual limit of a head in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
 
@@ -346,6 +348,18 @@ pub enum HeadError {
     /// `Upgrade` with a body.
     #[error("a request with an Upgrade header has no body")]
     UpgradeBody,
+    /// `CONNECT` on a stream of HTTP/2.
+    #[error("CONNECT on a stream of HTTP/2 is refused")]
+    StreamConnect,
+    /// A `:scheme` other than `https`.
+    #[error(":scheme is not https")]
+    StreamScheme,
+    /// A value that begins or ends with white space.
+    #[error("a header value begins or ends with white space")]
+    StreamValue,
+    /// `:authority` and `Host` differ.
+    #[error(":authority and Host differ")]
+    StreamAuthority,
 }
 
 #[cfg(test)]
