@@ -47,6 +47,7 @@ pub use session::Listener;
 use crate::addr::Target;
 use crate::audit::Audit;
 use crate::drain::Tasks;
+use crate::intercept::Authority;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
@@ -66,6 +67,8 @@ pub struct Gateway {
     pub resolver: Resolver,
     /// How connections are opened.
     pub dial: DialSettings,
+    /// What makes the certificates that clients are shown; none: TLS is not decrypted.
+    pub intercept: Option<Arc<Authority>>,
     /// What bounds every connection.
     pub limits: Limits,
     /// What each sandbox uses.
