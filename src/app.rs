@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
 use crate::heap;
 use crate::identity::Registry;
+use crate::intercept::Authority;
 use crate::live::reload::{Reloader, Report};
 use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
@@ -43,7 +44,7 @@ use reconfigure::pending;
 
 pub use reconfigure::ConfigFile;
 pub use rules::{mode, ports, who};
-pub use settings::{guards, roster};
+pub use settings::{authority, guards, roster};
 
 /// How long the audit log may take to be written out at the end.
 const WRITE_OUT: Duration = Duration::from_secs(5);
@@ -126,6 +127,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
     let config = Arc::new(config);
     let first = first_load(&config)?;
     let tokens = settings::tokens(&config)?;
+    let authority = settings::authority(&config).context("TLS cannot be decrypted")?;
     let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
     let doors = Doors::open(&config)?;
@@ -140,6 +142,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         metrics: Arc::clone(&metrics),
         resolver,
         dial: settings::dial(&config),
+        intercept: authority.map(|authority| intercepting(authority, &metrics)),
         limits: settings::limits(&config),
         shares: shares(&config, &metrics),
         newcomers: Newcomers::new(config.limits.connections / 4),
@@ -178,6 +181,15 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
     }
     let drain_timeout = config.limits.drain_timeout;
     Ok(Running { listeners, admin, report, reloader, enforcement, audit, writer, drain, drain_timeout })
+}
+
+/// The sandbox CA, whose certificates are counted.
+fn intercepting(authority: Authority, metrics: &Arc<Metrics>) -> Arc<Authority> {
+    if let Some(warning) = authority.warning() {
+        tracing::warn!("{warning}");
+    }
+    let metrics = Arc::clone(metrics);
+    Arc::new(authority.counted(Arc::new(move || metrics.minted())))
 }
 
 /// What sandboxes use, counted where it is too much.

@@ -13,6 +13,7 @@ use ipnet::{IpNet, Ipv6Net};
 
 use crate::capture::{Interface, Mode};
 use crate::policy;
+use crate::policy::pattern::Pattern;
 use crate::source::{Decoder, Place, Problem, parse as read};
 
 pub(crate) mod audit;
@@ -57,7 +58,7 @@ pub struct Config {
     pub guards: GuardSettings,
     /// Where secrets may come from.
     pub secrets: SecretSettings,
-    /// The certificate authority of interception. Validated; this version does not use it.
+    /// The sandbox CA, and what is decrypted with it; none: TLS is not decrypted.
     pub intercept: Option<InterceptSettings>,
     /// Who is who.
     pub sandboxes: Vec<SandboxSettings>,
@@ -183,15 +184,17 @@ pub struct SecretsAllowed {
     pub env: Vec<Arc<str>>,
 }
 
-/// The certificate authority of interception.
+/// The sandbox CA, and what is decrypted with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterceptSettings {
-    /// The authority's certificate.
+    /// The certificate of the sandbox CA.
     pub certificate: PathBuf,
     /// Its key.
     pub key: PathBuf,
     /// Roots that origins may be signed by, besides the public ones.
     pub upstream_roots: Vec<PathBuf>,
+    /// Hosts that are never decrypted, as their clients would not have it.
+    pub exclude: Vec<Pattern>,
 }
 
 /// One sandbox and how it is recognised.

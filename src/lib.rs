@@ -31,7 +31,7 @@
 //! | 0 | [`addr`] (what a destination is called), [`source`] (text with places) | `std::net`, `idna`; a YAML parser |
 //! | 1 | [`policy`] (whether it may be reached), [`wire`] (what the client said); not each other | `ipnet`, `serde`; `http` |
 //! | 2 | [`audit`], [`secrets`], [`identity`], [`drain`] (the only place that spawns), [`heap`], [`explain`], [`capture`] (the kernel's rules), [`share`] (what each sandbox uses) | `tokio` |
-//! | 3 | [`metrics`], [`live`] (the policy in force), [`upstream`] (the only place that dials) | `prometheus`, `hickory` |
+//! | 3 | [`metrics`], [`live`] (the policy in force), [`upstream`] (the only place that dials), [`intercept`] (certificates for clients) | `prometheus`, `hickory`, `rustls` |
 //! | 4 | [`proxy`] (the ways in), [`admin`], [`corpus`] (policies with questions and answers) | `hyper`, `axum` |
 //! | 5 | [`config`]: every module's settings; nobody depends on it | |
 //! | 6 | [`app`]: wires what `config` says | `anyhow` from here up |
@@ -76,6 +76,8 @@ pub mod explain;
 pub mod heap;
 #[cfg(feature = "proxy")]
 pub mod identity;
+#[cfg(feature = "proxy")]
+pub mod intercept;
 #[cfg(feature = "proxy")]
 pub mod live;
 #[cfg(feature = "proxy")]

@@ -58,6 +58,7 @@ fn shared() -> Value {
         "prefix": {"type": "string", "pattern": "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$"},
         "socket": {"type": "string", "pattern": "^([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]{1,5}$"},
         "variable": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$", "maxLength": 256},
+        "pattern": {"type": "string", "minLength": 1, "description": "example.com, *.example.com, *, 192.0.2.7, [2001:db8::1], db.corp:5432"},
         "source": {"oneOf": [
             object(&["file"], json!({"file": of("path")})),
             object(&["env"], json!({"env": of("variable")})),
@@ -84,7 +85,6 @@ fn whole(title: &str, mut schema: Value, definitions: Value) -> Value {
 pub fn policy() -> Value {
     let kinds = json!({"oneOf": [of("spec"), of("egressPolicy"), of("secret"), of("categoryList")]});
     let mut definitions = json!({
-        "pattern": {"type": "string", "minLength": 1, "description": "example.com, *.example.com, *, 192.0.2.7, [2001:db8::1], db.corp:5432"},
         "action": words(&["Allow", "Deny"]),
         "ports": list(1, json!({"oneOf": [number(1, 65535), {"type": "string", "pattern": "^[1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?$"}]})),
         "spec": spec(),
@@ -282,7 +282,7 @@ pub fn config() -> Value {
             "directories": list(0, json!({"type": "string", "pattern": "^/"})), "env": list(0, of("variable")),
         }))})),
         "intercept": object(&["certificate", "key"], json!({
-            "certificate": of("path"), "key": of("path"), "upstreamRoots": list(0, of("path")),
+            "certificate": of("path"), "key": of("path"), "upstreamRoots": list(0, of("path")), "exclude": list(0, of("pattern")),
         })),
         "sandboxes": list(0, of("sandbox")),
         "audit": object(&[], json!({

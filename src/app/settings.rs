@@ -12,8 +12,11 @@ use secrecy::SecretString;
 use crate::addr::special::Ipv6Prefix;
 use crate::admin::{self, AccessToken};
 use crate::audit::{self, FileSettings};
-use crate::config::{Config, Ech, ListenerKind, OnFull, Role, SandboxSettings, SinkSettings, TokenSource};
+use crate::config::{
+    Config, Ech, InterceptSettings, ListenerKind, OnFull, Role, SandboxSettings, SinkSettings, TokenSource,
+};
 use crate::identity::{self, Registry, Sandbox};
+use crate::intercept::{self, AuthorityError};
 use crate::policy::{Authority, Guards, Interception, Limit, Limits as ShareLimits, Roster};
 use crate::proxy::Limits;
 use crate::secrets::Source;
@@ -32,14 +35,32 @@ pub fn guards(config: &Config, sockets: &[SocketAddr]) -> io::Result<Guards> {
     let mut own: Vec<IpNet> = OwnAddresses::collect()?.iter().map(IpNet::from).collect();
     own.extend(&config.guards.own);
     let nat64 = config.guards.nat64.iter().filter_map(|net| net.to_string().parse::<Ipv6Prefix>().ok());
+    let interception = config.intercept.as_ref().map_or_else(
+        || Interception { authority: Authority::Missing, exclude: Vec::new() },
+        |intercept| Interception { authority: Authority::Present, exclude: intercept.exclude.clone() },
+    );
     Ok(Guards {
         exempt: config.guards.exempt.clone(),
         nat64: nat64.collect(),
         own,
         sockets: sockets.to_vec(),
         deny_ech: config.ech == Ech::Deny,
-        interception: Interception { authority: Authority::Missing, exclude: Vec::new() },
+        interception,
     })
+}
+
+/// The sandbox CA, when the configuration has one.
+///
+/// # Errors
+/// It cannot be used.
+pub fn authority(config: &Config) -> Result<Option<intercept::Authority>, AuthorityError> {
+    let load = |settings: &InterceptSettings| {
+        intercept::Authority::load(&intercept::Settings {
+            certificate: settings.certificate.clone(),
+            key: settings.key.clone(),
+        })
+    };
+    config.intercept.as_ref().map(load).transpose()
 }
 
 /// The sandboxes by id, when the configuration lists any.

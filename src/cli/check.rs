@@ -1,11 +1,12 @@
 //! `check`: every problem at once.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 
-use super::policy::{as_json, config, load, rendered};
+use super::policy::{as_json, authority, config, load, rendered};
 
 /// Load policies as `run` would and show every problem
 #[derive(Debug, Args)]
@@ -13,8 +14,9 @@ pub(super) struct Check {
     /// Policy files or directories, each loaded by itself
     #[arg(required = true)]
     paths: Vec<PathBuf>,
-    /// The process configuration: its sandboxes and guards are taken into account. Without it, a Sandbox document
-    /// is held against the Group that it names itself, and an unknown sandbox or group is not noticed
+    /// The process configuration: its sandboxes and guards are taken into account, and its sandbox CA is checked. Without
+    /// it, a Sandbox document is held against the Group that it names itself, and neither an unknown sandbox or group
+    /// nor a missing sandbox CA is noticed
     #[arg(long, env = "SLUICEGATE_CONFIG")]
     config: Option<PathBuf>,
     /// Print the problems as JSON
@@ -34,8 +36,16 @@ impl Check {
         };
         let mut failed = false;
         let mut found = Vec::new();
+        if let Some(problem) = authority(&config) {
+            failed |= problem.is_error();
+            if self.json {
+                found.push(as_json(&problem));
+            } else {
+                super::complain(&rendered(&[problem], &BTreeMap::new()));
+            }
+        }
         for path in &self.paths {
-            let loaded = load(path, &config)?;
+            let loaded = load(path, &config, self.config.is_some())?;
             let errors = loaded.problems.iter().filter(|problem| problem.is_error()).count();
             let warnings = loaded.problems.len() - errors;
             failed |= errors > 0;

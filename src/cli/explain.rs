@@ -59,7 +59,7 @@ impl Explain {
                 return Ok(super::FAILED);
             }
         };
-        let loaded = load(&self.policy, &config)?;
+        let loaded = load(&self.policy, &config, self.config.is_some())?;
         if loaded.has_errors() {
             super::complain(&rendered(&loaded.problems, &loaded.texts));
             return Ok(super::FAILED);

@@ -7,6 +7,7 @@
 //! | 2 | the command line, or the target of a question, is not understood |
 //! | 3 | `explain`: denied |
 
+mod ca;
 mod check;
 mod completions;
 mod explain;
@@ -57,6 +58,8 @@ enum Command {
     Completions(completions::Completions),
     /// Print or check the kernel's rules that take what sandboxes send to the gateway
     Nft(nft::Nft),
+    /// Make the sandbox CA, or print how clients are made to trust it
+    Ca(ca::Ca),
     /// Ask the admin server of a running gateway whether it lives; exit 0 if so
     #[command(name = "health")]
     Health(run::Health),
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Schema(schema) => schema.run(),
         Command::Completions(completions) => completions.run(),
         Command::Nft(nft) => nft.run(),
+        Command::Ca(ca) => ca.run(),
         Command::Health(health) => health.run(),
     };
     match done {
@@ -95,6 +99,13 @@ pub fn main() -> ExitCode {
 /// Writes text; a reader that is gone is nobody's problem.
 fn say(out: &mut impl Write, text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes bytes to standard output.
+fn write(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    // A reader that is gone is nobody's problem.
+    let _ = out.write_all(bytes).and_then(|()| out.flush());
 }
 
 /// Writes text to standard output.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::app;
 use crate::config::Config;
 use crate::live::store::{Loaded, Store};
+use crate::policy::Authority;
 use crate::source::Problem;
 use crate::source::render::{Lines, render};
 
@@ -40,11 +41,24 @@ pub(super) fn parsed(path: &Path, text: &str) -> Result<Config, String> {
     }
 }
 
-/// Loads policies as the first load of `run` does.
-pub(super) fn load(path: &Path, config: &Config) -> anyhow::Result<Loaded> {
-    let guards = app::guards(config, &[]).context("cannot list this host's addresses")?;
+/// Loads policies as the first load of `run` does. `told` says whether the configuration is the one that it will have,
+/// rather than every default; without it, it is not known whether TLS can be decrypted.
+pub(super) fn load(path: &Path, config: &Config, told: bool) -> anyhow::Result<Loaded> {
+    let mut guards = app::guards(config, &[]).context("cannot list this host's addresses")?;
+    if !told {
+        guards.interception.authority = Authority::Unknown;
+    }
     let mut store = Store::new(path.to_owned(), app::roster(config));
     store.load(&Arc::new(guards), None).context("nothing was loaded")
+}
+
+/// What is wrong with the sandbox CA of a configuration, and what should be known of it.
+pub(super) fn authority(config: &Config) -> Option<Problem> {
+    match app::authority(config) {
+        Ok(found) => found.and_then(|authority| authority.warning()).map(Problem::warning),
+        Err(error) => Some(Problem::error(error.to_string())),
+    }
+    .map(|problem| problem.path("intercept"))
 }
 
 /// Every problem with its source line.

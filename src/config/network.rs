@@ -11,7 +11,7 @@ use super::{
     CONFIG_KEYS, Config, DnsSettings, Ech, GuardSettings, InterceptSettings, Limits, SecretSettings,
     SecretsAllowed, audit, capture, identity, listen,
 };
-use crate::policy::document::{limit, network, secret::variable};
+use crate::policy::document::{limit, network, pattern, secret::variable};
 use crate::source::{Fields, Kind, Spot, quoted};
 
 /// The keys of `policy`.
@@ -28,7 +28,7 @@ pub(crate) const SECRETS_KEYS: [&str; 1] = ["allow"];
 /// The keys of `secrets.allow`.
 pub(crate) const ALLOW_KEYS: [&str; 2] = ["directories", "env"];
 /// The keys of `intercept`.
-pub(crate) const INTERCEPT_KEYS: [&str; 3] = ["certificate", "key", "upstreamRoots"];
+pub(crate) const INTERCEPT_KEYS: [&str; 4] = ["certificate", "key", "upstreamRoots", "exclude"];
 /// The keys of `limits`.
 pub(crate) const LIMIT_KEYS: [&str; 7] = [
     "connections",
@@ -248,7 +248,8 @@ fn intercept(spot: &Spot<'_>) -> Option<InterceptSettings> {
     let key = fields.require("key").and_then(|spot| path(&spot));
     let upstream_roots =
         fields.get("upstreamRoots").map(|spot| spot.each(|item| path(&item))).unwrap_or_default();
-    Some(InterceptSettings { certificate: certificate?, key: key?, upstream_roots })
+    let exclude = fields.get("exclude").map(|spot| spot.each(|item| pattern(&item))).unwrap_or_default();
+    Some(InterceptSettings { certificate: certificate?, key: key?, upstream_roots, exclude })
 }
 
 /// `limits`.

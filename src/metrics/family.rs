@@ -98,6 +98,11 @@ impl Families<'_> {
         self.add(IntCounter::with_opts(options("panics_total", help))?)
     }
 
+    pub(super) fn minted(&self) -> Result<IntCounter> {
+        let help = "Certificates that the sandbox CA made for hosts whose TLS is decrypted.";
+        self.add(IntCounter::with_opts(options("certificates_minted_total", help))?)
+    }
+
     pub(super) fn limited(&self) -> Result<IntCounterVec> {
         let help =
             "What was refused, or for upload_bytes had to wait, by the limit of a sandbox that was reached.";

@@ -86,6 +86,8 @@ pub struct Metrics {
     panics: IntCounter,
     /// `enforcement_ok`, once there is something to prove.
     enforcement: IntGauge,
+    /// `certificates_minted_total`.
+    minted: IntCounter,
     /// `limited_total`.
     limited: IntCounterVec,
     /// What is brought up to date from the audit log's own counts.
@@ -167,6 +169,7 @@ impl Metrics {
             last_success: family.last_success()?,
             rules: family.rules()?,
             panics: family.panics()?,
+            minted: family.minted()?,
             enforcement: family::enforcement()?,
             limited,
             audit: Mutex::new(family.audit()?),
@@ -233,6 +236,11 @@ impl Metrics {
     /// Counts a panic that one task survived.
     pub fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// Counts a certificate that was made for a host.
+    pub fn minted(&self) {
+        self.minted.inc();
     }
 
     /// Counts something that went beyond a limit of its sandbox.

@@ -71,10 +71,8 @@ pub struct Gateway {
     pub resolver: Resolver,
     /// How connections are opened.
     pub dial: DialSettings,
-    /// Who makes certificates for clients, where TLS may be decrypted.
+    /// What makes the certificates that clients are shown; none: TLS is not decrypted.
     pub intercept: Option<Arc<Authority>>,
-    /// How origins are spoken with over TLS.
-    pub tls: Tls,
     /// What bounds every connection.
     pub limits: Limits,
     /// What each sandbox uses.
