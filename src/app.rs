@@ -127,6 +127,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
     let first = first_load(&config)?;
     let tokens = settings::tokens(&config)?;
     let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
+    let tls = settings::tls(&config)?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
     let doors = Doors::open(&config)?;
     doors.check_no_loop(&resolver.servers())?;
@@ -140,6 +141,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         metrics: Arc::clone(&metrics),
         resolver,
         dial: settings::dial(&config),
+        tls,
         limits: settings::limits(&config),
         shares: shares(&config, &metrics),
         newcomers: Newcomers::new(config.limits.connections / 4),

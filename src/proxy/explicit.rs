@@ -28,8 +28,8 @@ use tokio::sync::watch;
 use super::body::Body;
 use super::connect::connect;
 use super::exchange::Exchange;
-use super::forward::{Forward, Slot};
-use super::origin::Origin;
+use super::forward::Forward;
+use super::origins::Origins;
 use super::refusal::Refusal;
 use super::session::{Identified, Session};
 use super::strict::{Broken, Control, StrictIo};
@@ -39,6 +39,7 @@ use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::live::Snapshot;
 use crate::policy::Reason;
+use crate::upstream::Alpn;
 use crate::wire::head::{Head, Upgrade};
 use crate::wire::request_target::RequestTarget;
 
@@ -56,7 +57,7 @@ struct Connection {
     whence: Whence,
     /// The record that a redirected connection was opened with, until its first request takes it.
     opened: Opened,
-    slot: Slot,
+    origins: Origins,
     /// What it goes on as after HTTP.
     handover: Handover,
 }
@@ -95,7 +96,7 @@ async fn serve_client(
         control: Arc::clone(&control),
         whence,
         opened: Arc::clone(&opened),
-        slot: Slot::default(),
+        origins: Origins::new(Alpn::Http1),
         handover: Handover::default(),
     };
     let newcomer = session.newcomer();
@@ -120,18 +121,17 @@ pub(super) fn serve_tunnel(
     changes: watch::Receiver<Arc<Snapshot>>,
 ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
     Box::pin(async move {
-        let slot = Slot::default();
+        let origins = Origins::new(Alpn::Http1);
         if let Some((stream, address)) = origin {
             let (sandbox, target) = (Arc::clone(&tunnel.sandbox.id), tunnel.target.clone());
-            match Origin::new(stream, sandbox, target, address, &session.gateway.tasks).await {
-                Ok(origin) => *slot.lock().await = Some(origin),
-                Err(_) => return Outcome::UpstreamFailed,
+            if origins.adopt(stream, address, (sandbox, target), &session).await.is_err() {
+                return Outcome::UpstreamFailed;
             }
         }
         let (io, control) = StrictIo::new(stream, first, session.gateway.limits.header_bytes);
         let handover = Handover::default();
         let (whence, opened) = (Whence::Tunnel(tunnel), Opened::default());
-        let connection = Connection { session, control, whence, opened, slot, handover };
+        let connection = Connection { session, control, whence, opened, origins, handover };
         run(Arc::new(connection), io, changes).await
     })
 }
@@ -339,7 +339,7 @@ impl Connection {
                     resource,
                     call,
                     changes,
-                    slot: &self.slot,
+                    origins: &self.origins,
                     handover: &self.handover,
                     outlet: self.control.outlet(),
                 };

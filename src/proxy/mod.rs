@@ -3,7 +3,7 @@
 //! | what comes | files, in the order of the flow |
 //! |---|---|
 //! | any connection | `entry` (how it comes to a listener), `accept`, `introduction` (PROXY protocol), `session` (who it is), `limit` and `account` (its share), `exchange` (its record) |
-//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, `body` and `outlet`, `origin`, `upgrade` |
+//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, `arriving`, `body` and `outlet`, `origins`, `origin` and `origin_io`, `shape`, `upgrade` |
 //! | a connection that was redirected | `transparent`, then as HTTP or as a tunnel |
 //! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` |
 //! | a DNS query | [`dns`] |
@@ -12,6 +12,7 @@
 
 mod accept;
 mod account;
+mod arriving;
 mod body;
 mod connect;
 pub mod dns;
@@ -23,12 +24,15 @@ mod handshake;
 mod introduction;
 mod limit;
 mod origin;
+mod origin_io;
+mod origins;
 mod outlet;
 mod peek;
 mod reach;
 mod refusal;
 mod relay;
 mod session;
+mod shape;
 mod socket;
 mod strict;
 mod transparent;
@@ -51,7 +55,7 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
 use crate::share::{Newcomers, Shares};
-use crate::upstream::{DialSettings, Resolver};
+use crate::upstream::{DialSettings, Resolver, Tls};
 use refusal::Refusal;
 
 /// What every connection needs.
@@ -66,6 +70,8 @@ pub struct Gateway {
     pub resolver: Resolver,
     /// How connections are opened.
     pub dial: DialSettings,
+    /// How origins are verified.
+    pub tls: Tls,
     /// What bounds every connection.
     pub limits: Limits,
     /// What each sandbox uses.

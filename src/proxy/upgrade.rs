@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch::Receiver;
 
 use super::exchange::Exchange;
-use super::origin::OriginIo;
+use super::origin_io::{OriginIo, OriginStream};
 use super::relay::{RelayError, finished, relay, reset, unfinished};
 use super::session::Session;
 use super::strict::StrictIo;
@@ -120,5 +120,6 @@ async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
 /// The origin's socket and what it sent after the 101.
 async fn origin_side(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let parts = upgrade.await.ok()?.downcast::<OriginIo>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    let OriginStream::Plain(stream) = parts.io.into_inner() else { return None };
+    Some((stream, parts.read_buf))
 }
