@@ -129,6 +129,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
     let tokens = settings::tokens(&config)?;
     let authority = settings::authority(&config).context("TLS cannot be decrypted")?;
     let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
+    let tls = settings::tls(&config)?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
     let doors = Doors::open(&config)?;
     doors.check_no_loop(&resolver.servers())?;
@@ -143,6 +144,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         resolver,
         dial: settings::dial(&config),
         intercept: authority.map(|authority| intercepting(authority, &metrics)),
+        tls,
         limits: settings::limits(&config),
         shares: shares(&config, &metrics),
         newcomers: Newcomers::new(config.limits.connections / 4),

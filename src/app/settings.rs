@@ -22,7 +22,7 @@ use crate::proxy::Limits;
 use crate::secrets::Source;
 use crate::upstream::local::OwnAddresses;
 use crate::upstream::resolve::MAX_LOOKUPS;
-use crate::upstream::{DialSettings, DnsSettings};
+use crate::upstream::{DialSettings, DnsSettings, Tls, TlsSettings};
 
 /// How many DNS queries a second one sandbox may make where a listener takes them and nobody says otherwise.
 const QUERIES_PER_SECOND: u64 = 1000;
@@ -130,6 +130,20 @@ pub(super) fn dns(config: &Config) -> DnsSettings {
 /// How connections are opened.
 pub(super) fn dial(config: &Config) -> DialSettings {
     DialSettings { connect_timeout: config.limits.connect_timeout, ..DialSettings::default() }
+}
+
+/// How origins are verified.
+pub(super) fn tls(config: &Config) -> anyhow::Result<Tls> {
+    let intercept = config.intercept.as_ref();
+    let roots = intercept.map(|intercept| intercept.upstream_roots.clone()).unwrap_or_default();
+    let settings = TlsSettings { system: true, roots, timeout: config.limits.connect_timeout };
+    let tls = Tls::new(&settings).context("`intercept.upstreamRoots`")?;
+    if intercept.is_some() && tls.is_trustless() {
+        return Err(anyhow!(
+            "no origin can be verified: this system has no authorities (`ca-certificates`), and `intercept.upstreamRoots` names none"
+        ));
+    }
+    Ok(tls)
 }
 
 /// What bounds every connection.

@@ -8,9 +8,9 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::account::Pace;
+use super::arriving::{Arriving, Cut};
 use super::exchange::Exchange;
 use super::outlet::Outlet;
 use super::session::Session;
@@ -28,12 +28,12 @@ pub(super) enum Body {
 /// The body of an origin's response, with the record of the request it answers.
 #[derive(Debug)]
 pub(super) struct OriginBody {
-    inner: Incoming,
+    inner: Arriving,
     exchange: Option<Exchange>,
     /// What is on its way to the client.
     outlet: Arc<Outlet>,
     /// Why there is no more of it.
-    broken: Option<hyper::Error>,
+    broken: Option<Cut>,
 }
 
 /// What the client sends with a request while the response may be under way already.
@@ -85,7 +85,7 @@ impl Body {
     }
 
     /// An origin's body, whose end is the end of `exchange`.
-    pub(super) fn origin(inner: Incoming, exchange: Exchange, outlet: Arc<Outlet>) -> Self {
+    pub(super) fn origin(inner: Arriving, exchange: Exchange, outlet: Arc<Outlet>) -> Self {
         // The head before it.
         outlet.hand(1);
         let exchange = Some(exchange);
@@ -113,12 +113,9 @@ impl Drop for OriginBody {
 
 impl http_body::Body for Body {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Cut;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let body = match self.get_mut() {
             Self::Text(text) => return Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Origin(body) => body,
@@ -179,7 +176,7 @@ pub(super) fn size(fields: &HeaderMap) -> usize {
 }
 
 /// What a failure says, and what was behind it.
-fn told(error: &hyper::Error) -> Text {
+fn told(error: &Cut) -> Text {
     match std::error::Error::source(error) {
         Some(source) => Text::new(&format!("{error}: {source}")),
         None => Text::of(error),
@@ -190,7 +187,7 @@ fn told(error: &hyper::Error) -> Text {
 #[derive(Debug)]
 pub(super) struct ClientBody {
     /// Nothing is left of it where it is none.
-    inner: Option<Incoming>,
+    inner: Option<Arriving>,
     session: Arc<Session>,
     upload: Arc<Upload>,
     /// What is on its way to the origin, once it is known which connection that is.
@@ -205,7 +202,7 @@ pub(super) struct ClientBody {
 
 impl ClientBody {
     /// A client's body that counts into `upload`.
-    pub(super) fn new(inner: Incoming, session: Arc<Session>, upload: Arc<Upload>) -> Self {
+    pub(super) fn new(inner: Arriving, session: Arc<Session>, upload: Arc<Upload>) -> Self {
         let pace = Pace::of(&session.meter.account);
         Self {
             inner: Some(inner),
@@ -294,7 +291,7 @@ impl http_body::Body for ClientBody {
     fn is_end_stream(&self) -> bool {
         self.rest.is_empty()
             && self.trailers.is_none()
-            && self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+            && self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

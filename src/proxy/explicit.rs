@@ -28,8 +28,8 @@ use tokio::sync::watch;
 use super::body::Body;
 use super::connect::connect;
 use super::exchange::Exchange;
-use super::forward::{Forward, Slot};
-use super::origin::Origin;
+use super::forward::Forward;
+use super::origins::Origins;
 use super::outlet::Outlet;
 use super::refusal::Refusal;
 use super::session::{Identified, Session};
@@ -41,6 +41,7 @@ use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::live::Snapshot;
 use crate::policy::Reason;
+use crate::upstream::Alpn;
 use crate::wire::head::{Head, HeadError, Upgrade};
 use crate::wire::request_target::RequestTarget;
 
@@ -54,14 +55,14 @@ type Opened = Arc<Mutex<Option<Exchange>>>;
 /// One HTTP connection from a client.
 pub(super) struct Connection {
     session: Arc<Session>,
-    /// What is told by the socket, where a request takes the whole of it.
+    /// What the socket tells; there is nothing where each request is a stream of HTTP/2.
     control: Option<Arc<Control>>,
     /// What is on its way to the client.
     outlet: Arc<Outlet>,
     whence: Whence,
     /// The record that a redirected connection was opened with, until its first request takes it.
     opened: Opened,
-    slot: Slot,
+    origins: Origins,
     /// What it goes on as after HTTP.
     handover: Handover,
 }
@@ -122,17 +123,16 @@ pub(super) fn serve_tunnel(
     changes: watch::Receiver<Arc<Snapshot>>,
 ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
     Box::pin(async move {
-        let slot = Slot::default();
+        let origins = Origins::new(Alpn::Http1);
         if let Some((stream, address)) = origin {
             let (sandbox, target) = (Arc::clone(&tunnel.sandbox.id), tunnel.target.clone());
-            match Origin::new(stream, sandbox, target, address, &session.gateway.tasks).await {
-                Ok(origin) => *slot.lock().await = Some(origin),
-                Err(_) => return Outcome::UpstreamFailed,
+            if origins.adopt(stream, address, (sandbox, target), &session).await.is_err() {
+                return Outcome::UpstreamFailed;
             }
         }
         let (io, control) = StrictIo::new(socket, first, session.gateway.limits.header_bytes);
         let connection =
-            Connection { slot, ..Connection::new(session, Some(control), Whence::Tunnel(tunnel)) };
+            Connection { origins, ..Connection::new(session, Some(control), Whence::Tunnel(tunnel)) };
         run(Arc::new(connection), io, changes).await
     })
 }
@@ -256,9 +256,12 @@ fn named(target: &str) -> Option<&str> {
 impl Connection {
     /// A connection on which nothing has been asked.
     pub(super) fn new(session: Arc<Session>, control: Option<Arc<Control>>, whence: Whence) -> Self {
-        let outlet = control.as_ref().map_or_else(Arc::default, |control| Arc::clone(control.outlet()));
-        let (opened, slot, handover) = (Opened::default(), Slot::default(), Handover::default());
-        Self { session, control, outlet, whence, opened, slot, handover }
+        let (outlet, alpn) = match &control {
+            Some(control) => (Arc::clone(control.outlet()), Alpn::Http1),
+            None => (Arc::new(Outlet::windowed()), Alpn::Either),
+        };
+        let (opened, origins, handover) = (Opened::default(), Origins::new(alpn), Handover::default());
+        Self { session, control, outlet, whence, opened, origins, handover }
     }
 
     /// Answers one request, come what may.
@@ -354,7 +357,7 @@ impl Connection {
                     resource,
                     call,
                     changes,
-                    slot: &self.slot,
+                    origins: &self.origins,
                     handover: &self.handover,
                     outlet: &self.outlet,
                 };

@@ -9,27 +9,23 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::Mutex;
 use tokio::sync::watch::Receiver;
 
+use super::arriving::Arriving;
 use super::body::{self, Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
-use super::origin::{Origin, Unanswered};
+use super::origins::{Errand, Origins, failed};
 use super::outlet::Outlet;
-use super::reach::managed;
 use super::refusal::Refusal;
 use super::session::{Content, Session, Standing};
 use super::upgrade::{Handover, Upgraded};
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Text};
 use crate::live::Snapshot;
-use crate::policy::{Denial, Policy, Reason, RequestFacts, TargetPermit};
-use crate::wire::head::{Framing, Head, Upgrade, Version, framing};
+use crate::policy::{RequestFacts, TargetPermit};
+use crate::wire::head::{Framing, Head, Upgrade, Version};
 use crate::wire::headers::{self, KeepUpgrade};
 use crate::wire::request_target::Resource;
-
-/// The origin connection that one client connection keeps between requests.
-pub(super) type Slot = Mutex<Option<Origin>>;
 
 /// One request and where it goes.
 pub(super) struct Forward<'a> {
@@ -44,7 +40,7 @@ pub(super) struct Forward<'a> {
     pub(super) call: Call,
     /// Subscribed before `call` was made.
     pub(super) changes: Receiver<Arc<Snapshot>>,
-    pub(super) slot: &'a Slot,
+    pub(super) origins: &'a Origins,
     /// Where it goes on if both sides agree on something else than HTTP.
     pub(super) handover: &'a Handover,
     /// What is on its way to the client.
@@ -76,7 +72,11 @@ impl Forward<'_> {
         let upload = Arc::new(Upload::default());
         exchange.carry(Arc::clone(&upload));
         let (parts, body) = request.into_parts();
-        let mut outward = Request::new(ClientBody::new(body, Arc::clone(self.session), upload));
+        let mut outward = Request::new(ClientBody::new(
+            Arriving::new(body, parts.version),
+            Arc::clone(self.session),
+            upload,
+        ));
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = uri;
@@ -85,7 +85,15 @@ impl Forward<'_> {
         // What a head says goes up too.
         self.session.meter.account.pay(size(&outward)).await;
         let started = Instant::now();
-        let response = self.send(&permit, outward, exchange).await?;
+        let errand = Errand {
+            session: self.session,
+            call: &self.call,
+            changes: &self.changes,
+            permit: &permit,
+            proven: self.outer,
+            secrets: &[],
+        };
+        let response = self.origins.send(&errand, outward, exchange).await?;
         let Some(mut exchange) = pending.take() else {
             return Err(Refusal::malformed("the request has no record"));
         };
@@ -216,85 +224,11 @@ impl Forward<'_> {
         Ok(fields)
     }
 
-    /// Sends on the connection at hand when it leads to the same place, else on a new one.
-    ///
-    /// An origin may close a kept connection at any time, also at the moment in which a request is on its way. What
-    /// took no byte is sent again on a new connection, and so is what may be sent twice (RFC 9110 §9.2.2, RFC 9112
-    /// §9.3.1) and got no byte of an answer; a POST that may have arrived is a failure that its client must judge.
-    async fn send(
-        &self,
-        permit: &TargetPermit,
-        mut request: Request<ClientBody>,
-        exchange: &mut Exchange,
-    ) -> Result<Response<Incoming>, Refusal> {
-        let mut slot = self.slot.lock().await;
-        let mut kept = slot.take().filter(|origin| origin.fits(&self.call.sandbox.id, self.target));
-        if let Some(origin) = &mut kept {
-            let ready = origin.is_ready().await;
-            kept = kept.filter(|origin| ready && self.still_permits(permit, origin, exchange));
-        }
-        let mut origin = match kept {
-            Some(origin) => origin,
-            None => self.dial(permit, exchange).await?,
-        };
-        loop {
-            exchange.stand_on(origin.address, &self.changes)?;
-            let again = if origin.used { repeated(&request) } else { None };
-            let fresh = !origin.used;
-            let sent = tokio::select! {
-                biased;
-                sent = origin.send(request) => sent,
-                () = self.session.meter.idle(self.session.gateway.limits.idle_timeout) => {
-                    // The connection to the client has not been idle for that long: it gets an answer.
-                    self.session.meter.add_down(0);
-                    return Err(failed("the origin did not answer in time").late());
-                }
-            };
-            match sent {
-                Ok(response) => {
-                    check_framing(&response)?;
-                    *slot = Some(origin);
-                    return Ok(response);
-                }
-                Err(Unanswered { error, unsent, begun }) => {
-                    let next = unsent.map(|unsent| *unsent).filter(|_| !fresh);
-                    let next = next.or_else(|| again.filter(|_| !begun && ends_without_answer(&error)));
-                    let failed = || failed(&format!("the origin failed: {error}"));
-                    request = next.ok_or_else(failed)?;
-                    origin = self.dial(permit, exchange).await?;
-                }
-            }
-        }
-    }
-
-    /// Whether the kept connection's address may be used for this request too.
-    fn still_permits(&self, permit: &TargetPermit, origin: &Origin, exchange: &mut Exchange) -> bool {
-        let policy: &Policy = &self.call.policy;
-        policy.admit_address(permit, origin.address).is_ok_and(|judged| {
-            exchange.would_deny(judged.would_deny());
-            exchange.note(|event| {
-                managed(event);
-                event.address = Some(judged.address());
-            });
-            true
-        })
-    }
-
-    /// A new connection to the target.
-    async fn dial(&self, permit: &TargetPermit, exchange: &mut Exchange) -> Result<Origin, Refusal> {
-        let gateway = &self.session.gateway;
-        let dialed = gateway.reach(&self.call.policy, permit, exchange).await?;
-        let sandbox = Arc::clone(&self.call.sandbox.id);
-        Origin::new(dialed.stream, sandbox, self.target.clone(), dialed.address.ip(), &gateway.tasks)
-            .await
-            .map_err(|error| failed(&format!("the origin failed: {error}")))
-    }
-
     /// Hands both sides over, to be carried as a tunnel, once the origin has agreed to WebSocket.
     fn switch(
         &self,
         client: hyper::upgrade::OnUpgrade,
-        mut response: Response<Incoming>,
+        mut response: Response<Arriving>,
         mut exchange: Exchange,
     ) -> Response<Body> {
         let origin = hyper::upgrade::on(&mut response);
@@ -319,34 +253,9 @@ struct Judged {
 }
 
 /// Whether a 101 is to WebSocket and nothing else.
-fn agrees_to_websocket(response: &Response<Incoming>) -> bool {
+fn agrees_to_websocket(response: &Response<Arriving>) -> bool {
     let protocol = response.headers().get(UPGRADE).and_then(|value| value.to_str().ok());
     protocol.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
-}
-
-/// Checks that the body of a response has one end only, so that nobody after this reads another message from it.
-fn check_framing(response: &Response<Incoming>) -> Result<(), Refusal> {
-    let version =
-        if response.version() == http::Version::HTTP_10 { Version::Http10 } else { Version::Http11 };
-    framing(response.headers(), version)
-        .map(drop)
-        .map_err(|error| failed(&format!("the origin's answer is ambiguous: {error}")))
-}
-
-/// The same request once more, if sending it twice does what sending it once does: idempotent, and without a body.
-fn repeated(request: &Request<ClientBody>) -> Option<Request<ClientBody>> {
-    let body = request.body().repeated().filter(|_| request.method().is_idempotent())?;
-    let mut again = Request::new(body);
-    again.method_mut().clone_from(request.method());
-    again.uri_mut().clone_from(request.uri());
-    again.headers_mut().clone_from(request.headers());
-    Some(again)
-}
-
-/// Whether the connection ended before a response did, as far as is known.
-fn ends_without_answer(error: &hyper::Error) -> bool {
-    let io = std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
-    error.is_incomplete_message() || io
 }
 
 /// How many bytes the head of a request takes, about.
@@ -360,9 +269,4 @@ fn origin_form(resource: &Resource) -> Result<Uri, Refusal> {
     let target = PathAndQuery::try_from(resource.to_string())
         .map_err(|error| Refusal::malformed(format!("the request target is malformed: {error}")))?;
     Ok(Uri::from(target))
-}
-
-/// The origin did not do its part.
-fn failed(detail: &str) -> Refusal {
-    Denial::new(Reason::UpstreamFailed, detail.to_owned()).into()
 }

@@ -10,7 +10,7 @@ use super::session::{Identified, Session};
 use crate::identity::Identity;
 use crate::live::Snapshot;
 use crate::policy::{Denial, Limit, Limits, Policy, Reason};
-use crate::share::{Beyond, LookUp, Newcomer, Share};
+use crate::share::{Beyond, LookUp, Newcomer, Seat, Share};
 
 impl Gateway {
     /// What a sandbox under this policy may use: of policy and process configuration the smaller numbers.
@@ -76,6 +76,17 @@ impl Session {
             self.gateway.newcomers.leave(newcomer);
         }
         Ok(share)
+    }
+
+    /// Takes one more seat with the sandbox of a call: for a connection to an origin besides those that come with a
+    /// connection of a client.
+    ///
+    /// # Errors
+    /// `limit`.
+    pub(super) fn one_more(&self, call: &Call) -> Result<Seat, Refusal> {
+        let limits = self.gateway.limits_under(&call.policy);
+        let share = self.gateway.shares.of(&call.sandbox.id);
+        share.connect(&limits).map_err(|beyond| denial(&call.policy, beyond).into())
     }
 
     /// Lets bytes go up at the rate that another snapshot allows.

@@ -3,7 +3,7 @@
 //! | what comes | files, in the order of the flow |
 //! |---|---|
 //! | any connection | `entry` (how it comes to a listener), `accept`, `introduction` (PROXY protocol), `session` (who it is), `limit` and `account` (its share), `exchange` (its record) |
-//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, `body` and `outlet`, `origin`, `upgrade` |
+//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, `arriving`, `body` and `outlet`, `origins`, `origin` and `origin_io`, `shape`, `upgrade` |
 //! | a connection that was redirected | `transparent`, then as HTTP or as a tunnel |
 //! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` |
 //! | TLS that is decrypted | `inspect`, then HTTP/1.1 as above, or `streams` (HTTP/2) |
@@ -13,6 +13,7 @@
 
 mod accept;
 mod account;
+mod arriving;
 mod body;
 mod connect;
 pub mod dns;
@@ -25,12 +26,15 @@ mod inspect;
 mod introduction;
 mod limit;
 mod origin;
+mod origin_io;
+mod origins;
 mod outlet;
 mod peek;
 mod reach;
 mod refusal;
 mod relay;
 mod session;
+mod shape;
 mod side;
 mod socket;
 mod streams;
@@ -73,6 +77,8 @@ pub struct Gateway {
     pub dial: DialSettings,
     /// What makes the certificates that clients are shown; none: TLS is not decrypted.
     pub intercept: Option<Arc<Authority>>,
+    /// How origins are verified.
+    pub tls: Tls,
     /// What bounds every connection.
     pub limits: Limits,
     /// What each sandbox uses.

@@ -5,6 +5,7 @@
 //!   ▲                                           │
 //!   └───────────── poll_room ◄── flushed ◄──────┘
 //! ```
+//! HTTP/2 needs none of this: a stream takes no more than its window and its buffer allow ([`Outlet::windowed`]).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -30,9 +31,16 @@ struct State {
     waker: Option<Waker>,
     /// A body is under way whose end is the end of the connection.
     owes: bool,
+    /// The engine bounds what it takes by itself.
+    windowed: bool,
 }
 
 impl Outlet {
+    /// An outlet to an engine that takes no more than there is room for: nobody ever waits for it.
+    pub(super) fn windowed() -> Self {
+        Self(Mutex::new(State { windowed: true, ..State::default() }))
+    }
+
     /// Whether there is room for another part of the body.
     pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
         self.poll_below(ENOUGH, cx)
@@ -46,7 +54,7 @@ impl Outlet {
     /// Whether less than this much is in the queue.
     fn poll_below(&self, most: usize, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        if state.queued < most {
+        if state.windowed || state.queued < most {
             return Poll::Ready(());
         }
         state.waker = Some(cx.waker().clone());

@@ -8,7 +8,7 @@ use super::body::Body;
 use crate::addr::Target;
 use crate::audit::{Full, Outcome};
 use crate::policy::{Cause, Denial, Limit, Reason};
-use crate::upstream::{DialError, DialFailure, ResolveError};
+use crate::upstream::{DialError, DialFailure, ResolveError, TlsError};
 
 /// A denial on its way to the client.
 #[derive(Debug, Clone)]
@@ -58,6 +58,15 @@ impl From<DialFailure> for Refusal {
     fn from(DialFailure { error, .. }: DialFailure) -> Self {
         let timed_out = matches!(error, DialError::Timeout);
         Self { timed_out, ..Denial::new(Reason::UpstreamFailed, error.to_string()).into() }
+    }
+}
+
+impl From<TlsError> for Refusal {
+    fn from(error: TlsError) -> Self {
+        Self {
+            timed_out: error.is_timeout(),
+            ..Denial::new(Reason::UpstreamFailed, error.to_string()).into()
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch::Receiver;
 
 use super::exchange::Exchange;
-use super::origin::OriginIo;
+use super::origin_io::{OriginIo, OriginStream};
 use super::relay::{RelayError, finished, relay_sides, reset_side, unfinished};
 use super::session::Session;
 use super::side::Side;
@@ -123,5 +123,9 @@ async fn client_side(upgrade: OnUpgrade) -> Option<(Side, Vec<u8>)> {
 /// The origin's socket and what it sent after the 101.
 async fn origin_side(upgrade: OnUpgrade) -> Option<(Side, Bytes)> {
     let parts = upgrade.await.ok()?.downcast::<OriginIo>().ok()?;
-    Some((Side::Plain(parts.io.into_inner()), parts.read_buf))
+    let side = match parts.io.into_inner() {
+        OriginStream::Plain(stream) => Side::Plain(stream),
+        OriginStream::Tls(stream) => Side::Origin(stream),
+    };
+    Some((side, parts.read_buf))
 }
