@@ -8,7 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{ExtendedKeyUsage, ParsedExtension};
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer as _;
 
 use super::constraint::Constraints;
@@ -113,26 +113,26 @@ fn only(path: &Path) -> Result<CertificateDer<'static>, AuthorityError> {
 fn judge(parsed: &X509Certificate<'_>) -> Result<Constraints, &'static str> {
     let (mut is_authority, mut constraints) = (false, Constraints::default());
     for extension in parsed.extensions() {
-        match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(basic) => is_authority = basic.ca,
-            ParsedExtension::KeyUsage(usage) if !usage.key_cert_sign() => {
-                return Err("its key usage leaves out the signing of certificates (keyCertSign)");
-            }
-            ParsedExtension::ExtendedKeyUsage(ExtendedKeyUsage {
-                any: false, server_auth: false, ..
-            }) => {
-                return Err("its extended key usage leaves out servers (serverAuth)");
-            }
-            ParsedExtension::NameConstraints(written) => {
-                constraints = Constraints::read(written).ok_or("its name constraints cannot be read")?;
-            }
-            ParsedExtension::ParseError { .. } => return Err("an extension of it cannot be read"),
-            ParsedExtension::UnsupportedExtension { .. } | ParsedExtension::Unparsed
-                if extension.critical =>
-            {
-                return Err("it has a critical extension that is not known here");
-            }
-            _ => {}
+        let read = extension.parsed_extension();
+        if read.error().is_some() {
+            return Err("an extension of it cannot be read");
+        }
+        if extension.critical && (read.unsupported() || matches!(read, ParsedExtension::Unparsed)) {
+            return Err("it has a critical extension that is not known here");
+        }
+        if let ParsedExtension::BasicConstraints(basic) = read {
+            is_authority = basic.ca;
+        } else if let ParsedExtension::KeyUsage(usage) = read
+            && !usage.key_cert_sign()
+        {
+            return Err("its key usage leaves out the signing of certificates (keyCertSign)");
+        } else if let ParsedExtension::ExtendedKeyUsage(usage) = read
+            && !usage.any
+            && !usage.server_auth
+        {
+            return Err("its extended key usage leaves out servers (serverAuth)");
+        } else if let ParsedExtension::NameConstraints(written) = read {
+            constraints = Constraints::read(written).ok_or("its name constraints cannot be read")?;
         }
     }
     if is_authority { Ok(constraints) } else { Err("it is no authority (CA:TRUE)") }

@@ -69,9 +69,12 @@ pub fn create(directory: &Path, suffixes: &[Name], days: u32) -> Result<Settings
     let settings = Settings { certificate: directory.join("ca.pem"), key: directory.join("ca-key.pem") };
     let failed = |path: &Path| {
         let path = path.to_owned();
-        |reason: io::Error| match reason.kind() {
-            io::ErrorKind::AlreadyExists => CreateError::Exists(path),
-            _ => CreateError::Write { path, reason },
+        |reason: io::Error| {
+            if reason.kind() == io::ErrorKind::AlreadyExists {
+                CreateError::Exists(path)
+            } else {
+                CreateError::Write { path, reason }
+            }
         }
     };
     for path in [&settings.certificate, &settings.key] {

@@ -32,14 +32,14 @@ const KEPT: Duration = Duration::from_hours(12);
 /// How long a certificate must still be valid to be shown again, unless the authority ends with it.
 const LEAST_VALID: time::Duration = time::Duration::HOUR;
 /// What the cache needs for one entry, in bytes, besides what is counted; measured.
-const ENTRY: usize = 400;
+const ENTRY: usize = 550;
 
 /// The certificates of one authority.
 pub(super) struct Leaves {
     /// What makes them.
-    mint: Mint,
+    pub(super) mint: Mint,
     /// What is kept.
-    kept: Cache<Host, Arc<Leaf>>,
+    pub(super) kept: Cache<Host, Arc<Leaf>>,
     /// What every handshake has in common.
     template: ServerConfig,
     /// What seals the tickets of all names.
@@ -51,7 +51,7 @@ pub(super) struct Leaves {
 }
 
 /// The certificate of one host, shown to whoever connects, and the tickets of that host.
-struct Leaf {
+pub(super) struct Leaf {
     /// The host.
     host: Host,
     /// The certificate.
@@ -128,7 +128,7 @@ impl Leaves {
     }
 
     /// The certificate of a host.
-    fn leaf(
+    pub(super) fn leaf(
         &self,
         host: &Host,
         now: OffsetDateTime,

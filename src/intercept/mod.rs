@@ -21,5 +21,5 @@ pub use authority::{Authority, AuthorityError, Settings};
 pub use leaf::LeafError;
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stderr, reason = "tests")]
 mod tests;

@@ -19,6 +19,7 @@ mod admin;
 mod agreement;
 mod attack;
 mod audit;
+mod ca;
 mod container;
 mod corpus;
 mod cut;
