@@ -69,7 +69,11 @@ impl Forward<'_> {
         let upload = Arc::new(Upload::default());
         exchange.carry(Arc::clone(&upload));
         let (parts, body) = request.into_parts();
-        let mut outward = Request::new(ClientBody::new(Arriving::new(body, parts.version), Arc::clone(self.session), upload));
+        let mut outward = Request::new(ClientBody::new(
+            Arriving::new(body, parts.version),
+            Arc::clone(self.session),
+            upload,
+        ));
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = uri;

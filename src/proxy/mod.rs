@@ -5,7 +5,7 @@
 //! | any connection | `entry` (how it comes to a listener), `accept`, `introduction` (PROXY protocol), `session` (who it is), `limit` and `account` (its share), `exchange` (its record) |
 //! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, `arriving`, `body` and `outlet`, `origins`, `origin` and `origin_io`, `shape`, `upgrade` |
 //! | a connection that was redirected | `transparent`, then as HTTP or as a tunnel |
-//! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` |
+//! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` and `carry` |
 //! | a DNS query | [`dns`] |
 //! | all that is allowed | `reach`: resolve, judge each address, dial |
 //! | all that is denied | `refusal`: what the client is told |
@@ -14,6 +14,7 @@ mod accept;
 mod account;
 mod arriving;
 mod body;
+mod carry;
 mod connect;
 pub mod dns;
 mod entry;

@@ -161,9 +161,7 @@ impl Origin {
     /// Whether another request can be sent on it: it is still open, and what came before has ended where that must be.
     pub(super) async fn is_ready(&mut self) -> bool {
         match &mut self.sender {
-            Sender::Http1(sender) => {
-                !self.used || matches!(timeout(READY, sender.ready()).await, Ok(Ok(())))
-            }
+            Sender::Http1(sender) => !self.used || matches!(timeout(READY, sender.ready()).await, Ok(Ok(()))),
             Sender::Http2(sender) => sender.is_ready(),
         }
     }
@@ -205,8 +203,7 @@ impl Origin {
 
 /// Speaks HTTP/1.1 on a connection.
 async fn http1(io: OriginIo, tasks: &Tasks) -> hyper::Result<Sender> {
-    let (sender, connection) =
-        http1::Builder::new().max_buf_size(HEAD).handshake(io).await?;
+    let (sender, connection) = http1::Builder::new().max_buf_size(HEAD).handshake(io).await?;
     tasks.spawn("origin", async move {
         // Its failure reaches whoever awaits the response or reads the body.
         let _ = connection.with_upgrades().await;

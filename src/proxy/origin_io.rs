@@ -24,6 +24,16 @@ pub(super) enum OriginStream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl OriginStream {
+    /// The socket itself.
+    pub(super) fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
 /// A connection to an origin as HTTP sees it.
 pub(super) struct OriginIo {
     stream: OriginStream,

@@ -61,7 +61,10 @@ impl From<DialFailure> for Refusal {
 
 impl From<TlsError> for Refusal {
     fn from(error: TlsError) -> Self {
-        Self { timed_out: error.is_timeout(), ..Denial::new(Reason::UpstreamFailed, error.to_string()).into() }
+        Self {
+            timed_out: error.is_timeout(),
+            ..Denial::new(Reason::UpstreamFailed, error.to_string()).into()
+        }
     }
 }
 

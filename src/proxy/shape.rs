@@ -121,7 +121,8 @@ mod tests {
 
     /// The fields as sorted lines.
     fn lines<B>(request: &Request<B>) -> Vec<String> {
-        let line = |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        let line =
+            |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
         let mut lines: Vec<String> = request.headers().iter().map(line).collect();
         lines.sort();
         lines
@@ -171,7 +172,10 @@ mod tests {
         let mut asked = request("/x", &[("host", "good.test:444"), ("accept", "*/*")]);
         to_http2(&mut asked).unwrap();
         to_http1(&mut asked, true).unwrap();
-        assert_eq!((asked.uri().to_string(), lines(&asked)), ("/x".into(), vec!["accept: */*".into(), "host: good.test:444".into()]));
+        assert_eq!(
+            (asked.uri().to_string(), lines(&asked)),
+            ("/x".into(), vec!["accept: */*".into(), "host: good.test:444".into()])
+        );
     }
 
     #[test]

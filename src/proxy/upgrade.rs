@@ -49,7 +49,7 @@ impl Upgraded {
         };
         exchange.count();
         unfinished(&client);
-        unfinished(&origin);
+        unfinished(origin.socket());
         let end = tokio::select! {
             biased;
             denial = session.overruled(&mut changes) => End::Overruled(denial),
@@ -70,15 +70,14 @@ impl Upgraded {
             }
             End::Refused(refusal) => {
                 exchange.refuse(&refusal, None, None);
-                reset(client);
-                reset(origin);
+                // Both end with a reset.
                 return refusal.outcome();
             }
         };
         exchange.finish(outcome);
         if outcome == Outcome::Ok {
             finished(&client);
-            finished(&origin);
+            finished(origin.socket());
         }
         session.stand(None);
         outcome
@@ -91,7 +90,7 @@ impl Upgraded {
 async fn carry(
     session: &Session,
     client: &mut TcpStream,
-    origin: &mut TcpStream,
+    origin: &mut OriginStream,
     sent: Vec<u8>,
     received: Bytes,
 ) -> End {
@@ -99,12 +98,23 @@ async fn carry(
         return End::Refused(full.into());
     }
     session.meter.account.pay(sent.len()).await;
-    if let Err(error) = origin.write_all(&sent).await {
+    let written = match origin {
+        OriginStream::Plain(origin) => origin.write_all(&sent).await,
+        OriginStream::Tls(origin) => origin.write_all(&sent).await,
+    };
+    if let Err(error) = written {
         return End::Failed(RelayError::Origin(error));
     }
     session.meter.add_up(sent.len());
     drop(sent);
-    match relay(client, origin, received.into(), &session.meter).await {
+    let carried = match origin {
+        OriginStream::Plain(origin) => relay(client, origin, received.into(), &session.meter).await,
+        // Boxed: few are inside TLS, and none of the others is to reserve its size.
+        OriginStream::Tls(origin) => {
+            Box::pin(super::carry::carry(client, origin, received.into(), &session.meter)).await
+        }
+    };
+    match carried {
         Ok(()) => End::Done,
         Err(error) => End::Failed(error),
     }
@@ -117,9 +127,8 @@ async fn client_side(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
     Some((stream, [parts.read_buf.as_ref(), rest.as_ref()].concat()))
 }
 
-/// The origin's socket and what it sent after the 101.
-async fn origin_side(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
+/// The connection to the origin and what it sent after the 101.
+async fn origin_side(upgrade: OnUpgrade) -> Option<(OriginStream, Bytes)> {
     let parts = upgrade.await.ok()?.downcast::<OriginIo>().ok()?;
-    let OriginStream::Plain(stream) = parts.io.into_inner() else { return None };
-    Some((stream, parts.read_buf))
+    Some((parts.io.into_inner(), parts.read_buf))
 }

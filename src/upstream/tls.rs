@@ -178,8 +178,8 @@ fn client(roots: &Arc<RootCertStore>, protocols: &[&[u8]]) -> Result<Arc<ClientC
 
 /// Adds the certificates of one file.
 fn read(path: &Path, roots: &mut RootCertStore) -> Result<(), RootsError> {
-    let text = std::fs::read(path)
-        .map_err(|error| RootsError::Unreadable { path: path.to_owned(), error })?;
+    let text =
+        std::fs::read(path).map_err(|error| RootsError::Unreadable { path: path.to_owned(), error })?;
     let malformed = |detail: String| RootsError::Malformed { path: path.to_owned(), detail };
     let before = roots.len();
     for certificate in CertificateDer::pem_slice_iter(&text) {

@@ -212,7 +212,10 @@ impl Client {
                 let (mut parts, body) = response.into_parts();
                 exchange.note(|event| event.status = Some(parts.status.as_u16()));
                 parts.version = http::Version::HTTP_11;
-                crate::wire::headers::strip_response(&mut parts.headers, crate::wire::headers::KeepUpgrade::No);
+                crate::wire::headers::strip_response(
+                    &mut parts.headers,
+                    crate::wire::headers::KeepUpgrade::No,
+                );
                 let outlet = Arc::new(Outlet::windowed());
                 Response::from_parts(parts, Body::origin(body, Arc::clone(session), exchange, outlet))
             }
