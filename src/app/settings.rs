@@ -196,3 +196,28 @@ pub(super) fn audit(config: &Config) -> audit::Settings {
         ..audit::Settings::default()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_that_cannot_be_read_end_the_start_and_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("corp.pem");
+        for text in [None, Some("garbled")] {
+            if let Some(text) = text {
+                std::fs::write(&path, text).unwrap();
+            }
+            let file = format!(
+                "intercept: {{certificate: ca.pem, key: ca.key, upstreamRoots: ['{}']}}",
+                path.display()
+            );
+            let config = Config::parse(&"gate.yaml".into(), &file).unwrap().config;
+            let error = format!("{:#}", tls(&config).unwrap_err());
+            assert!(error.contains("upstreamRoots") && error.contains(path.to_str().unwrap()), "{error}");
+        }
+        assert!(tls(&Config::default()).is_ok(), "who intercepts nothing needs no roots");
+    }
+}

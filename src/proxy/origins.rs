@@ -309,10 +309,9 @@ impl Origins {
     fn keep(&self, purpose: Purpose, origin: Origin) {
         let most = if self.alpn == Alpn::Http1 { 1 } else { KEPT };
         let mut pool = self.pool();
+        // One that is shared is kept already.
         if !origin.is_multiplexed() {
             pool.kept.push((purpose, origin));
-        } else {
-            drop(origin);
         }
         while pool.kept.len() > most {
             let Some(at) = pool.kept.iter().position(|(_, origin)| origin.is_idle()) else { return };

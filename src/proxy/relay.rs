@@ -165,6 +165,17 @@ pub(super) async fn relay_sides(
     if let (Side::Plain(client), Side::Plain(origin)) = (&*client, &*origin) {
         return relay(client, origin, held, meter).await;
     }
+    // Boxed: most tunnels carry bytes as they are, and none of those is to reserve room for this.
+    Box::pin(relay_sealed(client, origin, held, meter)).await
+}
+
+/// The same, where one side at least is TLS.
+async fn relay_sealed(
+    client: &mut Side,
+    origin: &mut Side,
+    held: Vec<u8>,
+    meter: &Meter,
+) -> Result<(), RelayError> {
     let payer = meter.account.share();
     let (from_client, to_client) = split(client);
     let (from_origin, to_origin) = split(origin);

@@ -66,7 +66,6 @@ impl TlsError {
     /// What a failed handshake means.
     pub(super) fn of(error: &io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the list of rustls is open")]
         match tls {
             None => Self::Closed(error.kind()),
             Some(Error::InvalidCertificate(error)) => certificate(error),
