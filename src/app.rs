@@ -138,6 +138,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         live: live.clone(),
         audit: audit.clone(),
         metrics: Arc::clone(&metrics),
+        secrets: settings::secrets(&config, &resolver)?,
         resolver,
         dial: settings::dial(&config),
         limits: settings::limits(&config),

@@ -2,11 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use ipnet::IpNet;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 use secrecy::SecretString;
 
 use crate::addr::special::Ipv6Prefix;
@@ -16,10 +19,10 @@ use crate::config::{Config, Ech, ListenerKind, OnFull, Role, SandboxSettings, Si
 use crate::identity::{self, Registry, Sandbox};
 use crate::policy::{Authority, Guards, Interception, Limit, Limits as ShareLimits, Roster};
 use crate::proxy::Limits;
-use crate::secrets::Source;
+use crate::secrets::{Allowed, Secrets};
 use crate::upstream::local::OwnAddresses;
 use crate::upstream::resolve::MAX_LOOKUPS;
-use crate::upstream::{DialSettings, DnsSettings};
+use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver};
 
 /// How many DNS queries a second one sandbox may make where a listener takes them and nobody says otherwise.
 const QUERIES_PER_SECOND: u64 = 1000;
@@ -85,20 +88,40 @@ pub(super) fn tokens(config: &Config) -> anyhow::Result<Vec<AccessToken>> {
 
 /// Reads a secret value, from where `secrets.allow` lets it come from.
 fn secret(config: &Config, source: &TokenSource) -> anyhow::Result<SecretString> {
-    let source = match source {
-        TokenSource::Env(name) => Source::Env(name.to_string()),
-        TokenSource::File(path) => Source::File(Path::new(&**path).to_owned()),
-    };
-    if let Some(allowed) = &config.secrets.allow {
-        let fits = match &source {
-            Source::Env(name) => allowed.env.iter().any(|known| **known == **name),
-            Source::File(path) => allowed.directories.iter().any(|directory| path.starts_with(directory)),
-        };
-        if !fits {
-            return Err(anyhow!("{source:?} is not among `secrets.allow`"));
-        }
+    Ok(allowed(config).read(source)?)
+}
+
+/// Where secrets may come from.
+fn allowed(config: &Config) -> Allowed {
+    match &config.secrets.allow {
+        Some(allow) => Allowed::only(allow.directories.clone(), allow.env.clone()),
+        None => Allowed::ANY,
     }
-    Ok(source.read()?)
+}
+
+/// The values of secrets, of which `resolver` finds the services that give tokens.
+pub(super) fn secrets(config: &Config, resolver: &Resolver) -> anyhow::Result<Secrets> {
+    let fetch = Fetcher::new(resolver.clone(), dial(config), &own_tls(config)?);
+    Ok(Secrets::new(allowed(config), config.secrets.managed_identity.clone(), Arc::new(fetch)))
+}
+
+/// How the gateway itself speaks TLS to services: verified by the system's roots and the operator's.
+fn own_tls(config: &Config) -> anyhow::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    // Without any, no service is trusted, and no token is had.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for path in config.intercept.iter().flat_map(|intercept| &intercept.upstream_roots) {
+        let unusable = || format!("`intercept.upstreamRoots`: {} has no usable certificate", path.display());
+        let mut found = 0_usize;
+        for certificate in CertificateDer::pem_file_iter(path).with_context(unusable)? {
+            roots.add(certificate.with_context(unusable)?).with_context(unusable)?;
+            found += 1;
+        }
+        anyhow::ensure!(found > 0, "{}", unusable());
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().context("cannot set up TLS")?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// How names are resolved.

@@ -50,6 +50,7 @@ use crate::drain::Tasks;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
+use crate::secrets::Secrets;
 use crate::share::{Newcomers, Shares};
 use crate::upstream::{DialSettings, Resolver};
 use refusal::Refusal;
@@ -64,6 +65,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// How names become addresses.
     pub resolver: Resolver,
+    /// The values of secrets.
+    pub secrets: Secrets,
     /// How connections are opened.
     pub dial: DialSettings,
     /// What bounds every connection.

@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
+use super::own::OwnPermit;
 use crate::policy::AddressPermit;
 
 /// How connections are opened.
@@ -136,8 +137,26 @@ impl DialFailure {
 /// # Errors
 /// [`DialFailure`] when every attempt failed or the time is up.
 pub async fn dial(permits: Vec<AddressPermit>, settings: &DialSettings) -> Result<Dialed, DialFailure> {
+    race(permits.into_iter().map(|permit| permit.address()), settings).await
+}
+
+/// Opens one connection of the gateway itself, as [`dial`] does.
+///
+/// # Errors
+/// [`DialFailure`] when every attempt failed or the time is up.
+pub(super) async fn dial_own(
+    permits: Vec<OwnPermit>,
+    settings: &DialSettings,
+) -> Result<Dialed, DialFailure> {
+    race(permits.into_iter().map(|permit| permit.address()), settings).await
+}
+
+/// Opens one connection to one of these addresses, all of them from permits.
+async fn race(
+    mut waiting: impl ExactSizeIterator<Item = SocketAddr>,
+    settings: &DialSettings,
+) -> Result<Dialed, DialFailure> {
     let deadline = Instant::now() + settings.connect_timeout;
-    let mut waiting = permits.into_iter().map(|permit| permit.address());
     let mut running = Running(Vec::new());
     // Whatever has not failed otherwise in the end was too slow.
     let mut attempts: Vec<(SocketAddr, DialError)> = Vec::new();

@@ -2,11 +2,14 @@
 
 pub mod answer;
 pub mod dial;
+mod fetch;
 pub mod local;
+mod own;
 pub mod resolve;
 mod slot;
 
 pub use answer::Answer;
 pub use dial::{DialError, DialFailure, DialSettings, Dialed, dial};
+pub use fetch::Fetcher;
 pub use local::OwnAddresses;
 pub use resolve::{DnsSettings, Resolution, ResolveError, Resolver, SetupError};
