@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use zeroize::Zeroizing;
 
@@ -78,8 +78,12 @@ impl Call {
 
     /// A request with this body.
     pub(super) fn post(endpoint: Endpoint, body: Zeroizing<Vec<u8>>) -> Self {
+        let length = HeaderValue::from(body.len());
         // SECURITY: whoever drops it last overwrites it.
-        Self::new(endpoint, Method::POST, Bytes::from_owner(body))
+        let mut call = Self::new(endpoint, Method::POST, Bytes::from_owner(body));
+        // Also of nothing: some services refuse a POST without it.
+        call.headers.insert(CONTENT_LENGTH, length);
+        call
     }
 
     /// A request with a form (RFC 6749 appendix B).

@@ -90,3 +90,48 @@ fn bearer(key: &RsaKeyPair, claims: &str) -> Option<Zeroizing<Vec<u8>>> {
     signature.zeroize();
     Some(Zeroizing::new(text.as_bytes().to_vec()))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use std::sync::LazyLock;
+
+    use aws_lc_rs::rsa::KeySize;
+    use aws_lc_rs::signature::{KeyPair, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// One key for all of the tests: making one takes long.
+    static KEY: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_assertion_is_verified_by_the_public_key_and_says_what_was_meant(
+            issuer in any::<String>(), at in 0..4_000_000_000_u64, flipped in any::<prop::sample::Index>(),
+        ) {
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(at);
+            let shown = bearer(&KEY, &claims(&issuer, now)).unwrap();
+            let text = std::str::from_utf8(&shown).unwrap().strip_prefix("Bearer ").unwrap();
+            prop_assert!(!text.contains('='));
+            let parts: Vec<&str> = text.split('.').collect();
+            prop_assert_eq!(parts.len(), 3);
+            let read = |part: &str| -> Value {
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+            };
+            prop_assert_eq!(read(parts[0]), serde_json::json!({"alg": "RS256", "typ": "JWT"}));
+            let expected = serde_json::json!({"iat": at.saturating_sub(60), "exp": at + 540, "iss": issuer});
+            prop_assert_eq!(read(parts[1]), expected);
+            let public = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, KEY.public_key());
+            let signature = URL_SAFE_NO_PAD.decode(parts[2]).unwrap();
+            let mut signed = format!("{}.{}", parts[0], parts[1]).into_bytes();
+            prop_assert!(public.verify(&signed, &signature).is_ok());
+            let at = flipped.index(signed.len());
+            signed[at] ^= 1;
+            prop_assert!(public.verify(&signed, &signature).is_err());
+        }
+    }
+}

@@ -87,3 +87,18 @@ fn stamp(path: &Path) -> Result<Option<Stamp>, Unavailable> {
     };
     Ok(Some(stamp).filter(|_| settled(data.mtime()) && settled(data.ctime())))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_just_written_is_read_to_tell_whether_it_changed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(stamp(file.path()).unwrap(), None);
+        let old = stamp(Path::new("/bin/sh")).unwrap();
+        assert!(old.is_some() && old == stamp(Path::new("/bin/sh")).unwrap());
+        assert!(stamp(Path::new("/nowhere/at/all")).is_err());
+    }
+}
