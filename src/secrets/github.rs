@@ -22,7 +22,7 @@ use super::unavailable::{Place, Unavailable};
 use crate::policy::document::GithubApp;
 
 /// How long before now an assertion begins, for clocks that differ.
-const BEFORE: Duration = Duration::from_secs(60);
+const BEFORE: Duration = Duration::from_mins(1);
 /// How long after now it ends; GitHub takes at most ten minutes.
 const AFTER: Duration = Duration::from_mins(9);
 /// The version of the API that is spoken.
@@ -57,7 +57,7 @@ fn key(pem: &str) -> Option<RsaKeyPair> {
     let key = match &der {
         PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok(),
         PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok(),
-        _ => None,
+        PrivateKeyDer::Sec1(_) | _ => None,
     };
     der.zeroize();
     key

@@ -18,7 +18,6 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
-use super::own::OwnPermit;
 use crate::policy::AddressPermit;
 
 /// How connections are opened.
@@ -140,19 +139,8 @@ pub async fn dial(permits: Vec<AddressPermit>, settings: &DialSettings) -> Resul
     race(permits.into_iter().map(|permit| permit.address()), settings).await
 }
 
-/// Opens one connection of the gateway itself, as [`dial`] does.
-///
-/// # Errors
-/// [`DialFailure`] when every attempt failed or the time is up.
-pub(super) async fn dial_own(
-    permits: Vec<OwnPermit>,
-    settings: &DialSettings,
-) -> Result<Dialed, DialFailure> {
-    race(permits.into_iter().map(|permit| permit.address()), settings).await
-}
-
-/// Opens one connection to one of these addresses, all of them from permits.
-async fn race(
+/// Opens one connection to one of these addresses, all of them from permits that were used up.
+pub(super) async fn race(
     mut waiting: impl ExactSizeIterator<Item = SocketAddr>,
     settings: &DialSettings,
 ) -> Result<Dialed, DialFailure> {

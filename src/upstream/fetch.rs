@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::dial::{DialSettings, dial_own};
-use super::own::OwnPermit;
+use super::dial::DialSettings;
+use super::own::{OwnPermit, dial_own};
 use super::resolve::Resolver;
 use crate::addr::{Endpoint, Host};
 use crate::secrets::fetch::{Answer, Call, Fetch, FetchError, MAX_ANSWER, PATIENCE};

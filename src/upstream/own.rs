@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::dial::{DialFailure, DialSettings, Dialed, race};
 use crate::addr::Endpoint;
 
 /// The operator's permit to connect to one address of an endpoint, once.
@@ -19,9 +20,15 @@ impl OwnPermit {
         let allowed = endpoint.is_secure() || endpoint.is_near();
         allowed.then(|| Self { address: SocketAddr::new(address, endpoint.target().port().get()) })
     }
+}
 
-    /// The address.
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.address
-    }
+/// Opens one connection of the gateway itself to one of the permitted addresses, as [`dial`](super::dial::dial) does.
+///
+/// # Errors
+/// [`DialFailure`] when every attempt failed or the time is up.
+pub(super) async fn dial_own(
+    permits: Vec<OwnPermit>,
+    settings: &DialSettings,
+) -> Result<Dialed, DialFailure> {
+    race(permits.into_iter().map(|permit| permit.address), settings).await
 }
