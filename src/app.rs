@@ -141,6 +141,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         live: live.clone(),
         audit: audit.clone(),
         metrics: Arc::clone(&metrics),
+        secrets: settings::secrets(&config, &resolver, &tls),
         resolver,
         dial: settings::dial(&config),
         intercept: authority.map(|authority| intercepting(authority, &metrics)),

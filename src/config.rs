@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv6Net};
 use crate::capture::{Interface, Mode};
 use crate::policy;
 use crate::policy::pattern::Pattern;
+use crate::secrets::Platform;
 use crate::source::{Decoder, Place, Problem, parse as read};
 
 pub(crate) mod audit;
@@ -21,6 +22,7 @@ pub(crate) mod capture;
 pub(crate) mod identity;
 pub(crate) mod listen;
 pub(crate) mod network;
+pub(crate) mod secrets;
 
 pub use crate::policy::document::SecretSource as TokenSource;
 
@@ -173,6 +175,8 @@ pub struct GuardSettings {
 pub struct SecretSettings {
     /// The only sources that are allowed; None: any.
     pub allow: Option<SecretsAllowed>,
+    /// Who gives tokens of this gateway's managed identities; None: nobody.
+    pub managed_identity: Option<Platform>,
 }
 
 /// Directories and variables that secrets may come from.

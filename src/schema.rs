@@ -90,6 +90,7 @@ pub fn policy() -> Value {
         "spec": spec(),
         "egressPolicy": egress_policy(),
         "secret": secret(),
+        "keySource": key_source(),
         "categoryList": category_list(),
     });
     if let Some(map) = definitions.as_object_mut() {
@@ -189,10 +190,36 @@ fn egress_policy() -> Value {
 
 /// `kind: Secret`.
 fn secret() -> Value {
-    let keys = json!({"type": "object", "minProperties": 1, "propertyNames": {"minLength": 1}, "additionalProperties": of("source")});
+    let keys = json!({"type": "object", "minProperties": 1, "propertyNames": {"minLength": 1}, "additionalProperties": of("keySource")});
     let spec = object(&["keys"], json!({"keys": keys, "hosts": list(1, of("pattern"))}));
     let metadata = object(&["name"], json!({"name": of("name"), "group": of("name")}));
     envelope("Secret", &["kind", "metadata", "spec"], &metadata, &spec)
+}
+
+/// Where the value of a secret's key comes from.
+fn key_source() -> Value {
+    let word = |longest: u32| json!({"type": "string", "minLength": 1, "maxLength": longest});
+    let url = |pattern: &str| json!({"type": "string", "pattern": pattern, "maxLength": 2048});
+    let client = object(
+        &["tokenUrl", "clientId", "clientSecret"],
+        json!({
+            "tokenUrl": url("^https://[^#@]+$"), "clientId": word(256), "clientSecret": of("source"),
+            "scope": word(2048), "audience": word(2048),
+        }),
+    );
+    let app = object(
+        &["app", "installation", "privateKey"],
+        json!({
+            "app": {"oneOf": [number(1, u64::MAX), word(64)]}, "installation": number(1, u64::MAX),
+            "privateKey": of("source"), "api": url("^https://[^?#@]+$"),
+        }),
+    );
+    json!({"oneOf": [
+        object(&["file"], json!({"file": of("path")})),
+        object(&["env"], json!({"env": of("variable")})),
+        object(&["clientCredentials"], json!({"clientCredentials": client})),
+        object(&["githubApp"], json!({"githubApp": app})),
+    ]})
 }
 
 /// `kind: CategoryList`.
@@ -278,9 +305,7 @@ pub fn config() -> Value {
         "ech": words(&["Allow", "Deny"]),
         "networks": object(&[], json!({"managed": object(&[], json!({}))})),
         "guards": guards(),
-        "secrets": object(&[], json!({"allow": object(&[], json!({
-            "directories": list(0, json!({"type": "string", "pattern": "^/"})), "env": list(0, of("variable")),
-        }))})),
+        "secrets": secrets(),
         "intercept": object(&["certificate", "key"], json!({
             "certificate": of("path"), "key": of("path"), "upstreamRoots": list(0, of("path")), "exclude": list(0, of("pattern")),
         })),
@@ -292,6 +317,24 @@ pub fn config() -> Value {
         "capture": capture(),
     });
     whole("Sluicegate configuration", object(&[], properties), definitions)
+}
+
+/// `secrets` of the process configuration.
+fn secrets() -> Value {
+    let allow = json!({
+        "directories": list(0, json!({"type": "string", "pattern": "^/"})), "env": list(0, of("variable")),
+    });
+    let near = json!({"type": "string", "pattern": "^https?://[^?#@]+$", "maxLength": 2048});
+    let workload = json!({
+        "tenant": {"type": "string", "pattern": "^[A-Za-z0-9-][A-Za-z0-9.-]*$", "maxLength": 253},
+        "clientId": {"type": "string", "minLength": 1, "maxLength": 256}, "tokenFile": of("path"),
+        "authority": {"type": "string", "pattern": "^https://[^?#@]+$", "maxLength": 2048},
+    });
+    let identity = json!({"oneOf": [
+        object(&["endpoint"], json!({"endpoint": near, "header": of("source")})),
+        object(&["tenant", "clientId", "tokenFile"], workload),
+    ]});
+    object(&[], json!({"allow": object(&[], allow), "managedIdentity": identity}))
 }
 
 /// `guards` of the process configuration.
@@ -336,11 +379,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{audit, capture, identity, listen, network};
+    use crate::config::{audit, capture, identity, listen, network, secrets as sources};
     use crate::policy::category;
     use crate::policy::document::{
-        destination, limit as per_sandbox, metadata, rule as rules, secret as secrets, spec as specs,
-        transform,
+        destination, key_source, limit as per_sandbox, metadata, rule as rules, secret as secrets,
+        spec as specs, transform,
     };
 
     fn same(schema: &Value, pointer: &str, keys: &[&str]) {
@@ -382,6 +425,12 @@ mod tests {
         let both = secrets::SOURCE_KEYS;
         same(&schema, &source(0), both.get(..1).unwrap());
         same(&schema, &source(1), both.get(1..).unwrap());
+        for (index, key) in key_source::KEY_SOURCE_KEYS.into_iter().enumerate() {
+            same(&schema, &format!("/$defs/keySource/oneOf/{index}"), &[key]);
+        }
+        let client = "/$defs/keySource/oneOf/2/properties/clientCredentials";
+        same(&schema, client, &key_source::CLIENT_KEYS);
+        same(&schema, "/$defs/keySource/oneOf/3/properties/githubApp", &key_source::APP_KEYS);
     }
 
     #[test]
@@ -393,8 +442,8 @@ mod tests {
             ("/properties/admin", &listen::ADMIN_KEYS),
             ("/properties/dns", &network::DNS_KEYS),
             ("/properties/guards", &network::GUARD_KEYS),
-            ("/properties/secrets", &network::SECRETS_KEYS),
-            ("/properties/secrets/properties/allow", &network::ALLOW_KEYS),
+            ("/properties/secrets", &sources::SECRETS_KEYS),
+            ("/properties/secrets/properties/allow", &sources::ALLOW_KEYS),
             ("/properties/intercept", &network::INTERCEPT_KEYS),
             ("/properties/audit", &audit::AUDIT_KEYS),
             ("/properties/limits", &network::LIMIT_KEYS),
@@ -408,6 +457,9 @@ mod tests {
         ] {
             same(&schema, pointer, keys);
         }
+        let identity = |index| format!("/properties/secrets/properties/managedIdentity/oneOf/{index}");
+        same(&schema, &identity(0), sources::IDENTITY_KEYS.get(..2).unwrap());
+        same(&schema, &identity(1), sources::IDENTITY_KEYS.get(2..).unwrap());
     }
 
     #[test]

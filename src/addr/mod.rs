@@ -11,12 +11,14 @@
 //! | `127.1`, `0x7f000001`, `１２７.0.0.1` | refused: an address in another spelling |
 //! | `[example.com]`, `[fe80::1%eth0]`, `a%2eb`, `a..b` | refused |
 
+mod endpoint;
 mod host;
 mod name;
 pub mod special;
 mod target;
 mod words;
 
+pub use endpoint::{Endpoint, EndpointError};
 pub use host::{Host, HostError};
 pub use name::Name;
 pub(crate) use name::check_label;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
@@ -19,10 +18,10 @@ use crate::identity::{self, Registry, Sandbox};
 use crate::intercept::{self, AuthorityError};
 use crate::policy::{Authority, Guards, Interception, Limit, Limits as ShareLimits, Roster};
 use crate::proxy::Limits;
-use crate::secrets::Source;
+use crate::secrets::{Allowed, Secrets};
 use crate::upstream::local::OwnAddresses;
 use crate::upstream::resolve::MAX_LOOKUPS;
-use crate::upstream::{DialSettings, DnsSettings, Tls, TlsSettings};
+use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Tls, TlsSettings};
 
 /// How many DNS queries a second one sandbox may make where a listener takes them and nobody says otherwise.
 const QUERIES_PER_SECOND: u64 = 1000;
@@ -106,20 +105,21 @@ pub(super) fn tokens(config: &Config) -> anyhow::Result<Vec<AccessToken>> {
 
 /// Reads a secret value, from where `secrets.allow` lets it come from.
 fn secret(config: &Config, source: &TokenSource) -> anyhow::Result<SecretString> {
-    let source = match source {
-        TokenSource::Env(name) => Source::Env(name.to_string()),
-        TokenSource::File(path) => Source::File(Path::new(&**path).to_owned()),
-    };
-    if let Some(allowed) = &config.secrets.allow {
-        let fits = match &source {
-            Source::Env(name) => allowed.env.iter().any(|known| **known == **name),
-            Source::File(path) => allowed.directories.iter().any(|directory| path.starts_with(directory)),
-        };
-        if !fits {
-            return Err(anyhow!("{source:?} is not among `secrets.allow`"));
-        }
+    Ok(allowed(config).read(source)?)
+}
+
+/// Where secrets may come from.
+fn allowed(config: &Config) -> Allowed {
+    match &config.secrets.allow {
+        Some(allow) => Allowed::only(allow.directories.clone(), allow.env.clone()),
+        None => Allowed::ANY,
     }
-    Ok(source.read()?)
+}
+
+/// The values of secrets, of which `resolver` finds the services that give tokens.
+pub(super) fn secrets(config: &Config, resolver: &Resolver, tls: &Tls) -> Secrets {
+    let fetch = Fetcher::new(resolver.clone(), dial(config), &tls.client_config());
+    Secrets::new(allowed(config), config.secrets.managed_identity.clone(), Arc::new(fetch))
 }
 
 /// How names are resolved.

@@ -49,6 +49,7 @@ impl Run {
     /// Runs the gateway.
     pub(super) fn run(self) -> anyhow::Result<u8> {
         super::log();
+        keep_memory_private();
         let text = self.config.as_deref().map(text).transpose()?;
         let config = match self.config.as_deref().zip(text.as_deref()) {
             Some((path, text)) => parsed(path, text),
@@ -135,6 +136,15 @@ fn announce(running: &Running, kinds: &[ListenerKind]) {
         }
     }
     tracing::info!(address = %running.admin, "admin server is listening");
+}
+
+/// Has the kernel keep the memory and the environment of this process from other processes of its user, and out of
+/// core dumps.
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "other processes of this user may read the memory of the gateway");
+    }
 }
 
 /// Takes as many descriptors as this process may have; a connection needs two.

@@ -1,17 +1,16 @@
-//! The file as a whole, and what it says about the network: DNS, uplinks, guards, secrets, interception, limits.
+//! The file as a whole, and what it says about the network: DNS, uplinks, guards, interception, limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
 use super::{
-    CONFIG_KEYS, Config, DnsSettings, Ech, GuardSettings, InterceptSettings, Limits, SecretSettings,
-    SecretsAllowed, audit, capture, identity, listen,
+    CONFIG_KEYS, Config, DnsSettings, Ech, GuardSettings, InterceptSettings, Limits, audit, capture,
+    identity, listen, secrets,
 };
-use crate::policy::document::{limit, network, pattern, secret::variable};
+use crate::policy::document::{limit, network, pattern};
 use crate::source::{Fields, Kind, Spot, quoted};
 
 /// The keys of `policy`.
@@ -23,10 +22,6 @@ pub(crate) const UPLINK_KEYS: [&str; 7] =
     ["interface", "sourceAddress", "mark", "dns", "proxy", "resolve", "groups"];
 /// The keys of `guards`.
 pub(crate) const GUARD_KEYS: [&str; 3] = ["exempt", "nat64", "self"];
-/// The keys of `secrets`.
-pub(crate) const SECRETS_KEYS: [&str; 1] = ["allow"];
-/// The keys of `secrets.allow`.
-pub(crate) const ALLOW_KEYS: [&str; 2] = ["directories", "env"];
 /// The keys of `intercept`.
 pub(crate) const INTERCEPT_KEYS: [&str; 4] = ["certificate", "key", "upstreamRoots", "exclude"];
 /// The keys of `limits`.
@@ -62,7 +57,7 @@ pub(super) fn config(spot: &Spot<'_>) -> Option<Config> {
             .and_then(|spot| spot.choice(&[("Allow", Ech::Allow), ("Deny", Ech::Deny)]))
             .unwrap_or_default(),
         guards: fields.get("guards").map(|spot| guards(&spot)).unwrap_or_default(),
-        secrets: fields.get("secrets").map(|spot| secrets(&spot)).unwrap_or_default(),
+        secrets: fields.get("secrets").map(|spot| secrets::secrets(&spot)).unwrap_or_default(),
         intercept: fields.get("intercept").and_then(|spot| intercept(&spot)),
         audit: fields.get("audit").map_or(base.audit, |spot| audit::audit(&spot)),
         limits: fields.get("limits").map_or(base.limits, |spot| limits(&spot)),
@@ -214,31 +209,6 @@ fn nat64(item: &Spot<'_>) -> Option<Ipv6Net> {
             None
         }
     }
-}
-
-/// `secrets`.
-fn secrets(spot: &Spot<'_>) -> SecretSettings {
-    let allow = spot.fields(&SECRETS_KEYS).and_then(|fields| fields.get("allow").map(|spot| allowed(&spot)));
-    SecretSettings { allow }
-}
-
-/// `secrets.allow`.
-fn allowed(spot: &Spot<'_>) -> SecretsAllowed {
-    let Some(fields) = spot.fields(&ALLOW_KEYS) else { return SecretsAllowed::default() };
-    let directories = fields.get("directories").map(|spot| {
-        spot.each(|item| {
-            let found = path(&item)?;
-            if !found.is_absolute() {
-                item.error_cure(
-                    format!("{} is not absolute", quoted(&found.to_string_lossy())),
-                    "write it as /run/secrets",
-                );
-            }
-            Some(found)
-        })
-    });
-    let env: Option<Vec<Arc<str>>> = fields.get("env").map(|spot| spot.each(|item| variable(&item)));
-    SecretsAllowed { directories: directories.unwrap_or_default(), env: env.unwrap_or_default() }
 }
 
 /// `intercept`.

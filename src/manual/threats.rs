@@ -81,7 +81,7 @@
 //! | P4 | a tunnel that outlives the rule that allowed it, or the sandbox that it was opened by | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs`, `tests/it/reload.rs`, `tests/it/identity.rs`, `tests/it/proxied.rs`, `tests/netns/change.rs`, `tests/it/cut.rs` |
 //! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests.rs`, `src/admin/socket.rs`, `tests/it/tenants.rs` |
 //! | P6 | the admin server, through the proxy, or around it from a sandbox | `guard_self`: the sockets in [`Guards`](crate::policy::Guards); the input chain of [`capture`](crate::capture) | `tests/it/names.rs`, `tests/it/nft_net.rs`, `tests/netns/forged.rs` |
-//! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text) | `src/admin/tests.rs`, `src/audit/text.rs` |
+//! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text); memory that other processes cannot read | `src/admin/tests.rs`, `src/audit/text.rs`, `tests/it/memory.rs`, `tests/it/tokens/bad.rs` |
 //!
 //! # Exhaustion, logs, metrics
 //!

@@ -59,6 +59,7 @@ use crate::intercept::Authority;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
+use crate::secrets::Secrets;
 use crate::share::{Newcomers, Shares};
 use crate::upstream::{DialSettings, Resolver, Tls};
 use refusal::Refusal;
@@ -73,6 +74,8 @@ pub struct Gateway {
     pub metrics: Arc<Metrics>,
     /// How names become addresses.
     pub resolver: Resolver,
+    /// The values of secrets.
+    pub secrets: Secrets,
     /// How connections are opened.
     pub dial: DialSettings,
     /// What makes the certificates that clients are shown; none: TLS is not decrypted.

@@ -45,6 +45,9 @@ pub enum SecretError {
     /// The value is larger than [`MAX_BYTES`].
     #[error("the secret from {0} is larger than 65536 bytes")]
     TooLarge(String),
+    /// The operator does not let values come from there.
+    #[error("the {0} is not among `secrets.allow` of the configuration; add its directory or name there")]
+    NotAllowed(String),
     /// The value is not text.
     #[error("the secret from {0} is not UTF-8 text")]
     NotText(String),

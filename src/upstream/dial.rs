@@ -136,8 +136,15 @@ impl DialFailure {
 /// # Errors
 /// [`DialFailure`] when every attempt failed or the time is up.
 pub async fn dial(permits: Vec<AddressPermit>, settings: &DialSettings) -> Result<Dialed, DialFailure> {
+    race(permits.into_iter().map(|permit| permit.address()), settings).await
+}
+
+/// Opens one connection to one of these addresses, all of them from permits that were used up.
+pub(super) async fn race(
+    mut waiting: impl ExactSizeIterator<Item = SocketAddr>,
+    settings: &DialSettings,
+) -> Result<Dialed, DialFailure> {
     let deadline = Instant::now() + settings.connect_timeout;
-    let mut waiting = permits.into_iter().map(|permit| permit.address());
     let mut running = Running(Vec::new());
     // Whatever has not failed otherwise in the end was too slow.
     let mut attempts: Vec<(SocketAddr, DialError)> = Vec::new();

@@ -2,7 +2,9 @@
 
 pub mod answer;
 pub mod dial;
+mod fetch;
 pub mod local;
+mod own;
 pub mod resolve;
 mod slot;
 pub mod tls;
@@ -13,6 +15,7 @@ pub(crate) mod tls_kit;
 
 pub use answer::Answer;
 pub use dial::{DialError, DialFailure, DialSettings, Dialed, dial};
+pub use fetch::Fetcher;
 pub use local::OwnAddresses;
 pub use resolve::{DnsSettings, Resolution, ResolveError, Resolver, SetupError};
 pub use tls::{Alpn, Negotiated, RootsError, Tls, TlsError, TlsSettings};

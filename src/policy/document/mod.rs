@@ -26,6 +26,7 @@ use super::port_set::PortSet;
 use crate::source::{Decoder, Place, Problem, Spot, read};
 
 pub(crate) mod destination;
+pub(crate) mod key_source;
 pub(crate) mod limit;
 pub(crate) mod metadata;
 pub(crate) mod rule;

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::key_source::key_source;
 use super::metadata::{DOCUMENT_KEYS, name};
 use super::pattern;
 use crate::policy::pattern::Pattern;
-use crate::source::{Kind, Place, Spot, quoted};
+use crate::source::{Fields, Kind, Place, Spot, quoted};
 
 /// The keys of a secret's `metadata`.
 pub(crate) const SECRET_METADATA_KEYS: [&str; 2] = ["name", "group"];
@@ -81,7 +82,7 @@ pub struct ClientCredentials {
     pub client_secret: SecretSource,
     /// What the token is for, as `scope`.
     pub scope: Option<Arc<str>>,
-    /// What the token is for, as `audience` or `resource` of endpoints that ask for one.
+    /// What the token is for, as `audience` of endpoints that ask for one.
     pub audience: Option<Arc<str>>,
 }
 
@@ -167,8 +168,8 @@ fn keys(spot: &Spot<'_>) -> Vec<SecretKey> {
         if !good {
             value.error(format!("{} is not a name for a key", quoted(&key.text)));
         }
-        if let Some(source) = source(&value) {
-            let source = Arc::new(KeySource::Given(source));
+        if let Some(source) = key_source(&value) {
+            let source = Arc::new(source);
             keys.push(SecretKey { name: Arc::clone(&key.text), source, place: value.place() });
         }
     }
@@ -203,14 +204,19 @@ pub(crate) fn source(spot: &Spot<'_>) -> Option<SecretSource> {
         );
         return None;
     }
-    let fields = spot.fields(&SOURCE_KEYS)?;
+    given(&spot.fields(&SOURCE_KEYS)?)
+}
+
+/// `file` or `env` of a mapping that has one of them.
+pub(super) fn given(fields: &Fields<'_>) -> Option<SecretSource> {
     let file = fields.get("file").map(|spot| spot.word(4096));
     let env = fields.get("env").map(|spot| variable(&spot));
     match (file, env) {
         (Some(file), None) => Some(SecretSource::File(PathBuf::from(file?))),
         (None, Some(env)) => Some(SecretSource::Env(env?)),
         (Some(_), Some(_)) | (None, None) => {
-            spot.error_cure("exactly one source is needed", "write {file: /path} or {env: NAME}");
+            let cure = "write {file: /path} or {env: NAME}";
+            fields.spot().error_cure("exactly one source is needed", cure);
             None
         }
     }

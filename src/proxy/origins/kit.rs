@@ -35,9 +35,10 @@ use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::policy::category::CategoryLists;
 use crate::policy::{Guards, Limits as ShareLimits, PolicySet, document};
+use crate::secrets::{Allowed, Secrets};
 use crate::share::{Newcomers, Shares};
 use crate::upstream::tls_kit::Ca;
-use crate::upstream::{DialSettings, DnsSettings, Resolver, Tls, TlsSettings};
+use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Tls, TlsSettings};
 
 /// A body of tests.
 pub(super) type Payload = BoxBody<Bytes, std::io::Error>;
@@ -94,14 +95,18 @@ impl Rig {
         let (audit, writer) = Audit::start(settings, vec![Arc::new(Tell(tell))]).unwrap();
         let (drain, _) = Drain::new();
         let servers = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9))];
+        let tls = Tls::new(&tls).unwrap();
+        let resolver = Resolver::new(&DnsSettings { servers, ..DnsSettings::default() }).unwrap();
+        let fetch = Fetcher::new(resolver.clone(), DialSettings::default(), &tls.client_config());
         let gateway = Gateway {
             live: Live::new(Snapshot { generation: 1, policies, registry: Arc::new(Registry::default()) }),
             audit,
             metrics: Metrics::new().unwrap(),
-            resolver: Resolver::new(&DnsSettings { servers, ..DnsSettings::default() }).unwrap(),
+            resolver,
             dial: DialSettings::default(),
             intercept: None,
-            tls: Tls::new(&tls).unwrap(),
+            secrets: Secrets::new(Allowed::default(), None, Arc::new(fetch)),
+            tls,
             limits: Limits {
                 header_bytes: 65_536,
                 header_timeout: Duration::from_secs(10),
