@@ -1,6 +1,6 @@
 //! Builds the gateway from its configuration, in the order in which it can fail, and takes it down again.
 //!
-//! policy → audit log → sockets → guards → reloader → accept
+//! policy → sandbox CA → audit log → sockets → guards → reloader → accept
 
 mod doors;
 mod enforcement;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use rustls::pki_types::CertificateDer;
+use serde_json::json;
 
 use super::policy::config;
 use crate::intercept::authority;
@@ -97,6 +98,9 @@ impl Init {
         let suffixes = create::suffixes(&self.name_constraint)?;
         let made = create::create(&self.directory, &suffixes, self.days)?;
         let (certificate, key) = (absolute(&made.certificate)?, absolute(&made.key)?);
+        // A text in JSON is one in YAML too.
+        let yaml = |text: &str| if is_plain(text) { text.to_owned() } else { json!(text).to_string() };
+        let word = if is_plain(&certificate) { certificate.clone() } else { trust::shell(&certificate) };
         let scope = if suffixes.is_empty() {
             "It can sign for every host: whoever has the key can be any server to who trusts it.".to_owned()
         } else {
@@ -111,14 +115,14 @@ impl Init {
              \n\
              1. Give it to the gateway, in the file of --config:\n\
              \n\
-             intercept:\n  certificate: {certificate}\n  key: {key}\n\
+             intercept:\n  certificate: {}\n  key: {}\n\
              \n\
              2. Have clients in sandboxes trust it:\n\
              \n\
-             sluicegate ca export --certificate {certificate} --format commands\n\
-             sluicegate ca export --certificate {certificate} --format env\n",
-            certificate = certificate,
-            key = key,
+             sluicegate ca export --certificate {word} --format commands\n\
+             sluicegate ca export --certificate {word} --format env\n",
+            yaml(&certificate),
+            yaml(&key),
             days = self.days,
         ));
         Ok(0)
@@ -187,6 +191,11 @@ fn bundle(own: &CertificateDer<'_>) -> anyhow::Result<String> {
         bail!("this system has no roots, and a bundle without them is what --format pem prints");
     }
     Ok(trust::bundle(own, &found.certs))
+}
+
+/// Whether a path means the same without quotes, in YAML and in a shell.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
 }
 
 /// A path that holds wherever it is used.

@@ -46,7 +46,7 @@ ech: Deny
 networks: {managed: {}}
 guards: {exempt: [127.0.0.8/29], nat64: [\"2001:db8:64::/96\"], self: [203.0.113.9]}
 secrets: {allow: {directories: [/run/secrets], env: [GITHUB_TOKEN]}}
-intercept: {certificate: ca.pem, key: ca-key.pem, upstreamRoots: [corp.pem]}
+intercept: {certificate: ca.pem, key: ca-key.pem, upstreamRoots: [corp.pem], exclude: [pinned.test, '*.bank.test:443']}
 sandboxes:
   - {id: sbx-1, group: agents, sources: [10.200.1.2/32], token: {env: SBX1_TOKEN}, requirePolicy: true}
   - {id: sbx-2, sources: [10.200.1.3]}
@@ -59,7 +59,12 @@ limits: {connections: 5, perSandbox: {connections: 3, uploadBytes: 1000}, header
     assert_eq!(config.ech, Ech::Deny);
     assert_eq!(config.guards.own[0].to_string(), "203.0.113.9/32");
     assert_eq!(config.sandboxes[0].token, Some(TokenSource::Env("SBX1_TOKEN".into())));
-    assert!(config.sandboxes[0].require_policy && config.intercept.is_some());
+    assert!(config.sandboxes[0].require_policy);
+    let excluded = config.intercept.unwrap().exclude;
+    assert_eq!(
+        excluded.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["pinned.test", "*.bank.test:443"]
+    );
     assert_eq!(
         config.audit.sinks[1],
         SinkSettings::File { path: "/var/log/a.jsonl".into(), max_bytes: 256 << 20, keep: 8 }
@@ -218,6 +223,8 @@ fn sinks_and_guards_are_checked() {
     error("dns: {servers: [10.0.0.53:0]}", "not a server");
     error("secrets: {allow: {directories: [secrets]}}", "not absolute");
     error("intercept: {certificate: a}", "`key` is missing");
+    error("intercept: {certificate: a, key: b, exclude: ['https://a.test']}", "a.test");
+    error("intercept: {certificate: a, key: b, exclude: pinned.test}", "expected a list");
     error("admin: {tokens: [{name: a, role: owner, token: {env: T}}]}", "did you mean `Owner`?");
 }
 

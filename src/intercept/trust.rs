@@ -115,8 +115,9 @@ certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n sluicegate -i {at}
     )
 }
 
-/// A text as one word of a shell.
-fn shell(text: &str) -> String {
+/// A text as one word of a POSIX shell.
+#[must_use]
+pub fn shell(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 

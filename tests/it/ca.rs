@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use rustls::server::Acceptor;
 use serde_json::Value;
 use sluicegate::addr::Host;
+use sluicegate::config::Config;
 use sluicegate::intercept::{Authority, Settings};
+use sluicegate::policy::Interception;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::LazyConfigAcceptor;
@@ -133,6 +135,8 @@ async fn ca_init_says_what_it_made_and_never_overwrites() {
     {
         assert!(other.stdout.contains(part), "{part}: {}", other.stdout);
     }
+    let odd = sluicegate(&place, "ca init \"o d'd\"").await.stdout;
+    assert!(odd.contains("o d'd/ca.pem\"\n") && odd.contains("o d'\\''d/ca.pem' --format env"), "{odd}");
     for (line, code) in [
         ("ca init x --name-constraint *.a.test", 1),
         ("ca init x --days 0", 2),
@@ -207,6 +211,22 @@ async fn check_and_run_say_what_is_wrong_with_the_ca() {
     }
     configure(&place, ", exclude: ['https://a.test']");
     assert_eq!(sluicegate(&place, "check --config config.yaml policy.yaml").await.code, 1);
+}
+
+#[test]
+fn policies_are_told_whether_there_is_a_ca_and_what_is_excluded() {
+    let told = |text: &str| {
+        let config = Config::parse(&"config.yaml".into(), text).unwrap().config;
+        sluicegate::app::guards(&config, &[]).unwrap().interception
+    };
+    let told_of = |text: &str| {
+        let Interception { authority, exclude } = told(text);
+        (authority, exclude.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    assert_eq!(told_of("{}"), (sluicegate::policy::Authority::Missing, vec![]));
+    let excluded = vec!["a.test".to_owned()];
+    let text = "intercept: {certificate: c, key: k, exclude: [a.test]}";
+    assert_eq!(told_of(text), (sluicegate::policy::Authority::Present, excluded));
 }
 
 #[tokio::test]
