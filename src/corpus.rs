@@ -134,9 +134,8 @@ fn policies(spot: &Spot<'_>) -> Option<PolicySet> {
             }
         }
         let (secrets, wrong) = SecretSet::settle(&secrets, None, None);
-        let mut draft = Draft::new(&CategoryLists::shipped(), None, None)
-            .with_secrets(Arc::new(secrets))
-            .under(&guards);
+        let mut draft =
+            Draft::new(&CategoryLists::shipped(), None, None).with_secrets(Arc::new(secrets)).under(&guards);
         for document in &documents {
             draft.compile(document);
         }
@@ -192,7 +191,10 @@ fn ask(policies: &PolicySet, spot: &Spot<'_>) -> Option<Outcome> {
         Ok(target) => {
             let policy = policies.policy_for(sandbox, group.as_deref(), false);
             let secure = secure.unwrap_or(target.port() == Port::HTTPS || tls.is_some());
-            Found::new(&answer(&policy, &Question { target, request, address, tls, redirected, secure }), asked)
+            Found::new(
+                &answer(&policy, &Question { target, request, address, tls, redirected, secure }),
+                asked,
+            )
         }
     };
     Some(Outcome {

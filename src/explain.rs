@@ -221,8 +221,7 @@ pub fn answer(policy: &Policy, question: &Question) -> Answer {
 /// What is not decided yet.
 fn open(question: &Question, seen: &Seen) -> Vec<&'static str> {
     let mut open = Vec::new();
-    let resolves =
-        question.is_by_name() || question.target.host().ip().is_none() || seen.rewritten.is_some();
+    let resolves = question.is_by_name() || question.target.host().ip().is_none() || seen.rewritten.is_some();
     if question.address.is_none() && resolves {
         open.push("address: each address the name resolves to is judged before it is dialled");
     }

@@ -104,7 +104,8 @@ pub fn policy() -> Value {
         map.insert("cidrRule".to_owned(), object(&["cidr", "action"], cidr));
         map.insert("rule".to_owned(), rule());
         map.insert("header".to_owned(), header());
-        let one = json!({"type": "string", "pattern": "^[^*]+$", "description": "One host, perhaps with a port."});
+        let one =
+            json!({"type": "string", "pattern": "^[^*]+$", "description": "One host, perhaps with a port."});
         map.insert("oneHost".to_owned(), one);
     }
     whole("Sluicegate policy", kinds, definitions)
@@ -387,7 +388,7 @@ mod tests {
     use crate::config::{audit, capture, identity, listen, network};
     use crate::policy::category;
     use crate::policy::document::{
-        destination, limit as per_sandbox, metadata, rule as rules, secret as secrets, spec as specs,
+        destination, header, limit as per_sandbox, metadata, rule as rules, secret as secrets, spec as specs,
         transform,
     };
 
@@ -410,7 +411,17 @@ mod tests {
             ("/$defs/cidrRule", &destination::CIDR_RULE_KEYS),
             ("/$defs/rule", &rules::RULE_KEYS),
             ("/$defs/rule/properties/match", &rules::MATCH_KEYS),
-            ("/$defs/rule/properties/action/oneOf/1", &transform::ACTION_KEYS),
+            ("/$defs/rule/properties/action/oneOf/3", &transform::ACTION_KEYS),
+            ("/$defs/header/oneOf/0", &["operation", "name", "value"]),
+            ("/$defs/header/oneOf/1", &["operation", "name", "valueRef"]),
+            (
+                "/$defs/header/oneOf/1/properties/valueRef/oneOf/0/properties/secretRef",
+                &header::SECRET_REF_KEYS,
+            ),
+            (
+                "/$defs/header/oneOf/1/properties/valueRef/oneOf/1/properties/managedIdentityRef/oneOf/1",
+                &header::IDENTITY_REF_KEYS,
+            ),
             ("/$defs/egressPolicy", &metadata::DOCUMENT_KEYS),
             ("/$defs/egressPolicy/properties/metadata", &metadata::METADATA_KEYS),
             ("/$defs/secret", &metadata::DOCUMENT_KEYS),

@@ -156,8 +156,7 @@ impl Store {
             let read = || Held::parse(path, texts.get(path).map(String::as_str).unwrap_or_default(), digest);
             file.refresh(read, |own| previous.is_some_and(|set| set.holds(own, categories)));
         }
-        let mut draft =
-            Draft::new(categories, roster.as_ref(), previous).with_secrets(secrets).under(guards);
+        let mut draft = Draft::new(categories, roster.as_ref(), previous).with_secrets(secrets).under(guards);
         let mut entries: Vec<&mut Entry> = files.values_mut().flat_map(|file| &mut file.entries).collect();
         entries.retain(|entry| !entry.is_removal());
         let is =

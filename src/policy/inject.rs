@@ -76,7 +76,8 @@ impl Policy {
                     Scope::Group(group) => Some(&**group),
                     Scope::Sandbox { .. } => self.group(),
                 };
-                let secret = self.secrets().find(group, id).ok_or_else(|| unavailable(id, Missing::Secret))?;
+                let secret =
+                    self.secrets().find(group, id).ok_or_else(|| unavailable(id, Missing::Secret))?;
                 let key = key_of(secret, key.as_deref()).map_err(|missing| unavailable(id, missing))?;
                 let bound = if secret.hosts.is_some() { has_host(secret, to) } else { home() };
                 sendable(&secret.name, bound, to, secure)?;

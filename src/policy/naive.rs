@@ -231,8 +231,7 @@ fn say(document: &Written, host: &Where, port: u16, request: Option<(&str, &str)
     };
     let own = turn_out(document, host, port, request, ruled, rest);
     carried.iter().fold(own, |said, form| {
-        let inside =
-            |_, rewrites| if rewrites { Said::Deny(Reason::RuleDenied) } else { Said::Allow };
+        let inside = |_, rewrites| if rewrites { Said::Deny(Reason::RuleDenied) } else { Said::Allow };
         let inner = turn_out(document, form, port, request, inside, || Said::Allow);
         match (said, inner) {
             (Said::Deny(_), _) | (_, Said::Allow) => said,
@@ -259,8 +258,7 @@ fn turn_out(
         }
         let deny = rule.action == RuleAction::Deny;
         let rewrites = rule.action == RuleAction::Rewrite;
-        let said =
-            if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(pattern), rewrites) };
+        let said = if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(pattern), rewrites) };
         let conditional = path.is_some() || rule.methods.is_some();
         match request {
             None if conditional => ways.push(said),

@@ -12,9 +12,7 @@ use super::category::CategoryLists;
 use super::document::{self, Document, Secret};
 use super::naive::{Answer, Naive, Said, Where};
 use super::plan::{Change, EditValue};
-use super::{
-    Denial, Draft, Guards, Policy, PolicySet, RequestFacts, RequestPermit, SecretSet, TargetPermit,
-};
+use super::{Denial, Draft, Guards, Policy, PolicySet, RequestFacts, RequestPermit, SecretSet, TargetPermit};
 use crate::addr::{Name, Target};
 use crate::source::Problem;
 
@@ -284,8 +282,14 @@ fn secrets() -> Vec<Arc<Secret>> {
     let text = [
         secret("name: bare", "keys: {k: {env: K}}"),
         secret("name: bare, group: grp", "keys: {g: {env: K}}"),
-        secret("name: bound", "keys: {k: {env: K}, l: {env: L}}, hosts: [a, b, \"*.a\", \"*.b:443\", \"*.x\", 8.8.8.8]"),
-        secret("name: bound, group: grp", "keys: {k: {env: K}, l: {env: L}}, hosts: [\"*.b\", \"a*.*\", \"*.example\"]"),
+        secret(
+            "name: bound",
+            "keys: {k: {env: K}, l: {env: L}}, hosts: [a, b, \"*.a\", \"*.b:443\", \"*.x\", 8.8.8.8]",
+        ),
+        secret(
+            "name: bound, group: grp",
+            "keys: {k: {env: K}, l: {env: L}}, hosts: [\"*.b\", \"a*.*\", \"*.example\"]",
+        ),
         secret("name: foreign, group: other", "keys: {k: {env: K}}"),
     ];
     let parsed = document::parse(&"secrets.yaml".into(), &text.join("---\n"));

@@ -155,13 +155,11 @@ fn rule(deny: bool) -> impl Strategy<Value = String> {
     let methods = of(select(vec!["[GET]", "[POST]", "[GET, POST]"]));
     let plain = action(deny).prop_map(str::to_owned);
     let action = if deny { plain.boxed() } else { prop_oneof![4 => plain, 1 => change()].boxed() };
-    (pattern(), of(select(RULE_PATHS.to_vec())), methods, action).prop_map(
-        |(host, path, methods, action)| {
-            let path = path.map_or_else(String::new, |path| format!(", path: \"{path}\""));
-            let methods = methods.map_or_else(String::new, |methods| format!(", methods: {methods}"));
-            format!("{{match: {{host: \"{host}\"{path}{methods}}}, action: {action}}}")
-        },
-    )
+    (pattern(), of(select(RULE_PATHS.to_vec())), methods, action).prop_map(|(host, path, methods, action)| {
+        let path = path.map_or_else(String::new, |path| format!(", path: \"{path}\""));
+        let methods = methods.map_or_else(String::new, |methods| format!(", methods: {methods}"));
+        format!("{{match: {{host: \"{host}\"{path}{methods}}}, action: {action}}}")
+    })
 }
 
 /// One document's spec in parts, so that something can be added to it.

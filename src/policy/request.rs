@@ -54,7 +54,8 @@ impl Policy {
             rewritten = self.rewrite(permit, facts, &mut taken, &mut would_deny)?;
             // A header that names another path would undo what was judged.
             by_request |= rewritten.is_some();
-            let (to, secure) = rewritten.as_ref().map_or((permit, facts.secure), |new| (&new.permit, new.secure));
+            let (to, secure) =
+                rewritten.as_ref().map_or((permit, facts.secure), |new| (&new.permit, new.secure));
             plan = self.plan(taken, &to.target, secure)?;
         }
         Ok(RequestPermit { cause: answer.cause, by_request, would_deny, plan, rewritten })
@@ -109,9 +110,12 @@ impl Policy {
                 self.ask_floor(document, &asked, facts)
             };
             match verdict {
-                Verdict::Deny(reason, rule) => hold(document, reason, rule, would_deny).map_err(|denial| {
-                    Denial { alias: Some(target.clone()), ..self.guarded(target, denial) }
-                })?,
+                Verdict::Deny(reason, rule) => {
+                    hold(document, reason, rule, would_deny).map_err(|denial| Denial {
+                        alias: Some(target.clone()),
+                        ..self.guarded(target, denial)
+                    })?
+                }
                 Verdict::Allow(rule) => {
                     let Some(rule) = document.changed_by(rule) else { continue };
                     if document.changing(rule).is_some_and(|own| own.changes.place.is_some()) {

@@ -69,9 +69,12 @@ impl SecretSet {
             let (group, name) = (kept.group.as_deref(), &*kept.name);
             if set.get(group, name).is_none() && !removed.contains(&(group, name)) {
                 problems.push(
-                    Problem::error(format!("the {} has no good version any more: it stays as it was", told(kept)))
-                        .at(kept.place.clone())
-                        .cure("mend or restore it; to take it away, write `metadata: {removed: true}` in it"),
+                    Problem::error(format!(
+                        "the {} has no good version any more: it stays as it was",
+                        told(kept)
+                    ))
+                    .at(kept.place.clone())
+                    .cure("mend or restore it; to take it away, write `metadata: {removed: true}` in it"),
                 );
                 set.insert(Arc::clone(kept));
             }
@@ -127,7 +130,8 @@ pub(super) fn key_of<'s>(secret: &'s Secret, key: Option<&str>) -> Result<&'s Se
 /// `secret_host_mismatch`.
 pub(super) fn sendable(what: &str, bound: bool, to: &Target, secure: bool) -> Result<(), Denial> {
     if !secure {
-        let detail = format!("{} is sent over verified TLS only, and this request goes in plain text", quoted(what));
+        let detail =
+            format!("{} is sent over verified TLS only, and this request goes in plain text", quoted(what));
         return Err(Denial::new(Reason::SecretHostMismatch, detail));
     }
     if !bound {
@@ -158,5 +162,9 @@ fn misplaced(secret: &Secret, roster: Option<&Roster>) -> Option<Problem> {
         return None;
     }
     let problem = Problem::error(format!("no configured sandbox is in group {}", quoted(group)));
-    Some(problem.at(secret.place.clone()).cure("name a group of the process configuration: nobody could use this secret"))
+    Some(
+        problem
+            .at(secret.place.clone())
+            .cure("name a group of the process configuration: nobody could use this secret"),
+    )
 }

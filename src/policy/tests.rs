@@ -55,9 +55,8 @@ pub(super) fn set_over(text: &str, guards: Guards, roster: Option<&Roster>) -> (
     let parsed = document::parse(&"p.yaml".into(), text);
     let secrets: Vec<_> = parsed.secrets.into_iter().map(Arc::new).collect();
     let (secrets, mut problems) = SecretSet::settle(&secrets, roster, None);
-    let mut draft = Draft::new(&CategoryLists::shipped(), roster, None)
-        .with_secrets(Arc::new(secrets))
-        .under(&guards);
+    let mut draft =
+        Draft::new(&CategoryLists::shipped(), roster, None).with_secrets(Arc::new(secrets)).under(&guards);
     for document in documents(text) {
         draft.compile(&document);
     }

@@ -90,7 +90,9 @@ fn unmet(
                 format!("add `hosts` to the secret at {}, or write one rule for each host", secret.place),
             ),
             (Some(hosts), Some(home)) if !hosts.iter().any(|host| meet(host, home)) => {
-                let problem = Problem::warning(format!("secret {id} is not bound to `{home}`: such requests are denied"));
+                let problem = Problem::warning(format!(
+                    "secret {id} is not bound to `{home}`: such requests are denied"
+                ));
                 let cure = format!("add \"{home}\" to `hosts` of the secret at {}", secret.place);
                 return Some(problem.at(used.place.clone()).cure(cure));
             }

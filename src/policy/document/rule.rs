@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::metadata::name;
 use super::change::Changes;
+use super::metadata::name;
 use super::{Rule, header, pattern, transform};
 use crate::policy::mode::Inspection;
 use crate::policy::path_pattern::PathPattern;
@@ -76,7 +76,10 @@ fn bound(item: &Spot<'_>, host: &Pattern, changes: &Changes) {
     // SECURITY: without one host, the token would go wherever the sandbox asks to.
     if changes.has_identities() && changes.home(host).is_none() {
         item.error_cure(
-            format!("a `managedIdentityRef` is sent to one host, and {} is a pattern", quoted(&host.to_string())),
+            format!(
+                "a `managedIdentityRef` is sent to one host, and {} is a pattern",
+                quoted(&host.to_string())
+            ),
             "write one rule for each host that needs the token",
         );
     }

@@ -338,11 +338,16 @@ fn a_transform_or_rewrite_becomes_typed_edits() {
     assert_eq!(changes.edits[0].change, HeaderChange::Set(HeaderValue::Text("blue".into())));
     assert_eq!(changes.edits[1].change, HeaderChange::Remove);
     let HeaderChange::Insert(HeaderValue::Secret(secret)) = &changes.edits[2].change else { panic!() };
-    assert_eq!((&*secret.id, secret.key.as_deref(), secret.format.parts()), ("github", None, ("Bearer ", "")));
+    assert_eq!(
+        (&*secret.id, secret.key.as_deref(), secret.format.parts()),
+        ("github", None, ("Bearer ", ""))
+    );
     let HeaderChange::Set(HeaderValue::Identity(identity)) = &changes.edits[3].change else { panic!() };
     let source = ManagedIdentity { resource: "https://r".into(), identity: Some("/id".into()) };
     assert_eq!(*identity.source, KeySource::ManagedIdentity(source));
-    let plain = good("rules: [{match: {host: x.com}, action: {type: Transform, headers: [{operation: Remove, name: A}]}}]");
+    let plain = good(
+        "rules: [{match: {host: x.com}, action: {type: Transform, headers: [{operation: Remove, name: A}]}}]",
+    );
     assert_eq!(plain.spec.rules[0].changes.as_ref().unwrap().place, None);
 }
 
@@ -401,7 +406,9 @@ fn a_transform_or_rewrite_is_judged_whole() {
 fn l2_a_token_of_an_identity_is_bound_to_one_host() {
     let rule = |host: &str, action: &str| {
         let reference = "{managedIdentityRef: {type: SystemAssigned, resource: r}}";
-        format!("rules: [{{match: {{host: \"{host}\"}}, action: {{{action}, headers: [{{operation: Set, name: A, valueRef: {reference}}}]}}}}]")
+        format!(
+            "rules: [{{match: {{host: \"{host}\"}}, action: {{{action}, headers: [{{operation: Set, name: A, valueRef: {reference}}}]}}}}]"
+        )
     };
     error(&rule("*.x.com", "type: Transform"), &["rules[0]", "is sent to one host"]);
     assert_eq!(good(&rule("x.com", "type: Transform")).spec.rules.len(), 1);

@@ -102,7 +102,12 @@ impl Naive {
 }
 
 /// The first rule of a document that fits a request.
-fn first<'d>(document: &'d Written, host: &Where, port: u16, (method, path): Request<'_>) -> Option<&'d Rule> {
+fn first<'d>(
+    document: &'d Written,
+    host: &Where,
+    port: u16,
+    (method, path): Request<'_>,
+) -> Option<&'d Rule> {
     let rules = document.document.spec.rules.iter().zip(&document.rules);
     let mut fitting = rules.filter(|(rule, (pattern, own))| {
         let deny = rule.action == RuleAction::Deny;
@@ -170,7 +175,9 @@ fn edits(
             let key = key.ok_or(Reason::SecretUnavailable)?;
             let hosts = secret.hosts.as_ref();
             let listed = |hosts: &Vec<_>| {
-                hosts.iter().any(|host: &crate::policy::pattern::Pattern| fits(&host.to_string(), &target.0, target.1))
+                hosts.iter().any(|host: &crate::policy::pattern::Pattern| {
+                    fits(&host.to_string(), &target.0, target.1)
+                })
             };
             let bound = hosts.map_or(home, listed);
             if secure && bound { Ok(format!("<{id}/{key}>")) } else { Err(Reason::SecretHostMismatch) }

@@ -243,7 +243,12 @@ impl Drawer<'_, '_> {
             }
         }
         let scheme = if place.is_empty() { 0 } else { self.choices.below(3) };
-        place.extend(["scheme: https", "scheme: http"].get(scheme).filter(|_| !place.is_empty()).map(ToString::to_string));
+        place.extend(
+            ["scheme: https", "scheme: http"]
+                .get(scheme)
+                .filter(|_| !place.is_empty())
+                .map(ToString::to_string),
+        );
         let plain = place.iter().any(|text| text == "scheme: http");
         let values: &[&str] = match (plain, home.contains('*')) {
             (true, _) => &["value: t"],

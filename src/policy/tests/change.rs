@@ -79,12 +79,9 @@ fn the_first_rule_that_fits_changes_the_request_and_no_other() {
             ("host: x.test", &to("path: /c")),
         ],
     ));
-    for (path, answer) in [
-        ("/a", "a=one"),
-        ("/ab", "a=two"),
-        ("/b/c", "rule_denied"),
-        ("/d", "https://x.test:443/c"),
-    ] {
+    for (path, answer) in
+        [("/a", "a=one"), ("/ab", "a=two"), ("/b/c", "rule_denied"), ("/d", "https://x.test:443/c")]
+    {
         assert_eq!(ask(&policy, "x.test:443", path), answer, "{path}");
     }
 }
@@ -102,7 +99,10 @@ fn the_port_of_a_rewritten_request_follows_the_scheme_unless_it_is_written() {
         ("x.test:8080", "host: y.test", "http://y.test:8080/p"),
         ("x.test:80", "host: \"[2606:4700::1]\"", "http://[2606:4700::1]:80/p"),
     ] {
-        let policy = policy(&format!("{{mode: Limited, ports: [1-65535], rules: [{{match: {{host: x.test}}, action: {}}}]}}", to(place)));
+        let policy = policy(&format!(
+            "{{mode: Limited, ports: [1-65535], rules: [{{match: {{host: x.test}}, action: {}}}]}}",
+            to(place)
+        ));
         assert_eq!(ask(&policy, from, "/p"), url, "{from} {place}");
     }
 }
@@ -139,7 +139,8 @@ fn p3_a_document_that_rewrites_asks_its_own_denies_and_no_more_of_itself() {
         let policy = policy(&format!("{{mode: Limited, {spec}, rules: [{rule}]}}"));
         assert_eq!(ask(&policy, "x.test:443", "/"), answer, "{spec}");
     }
-    let denied = [("host: x.test", to("host: y.test, path: /a/b")), ("host: y.test, path: /a", "Deny".to_owned())];
+    let denied =
+        [("host: x.test", to("host: y.test, path: /a/b")), ("host: y.test, path: /a", "Deny".to_owned())];
     let denied = denied.each_ref().map(|(facts, action)| (*facts, action.as_str()));
     assert_eq!(ask(&policy(&rules("Limited", &denied)), "x.test:443", "/"), "rule_denied");
     let again = [("host: x.test", to("path: /again")), ("host: y.test", to("host: z.test"))];
@@ -174,7 +175,10 @@ fn a_rewritten_permit_is_asked_about_addresses_under_every_document() {
     let mut request = policy.admit_request(&permit, &facts).unwrap();
     assert!(request.decides_by_request(), "a header that names another path would undo the judgement");
     let new = request.rewritten().unwrap();
-    assert_eq!((new.permit.target().to_string(), new.secure, new.path.as_deref()), ("y.test:443".into(), true, None));
+    assert_eq!(
+        (new.permit.target().to_string(), new.secure, new.path.as_deref()),
+        ("y.test:443".into(), true, None)
+    );
     assert!(request.rewritten().is_none(), "it is taken once");
     assert_eq!(policy.admit_address(&new.permit, ip("8.8.8.8")).unwrap_err().reason(), Reason::CidrDenied);
     assert_eq!(policy.admit_address(&new.permit, ip("10.0.0.1")).unwrap_err().reason(), Reason::GuardPrivate);
@@ -203,18 +207,24 @@ fn a3_a_form_of_an_address_does_not_get_round_a_rewrite_of_it() {
     let policy = policy(&rules("Unrestricted", &[("host: 8.8.8.8", &to("host: safe.test"))]));
     assert_eq!(ask(&policy, "8.8.8.8:80", "/"), "http://safe.test:80/");
     for form in ["[::ffff:8.8.8.8]:80", "[64:ff9b::808:808]:80", "[2002:808:808::]:80"] {
-        assert_eq!((a(&policy, form), ask(&policy, form, "/").as_str()), ("rule_denied", "rule_denied"), "{form}");
+        assert_eq!(
+            (a(&policy, form), ask(&policy, form, "/").as_str()),
+            ("rule_denied", "rule_denied"),
+            "{form}"
+        );
     }
 }
 
 #[test]
 fn a_literal_with_a_name_is_changed_by_the_rules_for_both() {
-    let spec = rules("Unrestricted", &[("host: 8.8.8.8", &set("a", "ip")), ("host: x.test", &set("a", "name"))]);
+    let spec =
+        rules("Unrestricted", &[("host: 8.8.8.8", &set("a", "ip")), ("host: x.test", &set("a", "name"))]);
     let policy = policy(&spec);
     let permit = admit(&policy, "8.8.8.8:443").unwrap();
     let permit = policy.admit_alias(permit, &Host::parse("x.test").unwrap()).unwrap();
     assert_eq!(sent(&policy, &permit, "/", true), "a=ip a=name");
-    let spec = rules("Unrestricted", &[("host: 8.8.8.8", &to("path: /a")), ("host: x.test", &to("path: /b"))]);
+    let spec =
+        rules("Unrestricted", &[("host: 8.8.8.8", &to("path: /a")), ("host: x.test", &to("path: /b"))]);
     let policy = super::policy(&spec);
     let permit = admit(&policy, "8.8.8.8:443").unwrap();
     let permit = policy.admit_alias(permit, &Host::parse("x.test").unwrap()).unwrap();

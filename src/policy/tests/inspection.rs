@@ -4,7 +4,8 @@ use super::*;
 
 /// What is said of a target: decrypted, or why TLS may not pass as it is; why what is no HTTP may not pass.
 fn said(policy: &Policy, permit: &TargetPermit) -> (&'static str, &'static str) {
-    let word = |result: Result<(), Denial>| result.map_or_else(|denial| denial.reason().as_str(), |()| "passes");
+    let word =
+        |result: Result<(), Denial>| result.map_or_else(|denial| denial.reason().as_str(), |()| "passes");
     let sealed = policy.admit_sealed(permit);
     let decrypts = policy.decrypts(permit);
     assert!(!decrypts || sealed.is_err(), "what is to be decrypted passes sealed");
@@ -168,7 +169,9 @@ fn a_document_that_needs_decryption_does_not_load_without_an_authority() {
         (rules("{match: {host: x.test, methods: [GET]}, action: Deny}"), "p.yaml:3:"),
         (rules("{match: {host: x.test}, action: {type: Rewrite, path: /}}"), "p.yaml:3:"),
         (
-            rules("{match: {host: x.test}, action: {type: Transform, headers: [{operation: Remove, name: A}]}}"),
+            rules(
+                "{match: {host: x.test}, action: {type: Transform, headers: [{operation: Remove, name: A}]}}",
+            ),
             "p.yaml:3:",
         ),
     ] {

@@ -86,7 +86,10 @@ fn t2_i4_every_row_of_the_table_of_redirected_hellos_holds() {
     ] {
         assert_eq!(one(spec, name), answer, "{spec} {name:?}");
     }
-    let hung = layers(&[("Global", "{mode: Limited, rules: [{match: {host: good.test, path: /a}, action: Allow}]}")]);
+    let hung = layers(&[(
+        "Global",
+        "{mode: Limited, rules: [{match: {host: good.test, path: /a}, action: Allow}]}",
+    )]);
     let excluded = intercepting(Authority::Present, &["good.test"]);
     assert_eq!(said(&hung, Some("good.test"), false, excluded), "rule_denied");
     let both = layers(&[("Global", OPEN), ("Sandbox", "{mode: Limited, hostRules: [good.test]}")]);

@@ -27,7 +27,8 @@ fn using(host: &str, action: &str, reference: &str) -> String {
 /// What becomes of a request under the documents of a text, which may be wrong.
 fn ask(text: &str, to: &str, secure: bool) -> String {
     let policy = policy_over(text, Guards::default());
-    admit(&policy, to).map_or_else(|denial| denial.reason().to_string(), |permit| sent(&policy, &permit, "/", secure))
+    admit(&policy, to)
+        .map_or_else(|denial| denial.reason().to_string(), |permit| sent(&policy, &permit, "/", secure))
 }
 
 /// What is wrong with the documents of a text.
@@ -37,7 +38,8 @@ fn problems(text: &str) -> Vec<String> {
 
 #[test]
 fn l2_a_secret_goes_over_verified_tls_and_to_its_hosts_only() {
-    let text = secret("name: s", &format!("{KEY}, hosts: [x.test, \"*.y.test:8443\"]")) + &layers(&[("Global", &spec("*", "secretId: s"))]);
+    let text = secret("name: s", &format!("{KEY}, hosts: [x.test, \"*.y.test:8443\"]"))
+        + &layers(&[("Global", &spec("*", "secretId: s"))]);
     for (to, secure, answer) in [
         ("x.test:443", true, "authorization=<s/token>"),
         ("x.test:80", false, "secret_host_mismatch"),
@@ -53,7 +55,11 @@ fn l2_a_secret_goes_over_verified_tls_and_to_its_hosts_only() {
     let permit = admit(&policy, "x.test:80").unwrap();
     let facts = RequestFacts { method: "GET", path: "/", secure: false };
     let denial = policy.admit_request(&permit, &facts).unwrap_err();
-    assert!(denial.detail().contains("verified TLS only") && denial.detail().contains("plain text"), "{}", denial.detail());
+    assert!(
+        denial.detail().contains("verified TLS only") && denial.detail().contains("plain text"),
+        "{}",
+        denial.detail()
+    );
     assert!(denial.hint(None).unwrap().contains("https://"), "{:?}", denial.hint(None));
 }
 
@@ -65,8 +71,12 @@ fn l2_without_hosts_a_secret_is_bound_to_the_host_of_its_rule() {
     assert_eq!(ask(&text, "x.test:443", true), "authorization=<s/token>");
     let wild = own.clone() + &layers(&[("Global", &spec("*.x.test", "secretId: s"))]);
     let found = problems(&wild);
-    assert!(found.len() == 1 && found[0].contains("has no `hosts`") && found[0].contains("p.yaml:7:"), "{found:?}");
-    let moved = own + &layers(&[("Global", &using("*.x.test", "type: Rewrite, host: y.test", "secretId: s"))]);
+    assert!(
+        found.len() == 1 && found[0].contains("has no `hosts`") && found[0].contains("p.yaml:7:"),
+        "{found:?}"
+    );
+    let moved =
+        own + &layers(&[("Global", &using("*.x.test", "type: Rewrite, host: y.test", "secretId: s"))]);
     assert_eq!(problems(&moved), Vec::<String>::new());
     assert_eq!(ask(&moved, "a.x.test:443", true), "authorization=<s/token> https://y.test:443/");
 }
@@ -79,10 +89,12 @@ fn l2_the_final_host_of_a_rewritten_request_is_what_a_secret_is_bound_to() {
     assert_eq!(ask(&text, "x.test:443", true), "secret_host_mismatch");
     assert!(problems(&text)[0].contains("not bound to `y.test`"), "{:?}", problems(&text));
     // Of two documents: the one above sets it for the old place, the one below leads away from there.
-    let below = "{mode: Unrestricted, rules: [{match: {host: x.test}, action: {type: Rewrite, host: y.test}}]}";
+    let below =
+        "{mode: Unrestricted, rules: [{match: {host: x.test}, action: {type: Rewrite, host: y.test}}]}";
     let text = own.clone() + &layers(&[("Global", &spec("x.test", "secretId: s")), ("Sandbox", below)]);
     assert_eq!(ask(&text, "x.test:443", true), "secret_host_mismatch");
-    let text = own.replace("[x.test]", "[y.test]") + &layers(&[("Global", &spec("y.test", "secretId: s")), ("Sandbox", below)]);
+    let text = own.replace("[x.test]", "[y.test]")
+        + &layers(&[("Global", &spec("y.test", "secretId: s")), ("Sandbox", below)]);
     assert_eq!(ask(&text, "x.test:443", true), "authorization=<s/token> https://y.test:443/");
     let secure = using("x.test", "type: Rewrite, scheme: https", "secretId: s");
     let text = own + &layers(&[("Global", &secure)]);
@@ -105,8 +117,12 @@ fn l2_a_token_of_an_identity_goes_to_the_host_of_its_rule_over_tls() {
     let text = layers(&[("Global", spec)]);
     assert_eq!(ask(&text, "x.test:443", true), "a?<https://r>");
     assert_eq!(ask(&text, "x.test:80", false), "secret_host_mismatch");
-    let away = "{mode: Unrestricted, rules: [{match: {host: x.test}, action: {type: Rewrite, host: y.test}}]}";
-    assert_eq!(ask(&layers(&[("Global", spec), ("Sandbox", away)]), "x.test:443", true), "secret_host_mismatch");
+    let away =
+        "{mode: Unrestricted, rules: [{match: {host: x.test}, action: {type: Rewrite, host: y.test}}]}";
+    assert_eq!(
+        ask(&layers(&[("Global", spec), ("Sandbox", away)]), "x.test:443", true),
+        "secret_host_mismatch"
+    );
 }
 
 #[test]
@@ -138,7 +154,9 @@ fn l3_a_secret_is_seen_by_the_documents_of_its_group_only() {
 fn l3_the_group_of_a_sandbox_is_the_one_of_the_process_configuration() {
     let text = secret("name: s, group: grp", KEY) + &layers(&[("Sandbox", &spec("x.test", "secretId: s"))]);
     let text = text.replace("group: grp, sandbox", "sandbox");
-    let roster = |group: &str| Roster::from([("sbx".into(), Some(group.into())), ("other".into(), Some("grp".into()))]);
+    let roster = |group: &str| {
+        Roster::from([("sbx".into(), Some(group.into())), ("other".into(), Some("grp".into()))])
+    };
     let (set, problems) = set_over(&text, Guards::default(), Some(&roster("grp")));
     assert_eq!(problems, []);
     let of = |group| {
@@ -159,7 +177,11 @@ fn l3_the_group_of_a_sandbox_is_the_one_of_the_process_configuration() {
 fn a_groups_own_secret_comes_before_the_one_for_all() {
     let two = "keys: {token: {env: T}, other: {env: O}}";
     let text = secret("name: s", KEY) + &secret("name: s, group: grp", two);
-    let text = text + &layers(&[("Global", &spec("x.test", "secretId: s")), ("Group", &spec("x.test", "secretId: s, secretKey: other"))]);
+    let text = text
+        + &layers(&[
+            ("Global", &spec("x.test", "secretId: s")),
+            ("Group", &spec("x.test", "secretId: s, secretKey: other")),
+        ]);
     assert_eq!(problems(&text), Vec::<String>::new());
     assert_eq!(ask(&text, "x.test:443", true), "authorization=<s/other> authorization=<s/token>");
 }
@@ -169,13 +191,26 @@ fn what_a_reference_lacks_is_told_where_it_stands() {
     let two = secret("name: s", "keys: {a: {env: A}, b: {env: B}}, hosts: [x.test]");
     for (text, part) in [
         (layers(&[("Global", &spec("x.test", "secretId: nothing"))]), "there is no secret `nothing`"),
-        (two.clone() + &layers(&[("Global", &spec("x.test", "secretId: s, secretKey: c"))]), "has no key `c`"),
+        (
+            two.clone() + &layers(&[("Global", &spec("x.test", "secretId: s, secretKey: c"))]),
+            "has no key `c`",
+        ),
         (two.clone() + &layers(&[("Global", &spec("x.test", "secretId: s"))]), "has several keys"),
     ] {
         let found = problems(&text);
-        assert!(found.len() == 1 && found[0].contains(part) && found[0].contains("p.yaml:"), "{part} {found:?}");
+        assert!(
+            found.len() == 1 && found[0].contains(part) && found[0].contains("p.yaml:"),
+            "{part} {found:?}"
+        );
     }
-    assert_eq!(ask(&(two + &layers(&[("Global", &spec("x.test", "secretId: s, secretKey: b"))])), "x.test:443", true), "authorization=<s/b>");
+    assert_eq!(
+        ask(
+            &(two + &layers(&[("Global", &spec("x.test", "secretId: s, secretKey: b"))])),
+            "x.test:443",
+            true
+        ),
+        "authorization=<s/b>"
+    );
 }
 
 #[test]
@@ -188,9 +223,11 @@ fn l4_a_reference_that_leads_nowhere_any_more_denies_the_request() {
         (secret("name: s", "keys: {other: {env: A}, more: {env: B}}"), "secret_unavailable"),
         (secret("name: s", &format!("{KEY}, hosts: [y.test]")), "secret_host_mismatch"),
     ] {
-        let written: Vec<_> = document::parse(&"s.yaml".into(), &secrets).secrets.into_iter().map(Arc::new).collect();
+        let written: Vec<_> =
+            document::parse(&"s.yaml".into(), &secrets).secrets.into_iter().map(Arc::new).collect();
         let (secrets, _) = SecretSet::settle(&written, None, None);
-        let mut draft = Draft::new(&CategoryLists::shipped(), None, Some(&set)).with_secrets(Arc::new(secrets));
+        let mut draft =
+            Draft::new(&CategoryLists::shipped(), None, Some(&set)).with_secrets(Arc::new(secrets));
         set.units().for_each(|unit| draft.reuse(unit));
         let (after, problems) = draft.finish(Arc::default());
         assert!(!problems.is_empty());
