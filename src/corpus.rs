@@ -14,6 +14,14 @@
 //! | `sni` | the server name of the TLS inside; empty: there is none |
 //! | `redirected` | the client knows no proxy, and was redirected on its way to the target |
 //! | `address` | what the name resolves to |
+//! | `secure` | whether the request is over TLS; on port 443 unless it says otherwise |
+//!
+//! | expected besides `verdict`, `reason`, `policy`, `rule`, `would_deny` | means |
+//! |---|---|
+//! | `decrypted` | whether TLS to the target is decrypted |
+//! | `headers` | what happens to headers, in order: `[Set authorization, Remove cookie]` |
+//! | `secrets` | the secrets that go with the request, by name: `[github/token]` |
+//! | `rewritten` | where the request goes instead: `https://other.test:443/v2` |
 
 use std::fmt;
 use std::net::IpAddr;
@@ -22,11 +30,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::addr::{Name, Target};
+use crate::addr::{Name, Port, Target};
 use crate::explain::{Answer, Question, answer};
 use crate::live::store::Store;
 use crate::policy::category::CategoryLists;
-use crate::policy::{Guards, PolicySet, Reason, document};
+use crate::policy::document::{self, Inline};
+use crate::policy::{Draft, Guards, PolicySet, Reason, SecretSet};
 use crate::source::{self, Decoder, Place, Problem, Spot};
 use crate::wire::path;
 
@@ -38,6 +47,10 @@ struct Expected {
     policy: Option<String>,
     rule: Option<String>,
     would_deny: Option<String>,
+    decrypted: Option<bool>,
+    headers: Option<String>,
+    secrets: Option<String>,
+    rewritten: Option<String>,
 }
 
 /// What one question got.
@@ -113,9 +126,21 @@ fn policies(spot: &Spot<'_>) -> Option<PolicySet> {
         let sound = !loaded.has_errors();
         (loaded.policies, loaded.problems, sound)
     } else {
-        let documents = spot.each(|spot| document::inline(&spot).map(Arc::new));
-        let (policies, problems) =
-            PolicySet::compile(&documents, &CategoryLists::shipped(), guards, None, None);
+        let (mut documents, mut secrets) = (Vec::new(), Vec::new());
+        for found in spot.each(|spot| document::inline(&spot)) {
+            match found {
+                Inline::Policy(document) => documents.push(document),
+                Inline::Secret(secret) => secrets.push(Arc::new(secret)),
+            }
+        }
+        let (secrets, wrong) = SecretSet::settle(&secrets, None, None);
+        let mut draft =
+            Draft::new(&CategoryLists::shipped(), None, None).with_secrets(Arc::new(secrets)).under(&guards);
+        for document in &documents {
+            draft.compile(document);
+        }
+        let (policies, mut problems) = draft.finish(guards);
+        problems.extend(wrong);
         // Documents that a higher one does not permit are compiled all the same: `policy_error` is an answer.
         let sound = policies.documents().len() == documents.len();
         (policies, problems, sound)
@@ -137,6 +162,7 @@ fn ask(policies: &PolicySet, spot: &Spot<'_>) -> Option<Outcome> {
         "sni",
         "redirected",
         "address",
+        "secure",
         "expect",
     ])?;
     let text = |name| fields.get(name).and_then(|spot| spot.text());
@@ -158,12 +184,17 @@ fn ask(policies: &PolicySet, spot: &Spot<'_>) -> Option<Outcome> {
         Some(name) => Some(Some(server_name(name, spot)?)),
     };
     let redirected = fields.get("redirected").and_then(|spot| spot.boolean()).unwrap_or(false);
+    let secure = fields.get("secure").and_then(|spot| spot.boolean());
     let asked = request.is_some();
     let found = match Target::parse(target) {
         Err(_) => Found { verdict: "deny", reason: Some(Reason::BadRequest.as_str()), ..Found::default() },
         Ok(target) => {
             let policy = policies.policy_for(sandbox, group.as_deref(), false);
-            Found::new(&answer(&policy, &Question { target, request, address, tls, redirected }), asked)
+            let secure = secure.unwrap_or(target.port() == Port::HTTPS || tls.is_some());
+            Found::new(
+                &answer(&policy, &Question { target, request, address, tls, redirected, secure }),
+                asked,
+            )
         }
     };
     Some(Outcome {
@@ -191,8 +222,22 @@ fn server_name(name: &str, spot: &Spot<'_>) -> Option<Name> {
 
 /// What a question must get.
 fn expected(spot: &Spot<'_>) -> Option<Expected> {
-    let fields = spot.fields(&["verdict", "reason", "policy", "rule", "would_deny"])?;
+    let fields = spot.fields(&[
+        "verdict",
+        "reason",
+        "policy",
+        "rule",
+        "would_deny",
+        "decrypted",
+        "headers",
+        "secrets",
+        "rewritten",
+    ])?;
     let text = |name| fields.get(name).and_then(|spot| spot.text()).map(str::to_owned);
+    let texts = |name| {
+        let all = fields.get(name)?.each(|item| item.text().map(str::to_owned));
+        Some(listed(&all))
+    };
     let verdict =
         fields.require("verdict")?.choice(&[("allow", "allow"), ("deny", "deny"), ("open", "open")])?;
     Some(Expected {
@@ -201,7 +246,21 @@ fn expected(spot: &Spot<'_>) -> Option<Expected> {
         policy: text("policy"),
         rule: text("rule"),
         would_deny: text("would_deny"),
+        decrypted: fields.get("decrypted").and_then(|spot| spot.boolean()),
+        headers: texts("headers"),
+        secrets: texts("secrets"),
+        rewritten: text("rewritten"),
     })
+}
+
+/// Texts as one, in brackets.
+fn listed(texts: &[String]) -> String {
+    format!("[{}]", texts.join(", "))
+}
+
+/// A truth in words.
+const fn yes(truth: bool) -> &'static str {
+    if truth { "true" } else { "false" }
 }
 
 /// What a question got, in the words of a corpus file.
@@ -212,6 +271,10 @@ struct Found {
     policy: Option<String>,
     rule: Option<String>,
     would_deny: Option<&'static str>,
+    decrypted: Option<bool>,
+    headers: String,
+    secrets: String,
+    rewritten: Option<String>,
 }
 
 impl Found {
@@ -224,6 +287,10 @@ impl Found {
             policy: answer.policy.as_deref().map(str::to_owned),
             rule: answer.rule_id.map(|rule| rule.to_string()),
             would_deny: answer.would_deny.as_ref().map(|reported| reported.reason),
+            decrypted: answer.decrypted,
+            headers: listed(&answer.headers),
+            secrets: listed(&answer.secrets),
+            rewritten: answer.rewritten.clone(),
         }
     }
 }
@@ -237,6 +304,10 @@ impl Expected {
             ("policy", self.policy.as_deref(), found.policy.as_deref()),
             ("rule", self.rule.as_deref(), found.rule.as_deref()),
             ("would_deny", self.would_deny.as_deref(), found.would_deny),
+            ("decrypted", self.decrypted.map(yes), found.decrypted.map(yes)),
+            ("headers", self.headers.as_deref(), Some(found.headers.as_str())),
+            ("secrets", self.secrets.as_deref(), Some(found.secrets.as_str())),
+            ("rewritten", self.rewritten.as_deref(), found.rewritten.as_deref()),
         ];
         let differs =
             fields.into_iter().filter(|(_, expected, found)| expected.is_some() && expected != found);

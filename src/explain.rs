@@ -26,6 +26,8 @@ pub struct Question {
     pub tls: Option<Option<Name>>,
     /// Whether the client knows no proxy and was redirected on its way to the target.
     pub redirected: bool,
+    /// Whether the request is made over TLS.
+    pub secure: bool,
 }
 
 /// Why a question cannot be asked.
@@ -49,7 +51,8 @@ impl Question {
     /// A question about `text`, which is `host[:port]` (a tunnel, on 443 unless it says otherwise) or a URL.
     ///
     /// `http://` is a request, so its method (GET unless given) and path are judged; `https://` is a tunnel,
-    /// unless a `method` is given: then it is judged as the request that would be read inside.
+    /// unless a `method` is given: then it is judged as the request inside, where TLS to that host is decrypted. Without a
+    /// scheme, a request to port 443 is one over TLS.
     ///
     /// # Errors
     /// The text names no target, in one of the ways that a proxy refuses too.
@@ -63,7 +66,8 @@ impl Question {
             }
             let target = authority(text, 443)?;
             let request = method.map(|method| (method.to_owned(), "/".to_owned()));
-            return Ok(Self { target, request, address, tls: None, redirected: false });
+            let secure = target.port() == Port::HTTPS;
+            return Ok(Self { target, request, address, tls: None, redirected: false, secure });
         };
         let rest = text.get(scheme.len()..).unwrap_or_default();
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -72,7 +76,8 @@ impl Question {
         let path = path::canonicalise(path).map_err(|error| QuestionError::Path(path.to_owned(), error))?;
         let readable = *port == 80 || method.is_some();
         let request = readable.then(|| (method.unwrap_or("GET").to_owned(), path.into_owned()));
-        Ok(Self { target: authority(host, *port)?, request, address, tls: None, redirected: false })
+        let (target, secure) = (authority(host, *port)?, *port == 443);
+        Ok(Self { target, request, address, tls: None, redirected: false, secure })
     }
 
     /// The same question of TLS inside, where `sni` is given, with that server name; empty: with none. `redirected`: of a
@@ -86,7 +91,8 @@ impl Question {
             "" => Ok(None),
             text => Name::parse(text).map(Some).map_err(|error| wrong(text, error)),
         };
-        Ok(Self { tls: sni.map(name).transpose()?, redirected, ..self })
+        let tls = sni.map(name).transpose()?;
+        Ok(Self { secure: self.secure || tls.is_some(), tls, redirected, ..self })
     }
 
     /// Whether the name in the TLS inside is all that is judged.
@@ -150,9 +156,21 @@ pub struct Answer {
     /// What a reporting document would have denied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would_deny: Option<Reported>,
-    /// The rule on whose path or methods the verdict about the name hangs.
+    /// The rule on whose path or methods, or on whose new place, the verdict about the name hangs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hangs_on: Option<String>,
+    /// Whether TLS is decrypted; nothing for a request in plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decrypted: Option<bool>,
+    /// What happens to headers, in order: `Set authorization`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<String>,
+    /// The secrets that go with the request, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Where the request goes instead, as a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<String>,
     /// What is not decided yet.
     pub open: Vec<&'static str>,
 }
@@ -165,25 +183,29 @@ impl Answer {
     }
 }
 
+/// What is found on the way to an answer.
+#[derive(Default)]
+struct Seen {
+    would_deny: Option<Denial>,
+    hangs_on: Option<String>,
+    decrypted: Option<bool>,
+    headers: Vec<String>,
+    secrets: Vec<String>,
+    rewritten: Option<String>,
+}
+
 /// Answers `question` under `policy`.
 #[must_use]
 pub fn answer(policy: &Policy, question: &Question) -> Answer {
-    let mut hangs_on = None;
-    let answer = match ask(policy, question, &mut hangs_on) {
-        Ok((cause, would_deny)) => {
-            let mut open = Vec::new();
-            let resolves = question.is_by_name() || question.target.host().ip().is_none();
-            if question.address.is_none() && resolves {
-                open.push("address: each address the name resolves to is judged before it is dialled");
-            }
-            if question.request.is_none() {
-                open.push("inside: the SNI or Host must name the same target; plain HTTP is judged request by request");
-            }
-            let would_deny = would_deny.map(|denial| Reported {
+    let mut seen = Seen::default();
+    let answer = match ask(policy, question, &mut seen) {
+        Ok(cause) => {
+            let reported = seen.would_deny.as_ref().map(|denial| Reported {
                 reason: denial.reason().as_str(),
                 message: denial.message(&question.target.to_string()),
             });
-            Answer { would_deny, open, ..described("allow", &question.target, Some(&cause)) }
+            let open = open(question, &seen);
+            Answer { would_deny: reported, open, ..described("allow", &question.target, Some(&cause)) }
         }
         Err(denial) => Answer {
             reason: Some(denial.reason().as_str()),
@@ -192,32 +214,73 @@ pub fn answer(policy: &Policy, question: &Question) -> Answer {
             ..described("deny", &question.target, denial.cause())
         },
     };
-    Answer { hangs_on, ..answer }
+    let Seen { hangs_on, decrypted, headers, secrets, rewritten, .. } = seen;
+    Answer { hangs_on, decrypted, headers, secrets, rewritten, ..answer }
+}
+
+/// What is not decided yet.
+fn open(question: &Question, seen: &Seen) -> Vec<&'static str> {
+    let mut open = Vec::new();
+    let resolves = question.is_by_name() || question.target.host().ip().is_none() || seen.rewritten.is_some();
+    if question.address.is_none() && resolves {
+        open.push("address: each address the name resolves to is judged before it is dialled");
+    }
+    match (&question.request, seen.decrypted) {
+        (None, Some(true)) => open.push(
+            "inside: the SNI and Host must name the same target; TLS is decrypted, and HTTP is judged request by request",
+        ),
+        (None, Some(false) | None) => open.push(
+            "inside: the SNI or Host must name the same target; plain HTTP is judged request by request",
+        ),
+        (Some(_), Some(false)) => {
+            open.push("request: TLS to this host is not decrypted, so that the request is not seen");
+        }
+        (Some(_), Some(true) | None) => {}
+    }
+    open
 }
 
 /// The questions in their order: A, then C or the tunnel, then B.
-fn ask(
-    policy: &Policy,
-    question: &Question,
-    hangs_on: &mut Option<String>,
-) -> Result<(Cause, Option<Denial>), Denial> {
+fn ask(policy: &Policy, question: &Question, seen: &mut Seen) -> Result<Cause, Denial> {
     let permit =
         if question.redirected { redirected(policy, question)? } else { asked_for(policy, question)? };
-    *hangs_on = permit.open().and_then(Cause::rule);
-    let mut would_deny = permit.would_deny().cloned();
+    seen.hangs_on = permit.open().and_then(Cause::rule);
+    seen.would_deny = permit.would_deny().cloned();
     let mut cause = permit.cause().clone();
-    if let Some((method, path)) = &question.request {
-        let request = policy.admit_request(&permit, &RequestFacts { method, path, secure: false })?;
-        would_deny = would_deny.or_else(|| request.would_deny().cloned());
-        cause = request.cause().clone();
-    } else {
-        policy.admit_sealed(&permit)?;
+    let sealed = question.secure || question.request.is_none();
+    seen.decrypted = sealed.then(|| policy.decrypts(&permit));
+    let mut rewritten = None;
+    match &question.request {
+        Some((method, path)) if seen.decrypted != Some(false) => {
+            let facts = RequestFacts { method, path, secure: question.secure };
+            let mut request = policy.admit_request(&permit, &facts)?;
+            let reported = request.would_deny().cloned();
+            seen.would_deny = seen.would_deny.take().or(reported);
+            cause = request.cause().clone();
+            seen.headers = request.plan().edits().iter().map(ToString::to_string).collect();
+            seen.secrets = request.plan().secrets().map(|used| used.name.to_string()).collect();
+            rewritten = request.rewritten();
+            seen.rewritten = rewritten.as_ref().map(|new| new.url(path));
+        }
+        Some(_) | None if seen.decrypted == Some(true) => {}
+        Some(_) | None => policy.admit_sealed(&permit)?,
     }
-    if let Some(address) = question.address.or_else(|| permit.target().host().ip()) {
+    let given = question.address;
+    let (permit, address) = match rewritten {
+        Some(new) => {
+            let address = new.permit.target().host().ip().or(given);
+            (new.permit, address)
+        }
+        None => {
+            let address = given.or_else(|| permit.target().host().ip());
+            (permit, address)
+        }
+    };
+    if let Some(address) = address {
         let judged = policy.admit_address(&permit, address)?;
-        would_deny = would_deny.or_else(|| judged.would_deny().cloned());
+        seen.would_deny = seen.would_deny.take().or_else(|| judged.would_deny().cloned());
     }
-    Ok((cause, would_deny))
+    Ok(cause)
 }
 
 /// Question A for what a client of the proxy asks for, and for the TLS inside.
@@ -260,6 +323,10 @@ fn described(verdict: &'static str, target: &Target, cause: Option<&Cause>) -> A
         hint: None,
         would_deny: None,
         hangs_on: None,
+        decrypted: None,
+        headers: Vec::new(),
+        secrets: Vec::new(),
+        rewritten: None,
         open: Vec::new(),
     }
 }

@@ -104,6 +104,10 @@ pub fn policy() -> Value {
         let cidr = json!({"cidr": of("network"), "action": of("action"), "ports": of("ports")});
         map.insert("cidrRule".to_owned(), object(&["cidr", "action"], cidr));
         map.insert("rule".to_owned(), rule());
+        map.insert("header".to_owned(), header());
+        let one =
+            json!({"type": "string", "pattern": "^[^*]+$", "description": "One host, perhaps with a port."});
+        map.insert("oneHost".to_owned(), one);
     }
     whole("Sluicegate policy", kinds, definitions)
 }
@@ -116,7 +120,7 @@ fn spec() -> Value {
             "defaultAction": of("action"),
             "hostRules": list(0, of("hostRule")),
             "rules": list(0, of("rule")),
-            "trafficInspection": words(&["Partial", "None"]),
+            "trafficInspection": words(&["Partial", "Full", "Legacy", "None"]),
             "mode": words(&["Unrestricted", "Limited"]),
             "cidrRules": list(0, of("cidrRule")),
             "ports": of("ports"),
@@ -140,13 +144,25 @@ fn spec() -> Value {
 
 /// A `rules` entry.
 fn rule() -> Value {
-    let action = json!({"oneOf": [of("action"), object(&["type"], json!({
-        "type": of("action"),
-        "host": unbuilt(),
-        "path": unbuilt(),
-        "scheme": unbuilt(),
-        "headers": unbuilt(),
-    }))]});
+    let headers = |least| list(least, of("header"));
+    let new = json!({
+        "type": {"const": "Rewrite"},
+        "host": of("oneHost"),
+        "path": {"type": "string", "pattern": "^/[^*?#]*$"},
+        "scheme": words(&["http", "https"]),
+        "headers": headers(0),
+    });
+    let mut rewrite = object(&["type"], new);
+    if let Some(map) = rewrite.as_object_mut() {
+        let one = ["host", "path", "scheme"].map(|key| json!({"required": [key]}));
+        map.insert("anyOf".to_owned(), json!(one));
+    }
+    let action = json!({"oneOf": [
+        of("action"),
+        object(&["type"], json!({"type": of("action")})),
+        object(&["type", "headers"], json!({"type": {"const": "Transform"}, "headers": headers(1)})),
+        rewrite,
+    ]});
     let facts = json!({
         "host": of("pattern"),
         "path": {"type": "string", "pattern": "^/"},
@@ -156,6 +172,33 @@ fn rule() -> Value {
         &["match", "action"],
         json!({"name": of("name"), "match": object(&["host"], facts), "action": action}),
     )
+}
+
+/// A header operation of a `Transform` or `Rewrite`.
+fn header() -> Value {
+    let name = || json!({"type": "string", "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"});
+    let format = || json!({"type": "string", "pattern": "^[^{]*\\{value\\}[^{]*$", "maxLength": 8192});
+    let resource = || json!({"type": "string", "minLength": 1, "maxLength": 2048});
+    let secret = json!({"secretId": of("name"), "secretKey": of("name"), "format": format()});
+    let system = json!({"type": {"const": "SystemAssigned"}, "resource": resource(), "format": format()});
+    let user = json!({
+        "type": {"const": "UserAssigned"}, "resource": resource(), "identityResourceId": resource(), "format": format(),
+    });
+    let identity = json!({"oneOf": [
+        object(&["type", "resource"], system),
+        object(&["type", "resource", "identityResourceId"], user),
+    ]});
+    let reference = json!({"oneOf": [
+        object(&["secretRef"], json!({"secretRef": object(&["secretId"], secret)})),
+        object(&["managedIdentityRef"], json!({"managedIdentityRef": identity})),
+    ]});
+    let put = words(&["Set", "Insert"]);
+    let text = json!({"type": "string", "pattern": "^[\\x20-\\x7e\\t]*$", "maxLength": 8192});
+    json!({"oneOf": [
+        object(&["operation", "name", "value"], json!({"operation": put, "name": name(), "value": text})),
+        object(&["operation", "name", "valueRef"], json!({"operation": put, "name": name(), "valueRef": reference})),
+        object(&["operation", "name"], json!({"operation": {"const": "Remove"}, "name": name()})),
+    ]})
 }
 
 /// `limits` of a policy, and `limits.perSandbox` of the process configuration.
@@ -191,9 +234,15 @@ fn egress_policy() -> Value {
 /// `kind: Secret`.
 fn secret() -> Value {
     let keys = json!({"type": "object", "minProperties": 1, "propertyNames": {"minLength": 1}, "additionalProperties": of("keySource")});
-    let spec = object(&["keys"], json!({"keys": keys, "hosts": list(1, of("pattern"))}));
-    let metadata = object(&["name"], json!({"name": of("name"), "group": of("name")}));
-    envelope("Secret", &["kind", "metadata", "spec"], &metadata, &spec)
+    let spec = object(
+        &["keys"],
+        json!({
+            "keys": keys, "hosts": list(1, of("pattern")),
+            "scrub": words(&["Text", "Always", "Never"]), "placeholder": {"type": "boolean"},
+        }),
+    );
+    let metadata = json!({"name": of("name"), "group": of("name"), "removed": {"type": "boolean"}});
+    envelope("Secret", &["kind", "metadata"], &object(&["name"], metadata), &spec)
 }
 
 /// Where the value of a secret's key comes from.
@@ -382,7 +431,7 @@ mod tests {
     use crate::config::{audit, capture, identity, listen, network, secrets as sources};
     use crate::policy::category;
     use crate::policy::document::{
-        destination, key_source, limit as per_sandbox, metadata, rule as rules, secret as secrets,
+        destination, header, key_source, limit as per_sandbox, metadata, rule as rules, secret as secrets,
         spec as specs, transform,
     };
 
@@ -405,7 +454,17 @@ mod tests {
             ("/$defs/cidrRule", &destination::CIDR_RULE_KEYS),
             ("/$defs/rule", &rules::RULE_KEYS),
             ("/$defs/rule/properties/match", &rules::MATCH_KEYS),
-            ("/$defs/rule/properties/action/oneOf/1", &transform::ACTION_KEYS),
+            ("/$defs/rule/properties/action/oneOf/3", &transform::ACTION_KEYS),
+            ("/$defs/header/oneOf/0", &["operation", "name", "value"]),
+            ("/$defs/header/oneOf/1", &["operation", "name", "valueRef"]),
+            (
+                "/$defs/header/oneOf/1/properties/valueRef/oneOf/0/properties/secretRef",
+                &header::SECRET_REF_KEYS,
+            ),
+            (
+                "/$defs/header/oneOf/1/properties/valueRef/oneOf/1/properties/managedIdentityRef/oneOf/1",
+                &header::IDENTITY_REF_KEYS,
+            ),
             ("/$defs/egressPolicy", &metadata::DOCUMENT_KEYS),
             ("/$defs/egressPolicy/properties/metadata", &metadata::METADATA_KEYS),
             ("/$defs/secret", &metadata::DOCUMENT_KEYS),

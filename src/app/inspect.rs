@@ -12,6 +12,7 @@ use crate::explain::{Question, answer};
 use crate::live::Live;
 use crate::live::reload::Reloader;
 use crate::policy::Compiled;
+use crate::policy::document::{HeaderChange, HeaderEdit, HeaderValue, NewPlace};
 use crate::proxy::Gateway;
 
 /// The running gateway, as the admin server sees it.
@@ -78,7 +79,9 @@ fn describe(document: &Compiled) -> Value {
     );
     let rules = document.rules().map(|rule| {
         json!({"name": rule.name, "host": rule.host, "path": rule.path, "methods": rule.methods,
-               "action": format!("{:?}", rule.action)})
+               "action": format!("{:?}", rule.action),
+               "headers": rule.changes.map(|changes| changes.edits.iter().map(header).collect::<Vec<_>>()),
+               "rewrite": rule.changes.and_then(|changes| changes.place.as_ref()).map(place)})
     });
     json!({
         "name": document.name(),
@@ -96,4 +99,25 @@ fn describe(document: &Compiled) -> Value {
         "cidrRules": cidrs.collect::<Vec<_>>(),
         "rules": rules.collect::<Vec<_>>(),
     })
+}
+
+/// A header operation. Its text is left out, as it may be a credential; a secret is told by its name.
+fn header(edit: &HeaderEdit) -> Value {
+    let (operation, value) = match &edit.change {
+        HeaderChange::Set(value) => ("Set", Some(value)),
+        HeaderChange::Insert(value) => ("Insert", Some(value)),
+        HeaderChange::Remove => ("Remove", None),
+    };
+    let (secret, identity) = match value {
+        Some(HeaderValue::Secret(secret)) => (Some(json!({"id": secret.id, "key": secret.key})), None),
+        Some(HeaderValue::Identity(identity)) => (None, Some(&identity.resource)),
+        Some(HeaderValue::Text(_)) | None => (None, None),
+    };
+    json!({"operation": operation, "name": edit.name, "secret": secret, "managedIdentity": identity})
+}
+
+/// Where a Rewrite leads.
+fn place(place: &NewPlace) -> Value {
+    let scheme = place.secure.map(|secure| if secure { "https" } else { "http" });
+    json!({"host": place.host.as_ref().map(ToString::to_string), "path": place.path, "scheme": scheme})
 }

@@ -98,6 +98,18 @@ fn text(answer: &Answer, sandbox: &str) -> String {
         line("place", place);
     }
     line("route", answer.route);
+    if let Some(decrypted) = answer.decrypted {
+        line("tls", if decrypted { "decrypted" } else { "not decrypted" });
+    }
+    for header in &answer.headers {
+        line("header", header);
+    }
+    for secret in &answer.secrets {
+        line("secret", secret);
+    }
+    if let Some(rewritten) = &answer.rewritten {
+        line("goes to", rewritten);
+    }
     let reported = answer.would_deny.as_ref().map(|reported| reported.message.clone());
     for (name, value) in [("message", &answer.message), ("hint", &answer.hint), ("reported", &reported)] {
         if let Some(value) = value {

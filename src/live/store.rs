@@ -1,6 +1,6 @@
 //! Policy files as they stand on disk, and the units that are made of them (`policy.md` §10).
 //!
-//! Each document is a unit, known by its scope. What becomes of a unit when files change:
+//! Each document is a unit, known by its scope, a secret by its group and name. What becomes of a unit when files change:
 //!
 //! | the files now | the unit |
 //! |---|---|
@@ -19,8 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::policy::category::CategoryLists;
-use crate::policy::document::Secret;
-use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope, lists};
+use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope, SecretSet, lists};
 use crate::source::Problem;
 use crate::source::yaml::MOST_BYTES;
 
@@ -113,7 +112,11 @@ impl Store {
             self.categories.followed_by(&self.rare().flat_map(|file| &file.lists).collect::<Vec<_>>());
         problems.extend(problem);
         self.categories = lists;
-        let (mut policies, found) = self.compile(&texts, guards, previous);
+        let written = self.rare().flat_map(|file| &file.secrets);
+        let before = previous.map(|set| &**set.secrets());
+        let (secrets, found) = SecretSet::settle(written, self.roster.as_ref(), before);
+        problems.extend(found);
+        let (mut policies, found) = self.compile(&texts, guards, Arc::new(secrets), previous);
         problems.extend(found);
         problems.extend(self.keep_orphans(&mut policies, previous));
         problems.extend(policies.conflicts(self.roster.as_ref()));
@@ -142,6 +145,7 @@ impl Store {
         &mut self,
         texts: &BTreeMap<PathBuf, String>,
         guards: &Arc<Guards>,
+        secrets: Arc<SecretSet>,
         previous: Option<&PolicySet>,
     ) -> (PolicySet, Vec<Problem>) {
         let Self { files, categories, roster, .. } = self;
@@ -152,7 +156,7 @@ impl Store {
             let read = || Held::parse(path, texts.get(path).map(String::as_str).unwrap_or_default(), digest);
             file.refresh(read, |own| previous.is_some_and(|set| set.holds(own, categories)));
         }
-        let mut draft = Draft::new(categories, roster.as_ref(), previous);
+        let mut draft = Draft::new(categories, roster.as_ref(), previous).with_secrets(secrets).under(guards);
         let mut entries: Vec<&mut Entry> = files.values_mut().flat_map(|file| &mut file.entries).collect();
         entries.retain(|entry| !entry.is_removal());
         let is =
@@ -212,11 +216,6 @@ impl Store {
     /// What few files hold.
     fn rare(&self) -> impl Iterator<Item = &Rare> {
         self.files.values().filter_map(|file| file.rare.as_deref())
-    }
-
-    /// Every secret document of the files.
-    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.rare().flat_map(|file| &file.secrets)
     }
 
     /// Parses the files whose text changed; answers whether anything did.

@@ -65,8 +65,38 @@
 //! # What is not known yet
 //!
 //! When a connection opens, path and method are not known. A rule that asks for them counts as open, unless every
-//! completion comes to the same verdict. An open verdict lets a CONNECT come up, and then the tunnel must turn out
-//! to be HTTP that can be read; TLS is refused with `rule_denied`, because this version does not decrypt it.
+//! completion comes to the same verdict; a `Rewrite` counts as open in any case, as its new place is judged with the request.
+//! An open verdict lets a CONNECT come up, and then the tunnel must turn out to be HTTP that can be read: TLS that is not
+//! decrypted is refused with `rule_denied`, anything else with `not_http`.
+//!
+//! # What is decrypted
+//!
+//! The strongest `trafficInspection` of all documents holds, also of those that only report. Without an authority to
+//! decrypt with (`intercept`), a document that needs one does not load.
+//!
+//! | `trafficInspection` | TLS | what is no HTTP |
+//! |---|---|---|
+//! | `None` | never decrypted; `rules` with a path, methods, `Transform` or `Rewrite` do not load | passes |
+//! | `Partial` | decrypted where an entry of `rules` names the host | passes |
+//! | `Legacy` | decrypted | passes |
+//! | `Full` | decrypted | `not_http` |
+//!
+//! # What is changed
+//!
+//! `Transform` and `Rewrite` allow, and change the request. Every document that allows by one changes it: first the
+//! Sandbox's edits are made, then the Group's, then the Global ones. A request is rewritten once; two that would are
+//! `policy_error`. The new place is a question of its own for every document above the one that rewrites; that one asks its own
+//! hostRules Deny, cidrRules Deny and `rules` Deny; those below judged the old place. Then B is asked for it, under all of them.
+//!
+//! | a value | goes |
+//! |---|---|
+//! | of a `Secret` with `hosts` | to these hosts, over verified TLS |
+//! | of a `Secret` without | to the one host of the rule, or of its Rewrite, over verified TLS |
+//! | of a managed identity | the same |
+//!
+//! What counts is the host that the request ends at. Anywhere else the request is denied: `secret_host_mismatch`. A secret that
+//! is not there, or not for this document's group, is `secret_unavailable`. A `Secret` with a group is seen by that group's
+//! document and those of its sandboxes, before one of the same name without a group.
 //!
 //! # Inside a tunnel
 //!

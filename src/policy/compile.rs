@@ -19,9 +19,12 @@ use super::rule_list::RuleList;
 use crate::addr::Port;
 use crate::source::{Place, Position, Problem};
 
+mod changes;
 mod places;
 mod told;
 
+use changes::changing;
+pub(super) use changes::{Changing, one};
 use places::Places;
 use told::Told;
 
@@ -60,6 +63,8 @@ struct Rare {
     cidrs: CidrSet,
     /// The `rules` of each of their hosts.
     lists: Box<[RuleList]>,
+    /// What `rules` change of a request.
+    changing: Box<[Changing]>,
     /// The methods that `rules` name.
     methods: Methods,
     /// The `categories` entry that each of their hosts belongs to.
@@ -134,6 +139,7 @@ impl Compiled {
             ),
             lists: by_host.iter().map(|(_, rules)| list(rules)).collect(),
             told: Told::of(spec, &by_host, &methods),
+            changing: changing(spec),
             methods,
             uses: categories.uses.into(),
             constraints: spec.constraints,
@@ -251,8 +257,19 @@ impl Compiled {
 impl Rare {
     /// Whether there is nothing in it.
     fn is_empty(&self) -> bool {
-        let Self { ports, cidrs, lists, methods: _, uses, constraints, limits, warnings, patterns, told } =
-            self;
+        let Self {
+            ports,
+            cidrs,
+            lists,
+            changing: _,
+            methods: _,
+            uses,
+            constraints,
+            limits,
+            warnings,
+            patterns,
+            told,
+        } = self;
         ports.is_none()
             && cidrs.is_empty()
             && lists.is_empty()

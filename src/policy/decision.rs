@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::compile::Compiled;
+use super::document::RuleAction;
 use super::limit::Limit;
 use super::mode::Scope;
 use super::plan::{Plan, Rewritten};
@@ -77,6 +78,11 @@ impl Cause {
     #[must_use]
     pub fn rule(&self) -> Option<String> {
         self.rule.map(|rule| self.document.label(rule))
+    }
+
+    /// Whether the rule sends requests elsewhere.
+    pub(super) fn rewrites(&self) -> bool {
+        matches!(self.rule, Some(RuleId::Rule(id)) if self.document.action(id) == RuleAction::Rewrite)
     }
 
     /// Where the rule stands; where the document stands when no rule decided.

@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError};
 use super::category::CategoryLists;
 use super::compile::Compiled;
 use super::document::Document;
-use super::guard::Guards;
+use super::guard::{Authority, Guards};
 use super::mode::Scope;
 use super::scope::{PolicySet, Roster};
+use super::secret_set::SecretSet;
 use crate::source::{Place, Problem};
 
 /// Takes documents one by one, each compiled or as the set before it has it; the first of a scope counts.
@@ -23,17 +24,42 @@ pub struct Draft<'r> {
     roster: Option<&'r Roster>,
     /// The groups of the roster, once one was asked for.
     groups: Option<HashSet<&'r str>>,
+    /// What documents may refer to.
+    secrets: Arc<SecretSet>,
+    /// Whether documents may ask for TLS to be decrypted.
+    authority: Authority,
     /// Errors and warnings.
     problems: Vec<Problem>,
 }
 
 impl<'r> Draft<'r> {
     /// Begins a set that follows `previous` and spells categories out from `lists`. `roster` is the process
-    /// configuration's list of sandboxes, if any.
+    /// configuration's list of sandboxes, if any. The secrets are those of `previous`.
     #[must_use]
     pub fn new(lists: &CategoryLists, roster: Option<&'r Roster>, previous: Option<&'r PolicySet>) -> Self {
-        let set = PolicySet::after(previous, lists);
-        Self { set, previous, named: HashSet::new(), roster, groups: None, problems: Vec::new() }
+        Self {
+            set: PolicySet::after(previous, lists),
+            previous,
+            named: HashSet::new(),
+            roster,
+            groups: None,
+            secrets: previous.map(|set| Arc::clone(set.secrets())).unwrap_or_default(),
+            authority: Authority::default(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// The same with these secrets.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Arc<SecretSet>) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// The same for documents that these guards are to be below.
+    #[must_use]
+    pub const fn under(mut self, guards: &Guards) -> Self {
+        self.authority = guards.interception.authority;
+        self
     }
 
     /// Puts a document in, unless something is wrong with it.
@@ -47,7 +73,7 @@ impl<'r> Draft<'r> {
         match compiled {
             Ok(mut compiled) => {
                 self.problems.extend_from_slice(compiled.warnings());
-                if self.is_nobodys(&compiled.scope) {
+                if self.is_nobodys(&compiled.scope) || !self.has_what_it_needs(&compiled) {
                     return None;
                 }
                 self.share(&mut compiled.scope);
@@ -66,6 +92,7 @@ impl<'r> Draft<'r> {
         if self.has_room(compiled.scope(), &compiled.place()) {
             self.problems.extend_from_slice(compiled.warnings());
             if !self.is_nobodys(compiled.scope()) {
+                self.has_what_it_needs(compiled);
                 self.set.keep(Arc::clone(compiled));
             }
         }
@@ -80,7 +107,41 @@ impl<'r> Draft<'r> {
     /// The set over these guards, and everything that is wrong with its documents.
     #[must_use]
     pub fn finish(self, guards: Arc<Guards>) -> (PolicySet, Vec<Problem>) {
-        (self.set.over(guards), self.problems)
+        (self.set.over(guards, self.secrets), self.problems)
+    }
+
+    /// Whether there is all that a document asks for: an authority to decrypt TLS with, and secrets; tells what is not.
+    fn has_what_it_needs(&mut self, compiled: &Compiled) -> bool {
+        let missing = if self.authority == Authority::Missing { compiled.needs_inside() } else { None };
+        let missing = missing.map(|place| {
+            let message = format!(
+                "policy `{}` asks for TLS to be decrypted, which needs the `intercept` authority of the process configuration",
+                compiled.name()
+            );
+            let cure = "make one with `sluicegate ca init DIR` and write `intercept: {certificate, key}`, or decide by host \
+                        only, with `trafficInspection: Partial` or `None`";
+            Problem::error(message).at(place).cure(cure)
+        });
+        let mut found = compiled.unmet(&self.secrets, self.group_of(compiled.scope()));
+        found.extend(missing);
+        let sound = !found.iter().any(Problem::is_error);
+        self.problems.extend(found);
+        sound
+    }
+
+    /// The group whose secrets a document of this scope may use.
+    fn group_of<'s>(&self, scope: &'s Scope) -> Option<&'s str>
+    where
+        'r: 's,
+    {
+        match scope {
+            Scope::Global => None,
+            Scope::Group(group) => Some(group),
+            Scope::Sandbox { group, sandbox } => match self.roster {
+                Some(roster) => roster.get(sandbox)?.as_deref(),
+                None => group.as_deref(),
+            },
+        }
     }
 
     /// Lets the sandboxes of a group share its name, of which each document has one of its own.

@@ -13,31 +13,33 @@
 //!
 //! An Allow by c, d or f on a port outside `ports` is Deny `port_denied`, unless its pattern names the port.
 //!
-//! A literal that carries IPv4 addresses inside is denied by a, b or c for any of them, and allowed as itself only.
+//! A literal that carries IPv4 addresses inside is denied by a, b or c for any of them, and allowed as itself only; a Rewrite
+//! of one inside denies it.
 //!
 //! | question | asked | knows | steps |
 //! |---|---|---|---|
 //! | A [`Policy::admit`] | before any DNS | name, port | a, b for literals, c with path and method open, d, e, f |
-//! | C [`Policy::admit_request`] | each HTTP request | method and path too | the same, nothing open |
+//! | C [`Policy::admit_request`] | each HTTP request | method and path too | the same, nothing open; where a Rewrite leads to, again |
 //! | B [`Policy::admit_address`] | each address, before connect | the address | hard guards, b, soft guards |
+//!
+//! `Transform` and `Rewrite` are Allow in c. Where a `Rewrite` may decide, A is open: its place is judged with the request.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::compile::Compiled;
-use super::decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit};
+use super::decision::{AddressPermit, Cause, Denial, RequestFacts, RuleId, TargetPermit};
 use super::document::RuleAction;
 use super::guard::{embedded, views};
 use super::host_set::{HostKey, HostMatch};
 use super::mode::{Action, Enforcement};
 use super::pattern_pool::PatternPool;
-use super::plan::Plan;
 use super::reason::Reason;
 use super::rule_list::RuleList;
 use super::scope::Policy;
 use super::verdict::{Verdict, Ways};
 use crate::addr::special::Ipv6Prefix;
-use crate::addr::{Host, Port, Target};
+use crate::addr::{Port, Target};
 
 /// A host and a port, prepared for every document.
 pub(super) struct Asked<'t> {
@@ -64,13 +66,15 @@ impl<'t> Asked<'t> {
 }
 
 /// What every document together says to a target that none denies.
-struct Answer {
+pub(super) struct Answer {
     /// The allowing rule of the lowest document that allows.
-    cause: Cause,
+    pub(super) cause: Cause,
     /// The rule that the verdict hangs on.
-    open: Option<Cause>,
+    pub(super) open: Option<Cause>,
     /// What a reporting document would have denied.
-    would_deny: Option<Denial>,
+    pub(super) would_deny: Option<Denial>,
+    /// The rule of each document that changes the request.
+    pub(super) changing: [Option<u32>; 3],
 }
 
 impl Policy {
@@ -79,34 +83,8 @@ impl Policy {
     /// # Errors
     /// The denial of the highest scope that denies.
     pub fn admit(&self, target: &Target) -> Result<TargetPermit, Denial> {
-        let Answer { cause, open, would_deny } = self.ask(target, None)?;
+        let Answer { cause, open, would_deny, .. } = self.ask(target, None)?;
         Ok(TargetPermit { target: target.clone(), alias: None, cause, open, would_deny })
-    }
-
-    /// Question C: may this request be sent? Asked for each request of a connection.
-    ///
-    /// # Errors
-    /// The denial of the highest scope that denies.
-    pub fn admit_request(
-        &self,
-        permit: &TargetPermit,
-        facts: &RequestFacts<'_>,
-    ) -> Result<RequestPermit, Denial> {
-        let mut answer = self.ask(&permit.target, Some(facts))?;
-        let mut by_request = self.decides_by_request(&permit.target);
-        if let Some(name) = &permit.alias {
-            let alias = Target::new(Host::Name(name.clone()), permit.target.port());
-            let second = self.ask(&alias, Some(facts))?;
-            by_request |= self.decides_by_request(&alias);
-            answer.would_deny = answer.would_deny.or(second.would_deny);
-        }
-        Ok(RequestPermit {
-            cause: answer.cause,
-            by_request,
-            would_deny: answer.would_deny,
-            plan: Plan::default(),
-            rewritten: None,
-        })
     }
 
     /// Question B: may this address be dialled for the permitted target? Asked for each resolved address.
@@ -152,23 +130,31 @@ impl Policy {
     }
 
     /// Asks every document in order; all must allow.
-    fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
-        self.ask_documents(target, facts).map_err(|denial| {
-            // The line that would allow a literal is of no use to whoever a guard stops then.
-            let (ip, port) = (target.host().ip(), target.port());
-            let soft = |ip| self.soft_guard(ip, port).map(|(reason, _)| reason);
-            let guard = ip.and_then(|ip| self.guards().hardest(ip, port).or_else(|| soft(ip)));
-            Denial { guard, ..denial }
-        })
+    pub(super) fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
+        self.ask_documents(target, facts).map_err(|denial| self.guarded(target, denial))
+    }
+
+    /// A denial of a target with the guard that would hold it as well.
+    pub(super) fn guarded(&self, target: &Target, denial: Denial) -> Denial {
+        // The line that would allow a literal is of no use to whoever a guard stops then.
+        let (ip, port) = (target.host().ip(), target.port());
+        let soft = |ip| self.soft_guard(ip, port).map(|(reason, _)| reason);
+        let guard = ip.and_then(|ip| self.guards().hardest(ip, port).or_else(|| soft(ip)));
+        Denial { guard, ..denial }
     }
 
     /// Asks every document in order, of which there must be one.
     fn ask_documents(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
         let asked = Asked::of(target);
         let (mut last, mut open, mut would_deny) = ((self.check()?, None), None, None);
-        for document in self.documents() {
+        let mut changing = [None; 3];
+        for (document, changing) in self.all().iter().zip(&mut changing) {
+            let Some(document) = document else { continue };
             match self.ask_document(document, &asked, facts) {
-                Verdict::Allow(rule) => last = (document, rule),
+                Verdict::Allow(rule) => {
+                    last = (document, rule);
+                    *changing = document.changed_by(rule);
+                }
                 Verdict::Deny(reason, rule) => hold(document, reason, rule, &mut would_deny)?,
                 Verdict::Open(rule) => {
                     last = (document, Some(rule));
@@ -179,11 +165,11 @@ impl Policy {
             }
         }
         let cause = |(document, rule): (&Arc<Compiled>, _)| Cause { document: Arc::clone(document), rule };
-        Ok(Answer { cause: cause(last), open: open.map(cause), would_deny })
+        Ok(Answer { cause: cause(last), open: open.map(cause), would_deny, changing })
     }
 
     /// Whether some rule for `target` asks for a path or a method.
-    fn decides_by_request(&self, target: &Target) -> bool {
+    pub(super) fn decides_by_request(&self, target: &Target) -> bool {
         let mut decides = false;
         let mut documents = self.documents().filter(|document| document.has_rules()).peekable();
         if documents.peek().is_none() {
@@ -203,44 +189,80 @@ impl Policy {
     }
 
     /// Steps a to f for one document.
-    fn ask_document(
+    pub(super) fn ask_document(
         &self,
         document: &Compiled,
         asked: &Asked<'_>,
         facts: Option<&RequestFacts<'_>>,
     ) -> Verdict {
+        let (allowed, cidr) = match self.ask_ground(document, asked) {
+            Ok(found) => found,
+            Err(denied) => return denied,
+        };
+        let rest = || ask_rest(document, asked.port, allowed, cidr);
+        if !document.has_rules() {
+            return rest();
+        }
+        let pool = self.pool();
+        let own = ask_rules(document, pool, asked, facts, Form::Own).join(rest);
+        // SECURITY: a Deny of 192.0.2.7 holds for [::ffff:192.0.2.7] too; an Allow of it says nothing.
+        asked.inner(&self.guards().nat64).fold(own, |verdict, form| {
+            verdict.and(ask_rules(document, pool, &form, facts, Form::Inner).join(|| Verdict::Allow(None)))
+        })
+    }
+
+    /// Steps a and b, and Deny of c, for one document.
+    pub(super) fn ask_floor(
+        &self,
+        document: &Compiled,
+        asked: &Asked<'_>,
+        facts: &RequestFacts<'_>,
+    ) -> Verdict {
+        if let Err(denied) = self.ask_ground(document, asked) {
+            return denied;
+        }
+        let ask = |asked: &Asked<'_>, form| {
+            ask_rules(document, self.pool(), asked, Some(facts), form).join(|| Verdict::Allow(None))
+        };
+        let own = ask(asked, Form::Floor);
+        asked.inner(&self.guards().nat64).fold(own, |verdict, form| verdict.and(ask(&form, Form::Inner)))
+    }
+
+    /// Steps a and b for one document; what d and e then allow by.
+    fn ask_ground(
+        &self,
+        document: &Compiled,
+        asked: &Asked<'_>,
+    ) -> Result<(Option<HostMatch>, Option<RuleId>), Verdict> {
         let (pool, nat64) = (self.pool(), self.guards().nat64.as_slice());
         let find = |asked: &Asked<'_>| document.hosts.find(pool, &asked.host, asked.port);
         let found = find(asked);
         let denied = || asked.inner(nat64).find_map(|form| find(&form).denied);
         if let Some(denied) = found.denied.or_else(denied) {
-            return Verdict::Deny(Reason::HostDenied, Some(document.host_rule(denied.place)));
+            return Err(Verdict::Deny(Reason::HostDenied, Some(document.host_rule(denied.place))));
         }
-        let mut cidr = None;
-        if let HostKey::Ip(ip) = asked.host {
-            match ask_cidrs(document, views(ip, nat64), asked.port) {
-                deny @ Verdict::Deny(..) => return deny,
-                Verdict::Allow(rule) => cidr = rule,
-                Verdict::Open(_) => {}
-            }
+        let HostKey::Ip(ip) = asked.host else { return Ok((found.allowed, None)) };
+        match ask_cidrs(document, views(ip, nat64), asked.port) {
+            deny @ Verdict::Deny(..) => Err(deny),
+            Verdict::Allow(rule) => Ok((found.allowed, rule)),
+            Verdict::Open(_) => Ok((found.allowed, None)),
         }
-        let rest = || ask_rest(document, asked.port, found.allowed, cidr);
-        if !document.has_rules() {
-            return rest();
-        }
-        let ways = |asked: &Asked<'_>, allow: &dyn Fn(RuleId, bool) -> Verdict| {
-            ask_rules(document, pool, asked, facts, allow)
-        };
-        let own = ways(asked, &|rule, own_port| allow(document, asked.port, rule, own_port)).join(rest);
-        // SECURITY: a Deny of 192.0.2.7 holds for [::ffff:192.0.2.7] too; an Allow of it says nothing.
-        asked.inner(nat64).fold(own, |verdict, form| {
-            verdict.and(ways(&form, &|_, _| Verdict::Allow(None)).join(|| Verdict::Allow(None)))
-        })
     }
 }
 
+/// What a rule that grants comes to.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// For the target itself, on a port that the document allows.
+    Own,
+    /// For an IPv4 address inside it: nothing.
+    Inner,
+    /// For the new place of a Rewrite by the same document: nothing.
+    Floor,
+}
+
 /// Carries a document's Deny out, or only notes it when the document reports.
-fn hold(
+pub(super) fn hold(
     document: &Arc<Compiled>,
     reason: Reason,
     rule: Option<RuleId>,
@@ -273,7 +295,7 @@ fn ask_cidrs(document: &Compiled, views: impl Iterator<Item = IpAddr>, port: Por
     Verdict::Allow(first.filter(|_| all))
 }
 
-/// Step c: every way the rules can turn out, given what is known; `allow` says what an Allow comes to.
+/// Step c: every way the rules can turn out, given what is known.
 ///
 /// The rules of a document are one list by their ids, kept as one list for each host. A request is decided by the
 /// smallest id that fits in any of them. Without a request the first rule that asks for nothing decides at last, unless
@@ -283,7 +305,7 @@ fn ask_rules(
     pool: &PatternPool,
     asked: &Asked<'_>,
     facts: Option<&RequestFacts<'_>>,
-    allow: &dyn Fn(RuleId, bool) -> Verdict,
+    form: Form,
 ) -> Ways {
     let lists = |see: &mut dyn FnMut(&RuleList, bool)| {
         document.hosts.rules(pool, &asked.host, asked.port, |found| {
@@ -292,9 +314,23 @@ fn ask_rules(
             }
         });
     };
-    let verdict = |id: u32, own_port: bool| match document.action(id) {
-        RuleAction::Deny => Verdict::Deny(Reason::RuleDenied, Some(RuleId::Rule(id))),
-        RuleAction::Allow => allow(RuleId::Rule(id), own_port),
+    let known = facts.is_some();
+    let verdict = |id: u32, own_port: bool| {
+        let rule = RuleId::Rule(id);
+        match (document.action(id), form) {
+            // SECURITY: what a Rewrite keeps from an address would be reached by another form of it.
+            (RuleAction::Deny, _) | (RuleAction::Rewrite, Form::Inner) => {
+                Verdict::Deny(Reason::RuleDenied, Some(rule))
+            }
+            (_, Form::Inner | Form::Floor) => Verdict::Allow(None),
+            (RuleAction::Allow | RuleAction::Transform, Form::Own) => {
+                allow(document, asked.port, rule, own_port)
+            }
+            (RuleAction::Rewrite, Form::Own) => match allow(document, asked.port, rule, own_port) {
+                Verdict::Allow(_) if !known => Verdict::Open(rule),
+                verdict => verdict,
+            },
+        }
     };
     let facts = facts.map(|facts| (facts.path, document.method(facts.method)));
     let mut first: Option<(u32, bool)> = None;

@@ -67,6 +67,12 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
                 "list the address it comes from under `sandboxes[].sources` of the process configuration; \
                  a client that knows the proxy may show a sandbox's token instead"
             }
+            Reason::SecretHostMismatch => {
+                "use https:// and a host that is among the `hosts` of the secret"
+            }
+            Reason::SecretUnavailable => {
+                "a placeholder is `sluicegate:ID/KEY`, of a secret with `placeholder: true` that this sandbox may use"
+            }
             Reason::PolicyChange => {
                 "the policy was changed while this connection was open; see the reason of a new attempt"
             }
@@ -81,8 +87,6 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
             | Reason::DnsFailed
             | Reason::DnsAllDenied
             | Reason::NotHttp
-            | Reason::SecretUnavailable
-            | Reason::SecretHostMismatch
             | Reason::AuditUnavailable
             | Reason::UpstreamFailed => return None,
             Reason::Limit => {
@@ -103,6 +107,7 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
 fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Option<String> {
     // Of the denials by a rule only the one of a tunnel comes with a detail.
     let in_tunnel = !denial.detail.is_empty();
+    let rewrites = cause.rewrites();
     let (host, bare) = match target {
         Some(target) => (target.host().to_string(), !cause.document.bounds(target.port())),
         None => ("the host".to_owned(), false),
@@ -120,6 +125,9 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         Reason::HostDenied | Reason::CidrDenied => {
             format!("remove or narrow {rule} of {at}; an Allow elsewhere cannot lift it")
         }
+        Reason::RuleDenied if in_tunnel && rewrites => {
+            format!("{rule} of {at} rewrites requests: use plain http:// for them, or write `Allow`")
+        }
         Reason::RuleDenied if in_tunnel => format!(
             "{rule} of {at} asks for a path or method, which cannot be seen inside TLS that is not decrypted: \
              use plain http:// for it, or decide by host, without path and methods"
@@ -128,7 +136,17 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         Reason::SniMissing if target.is_some_and(|target| target.host().ip().is_some()) => {
             format!("send a server name, or add a cidrRules Allow or the literal \"{host}\" to {at}")
         }
+        Reason::PolicyError if rewrites => {
+            format!("let one rule only rewrite this request: change {rule} of {at}, or the other one")
+        }
         Reason::PolicyError => format!("mend {at}: `sluicegate check` says what is wrong"),
+        Reason::NotHttp if cause.rule_id().is_none() => {
+            format!("write `trafficInspection: Legacy` or `Partial` into {at} to let other protocols pass")
+        }
+        Reason::SecretHostMismatch => format!(
+            "use https:// and a host that the secret of {rule} of {at} is for: its `hosts`, or without them the host of the rule"
+        ),
+        Reason::SecretUnavailable => format!("add or mend the secret that {rule} of {at} refers to"),
         Reason::NetworkRuleDenied => format!("change the securityRules of {at}"),
         Reason::Limit => {
             let limit = denial.limit?;
@@ -147,8 +165,6 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         | Reason::DnsFailed
         | Reason::DnsAllDenied
         | Reason::NotHttp
-        | Reason::SecretUnavailable
-        | Reason::SecretHostMismatch
         | Reason::AuditUnavailable
         | Reason::PolicyChange
         | Reason::UpstreamFailed => return None,

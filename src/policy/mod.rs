@@ -20,6 +20,7 @@ mod flat_table;
 pub mod guard;
 pub mod hello;
 pub mod host_set;
+mod inject;
 mod inspection;
 pub mod limit;
 pub mod method_set;
@@ -35,8 +36,10 @@ pub mod port_set;
 pub mod query;
 pub mod reason;
 mod redirected;
+mod request;
 pub mod rule_list;
 pub mod scope;
+pub mod secret_set;
 mod shape;
 mod tags;
 mod tenant;
@@ -50,11 +53,12 @@ pub use draft::{Draft, lists};
 pub use guard::{Authority, Guards, Interception};
 pub use limit::{Limit, Limits};
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
-pub use plan::Plan;
+pub use plan::{Plan, SecretUse};
 pub use query::QueryPermit;
 pub use reason::Reason;
 pub use redirected::admit_name_at;
 pub use scope::{Policy, PolicySet, Roster};
+pub use secret_set::SecretSet;
 
 #[cfg(any(test, feature = "oracle"))]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "it judges tests")]

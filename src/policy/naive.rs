@@ -10,6 +10,7 @@ use super::Reason;
 use super::document::{Document, Rule, RuleAction};
 use super::mode::{Action, Enforcement};
 
+mod change;
 mod text;
 
 pub(super) use text::fits;
@@ -206,6 +207,10 @@ fn say(document: &Written, host: &Where, port: u16, request: Option<(&str, &str)
         .as_ref()
         .map_or(web, |ports| ports.ranges().any(|(low, high)| low <= port && port <= high));
     let bounded = |own: bool| if own || listed { Said::Allow } else { Said::Deny(Reason::PortDenied) };
+    let ruled = |own: bool, rewrites: bool| match bounded(own) {
+        Said::Allow if rewrites && request.is_none() => Said::Open,
+        said => said,
+    };
 
     let rest = || {
         let allowing: Vec<&String> = patterns()
@@ -224,9 +229,10 @@ fn say(document: &Written, host: &Where, port: u16, request: Option<(&str, &str)
             Action::Deny => Said::Deny(Reason::DefaultDeny),
         }
     };
-    let own = turn_out(document, host, port, request, bounded, rest);
+    let own = turn_out(document, host, port, request, ruled, rest);
     carried.iter().fold(own, |said, form| {
-        let inner = turn_out(document, form, port, request, |_| Said::Allow, || Said::Allow);
+        let inside = |_, rewrites| if rewrites { Said::Deny(Reason::RuleDenied) } else { Said::Allow };
+        let inner = turn_out(document, form, port, request, inside, || Said::Allow);
         match (said, inner) {
             (Said::Deny(_), _) | (_, Said::Allow) => said,
             (_, Said::Deny(_)) => inner,
@@ -241,7 +247,7 @@ fn turn_out(
     host: &Where,
     port: u16,
     request: Option<(&str, &str)>,
-    allow: impl Fn(bool) -> Said,
+    allow: impl Fn(bool, bool) -> Said,
     rest: impl FnOnce() -> Said,
 ) -> Said {
     let mut ways = Vec::new();
@@ -251,7 +257,8 @@ fn turn_out(
             continue;
         }
         let deny = rule.action == RuleAction::Deny;
-        let said = if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(pattern)) };
+        let rewrites = rule.action == RuleAction::Rewrite;
+        let said = if deny { Said::Deny(Reason::RuleDenied) } else { allow(has_port(pattern), rewrites) };
         let conditional = path.is_some() || rule.methods.is_some();
         match request {
             None if conditional => ways.push(said),
@@ -274,6 +281,9 @@ fn turn_out(
     }
     let last = last.unwrap_or_else(rest);
     let allows = |said: &Said| *said == Said::Allow;
+    if ways.contains(&Said::Open) {
+        return Said::Open;
+    }
     if ways.iter().all(|said| allows(said) == allows(&last)) { last } else { Said::Open }
 }
 

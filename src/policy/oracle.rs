@@ -9,9 +9,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use super::category::CategoryLists;
-use super::document::{self, Document};
+use super::document::{self, Document, Secret};
 use super::naive::{Answer, Naive, Said, Where};
-use super::{Denial, Guards, Policy, PolicySet, RequestFacts, TargetPermit};
+use super::plan::{Change, EditValue};
+use super::{Denial, Draft, Guards, Policy, PolicySet, RequestFacts, RequestPermit, SecretSet, TargetPermit};
 use crate::addr::{Name, Target};
 use crate::source::Problem;
 
@@ -78,11 +79,20 @@ impl Case {
             return Err(difference(String::new(), problem.to_string(), "a policy that loads".to_owned()));
         }
         let naive = Naive::new(&documents, &self.lists);
-        let (set, _) =
-            PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::new(self.guards()), None, None);
+        let secrets = secrets();
+        let own = Arc::new(SecretSet::settle(&secrets, None, None).0);
+        let mut draft = Draft::new(&CategoryLists::shipped(), None, None).with_secrets(own);
+        for document in &documents {
+            draft.compile(document);
+        }
+        let (set, problems) = draft.finish(Arc::new(self.guards()));
+        if let Some(problem) = problems.iter().find(|problem| problem.is_error()) {
+            return Err(difference(String::new(), problem.to_string(), "a policy that loads".to_owned()));
+        }
         let real = set.policy_for("sbx", Some("grp"), false);
         let mut asked = 0;
-        let mut check = |real: Answer, naive: Answer, question: &dyn Fn() -> String| {
+        let none = String::new;
+        let mut check = |real: (Answer, String), naive: (Answer, String), question: &dyn Fn() -> String| {
             asked += 1;
             if real == naive {
                 return Ok(());
@@ -91,7 +101,8 @@ impl Case {
         };
         for text in &self.targets {
             let (target, (host, port)) = (text.parse().unwrap(), place(text));
-            check(a(&real, &target), naive.ask(&host, port, None), &|| format!("target: \"{text}\""))?;
+            let first = (a(&real, &target), none());
+            check(first, (naive.ask(&host, port, None), none()), &|| format!("target: \"{text}\""))?;
             if let Some(name) = target.host().name() {
                 let denied = |port: &u16| matches!(naive.ask(&host, *port, None).said, Said::Deny(_));
                 let any = if TURNS.iter().all(denied) { "denied" } else { "allowed" };
@@ -101,16 +112,19 @@ impl Case {
             }
             let permit = free(&target);
             for (method, path) in &self.requests {
-                let expected = naive.ask(&host, port, Some((method, path)));
-                check(c(&real, &permit, method, path), expected, &|| {
-                    format!("target: \"{text}\", method: {method}, path: \"{path}\"")
-                })?;
+                for secure in [true, false] {
+                    let expected = naive.sent(&secrets, (&host, port), (method, path), secure);
+                    check(sent(&real, &permit, method, path, secure), expected, &|| {
+                        format!("target: \"{text}\", method: {method}, path: \"{path}\", secure: {secure}")
+                    })?;
+                }
             }
         }
         for port in PORTS {
             let permit = free(&Target::parse(&format!("a:{port}")).unwrap());
             for address in &self.addresses {
-                check(b(&real, &permit, *address), naive.address(*address, port), &|| {
+                let judged = (b(&real, &permit, *address), none());
+                check(judged, (naive.address(*address, port), none()), &|| {
                     format!("target: \"any.name:{port}\", address: \"{address}\"")
                 })?;
             }
@@ -233,6 +247,53 @@ pub(super) fn free(target: &Target) -> TargetPermit {
 pub(super) fn c(policy: &Policy, permit: &TargetPermit, method: &str, path: &str) -> Answer {
     let request = policy.admit_request(permit, &RequestFacts { method, path, secure: false });
     answer(request.map(|permit| (Said::Allow, permit.would_deny().cloned())))
+}
+
+/// The same with what becomes of the request: its edits, and where it goes instead.
+fn sent(policy: &Policy, permit: &TargetPermit, method: &str, path: &str, secure: bool) -> (Answer, String) {
+    let request = policy.admit_request(permit, &RequestFacts { method, path, secure });
+    let mut words = String::new();
+    let request = request.map(|mut request| {
+        words = told(&mut request, path);
+        (Said::Allow, request.would_deny().cloned())
+    });
+    (answer(request), words)
+}
+
+/// What becomes of a permitted request.
+fn told(permit: &mut RequestPermit, path: &str) -> String {
+    let value = |value: &EditValue| match value {
+        EditValue::Text(text) => text.to_string(),
+        EditValue::Secret(used) => format!("<{}>", used.name),
+    };
+    let edits = permit.plan().edits().iter().map(|edit| match &edit.change {
+        Change::Set(text) => format!("{}={}", edit.name, value(text)),
+        Change::Insert(text) => format!("{}?{}", edit.name, value(text)),
+        Change::Remove => format!("-{}", edit.name),
+    });
+    let mut words: Vec<String> = edits.collect();
+    words.extend(permit.rewritten().map(|new| new.url(path)));
+    words.join(" ")
+}
+
+/// The secrets of every case: of two names, each once for all and once for the group.
+fn secrets() -> Vec<Arc<Secret>> {
+    let secret = |about: &str, spec: &str| format!("kind: Secret\nmetadata: {{{about}}}\nspec: {{{spec}}}\n");
+    let text = [
+        secret("name: bare", "keys: {k: {env: K}}"),
+        secret("name: bare, group: grp", "keys: {g: {env: K}}"),
+        secret(
+            "name: bound",
+            "keys: {k: {env: K}, l: {env: L}}, hosts: [a, b, \"*.a\", \"*.b:443\", \"*.x\", 8.8.8.8]",
+        ),
+        secret(
+            "name: bound, group: grp",
+            "keys: {k: {env: K}, l: {env: L}}, hosts: [\"*.b\", \"a*.*\", \"*.example\"]",
+        ),
+        secret("name: foreign, group: other", "keys: {k: {env: K}}"),
+    ];
+    let parsed = document::parse(&"secrets.yaml".into(), &text.join("---\n"));
+    parsed.secrets.into_iter().map(Arc::new).collect()
 }
 
 /// Question B, whatever A says.

@@ -120,6 +120,18 @@ impl Plan {
     }
 }
 
+impl fmt::Display for Edit {
+    /// What happens to the header, without its value: `Set authorization`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operation = match self.change {
+            Change::Set(_) => "Set",
+            Change::Insert(_) => "Insert",
+            Change::Remove => "Remove",
+        };
+        write!(f, "{operation} {}", self.name)
+    }
+}
+
 /// Where a request goes instead of where it asked to, judged as a question of its own.
 #[derive(Debug)]
 pub struct Rewritten {
@@ -129,4 +141,13 @@ pub struct Rewritten {
     pub path: Option<Arc<str>>,
     /// Whether it is sent over TLS.
     pub secure: bool,
+}
+
+impl Rewritten {
+    /// Where it goes, of a request for `path`.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.permit.target, self.path.as_deref().unwrap_or(path))
+    }
 }

@@ -49,8 +49,10 @@ impl Policy {
     /// | has none, and a document denies by default | | `sni_missing` |
     /// | has none, and a rule or a guard denies the address | | question A's |
     ///
+    /// Whether the TLS is decrypted is for [`Policy::decrypts`] to say; where it is not, it is asked here whether it may pass.
+    ///
     /// # Errors
-    /// The denial of the table, or that a rule asks for the inside.
+    /// The denial of the table, or why the TLS may not pass as it is.
     pub fn admit_redirected_hello(
         &self,
         address: &Target,
@@ -70,7 +72,9 @@ impl Policy {
             self.admit_nameless_tls(&permit)?;
             permit
         };
-        self.admit_sealed(&permit)?;
+        if !self.decrypts(&permit) {
+            self.admit_sealed(&permit)?;
+        }
         Ok(permit)
     }
 }

@@ -12,6 +12,7 @@ use super::guard::Guards;
 use super::mode::{Inspection, Scope};
 use super::pattern_pool::{Interner, PatternPool};
 use super::reason::Reason;
+use super::secret_set::SecretSet;
 use super::units::Units;
 use crate::source::Problem;
 
@@ -23,6 +24,8 @@ pub type Roster = BTreeMap<Arc<str>, Option<Arc<str>>>;
 pub struct Policy {
     documents: [Option<Arc<Compiled>>; 3],
     ground: Arc<Ground>,
+    /// The sandbox's group, where it has secrets of its own.
+    group: Option<Arc<str>>,
     fault: Option<Denial>,
 }
 
@@ -32,12 +35,38 @@ struct Ground {
     guards: Arc<Guards>,
     /// The host patterns of every document.
     pool: PatternPool,
+    secrets: Arc<SecretSet>,
 }
 
 impl Policy {
     /// The documents, Global first.
     pub fn documents(&self) -> impl Iterator<Item = &Arc<Compiled>> {
         self.documents.iter().flatten()
+    }
+
+    /// The document at a place of the order; there are three places.
+    pub(super) fn document(&self, place: usize) -> Option<&Arc<Compiled>> {
+        self.documents.get(place)?.as_ref()
+    }
+
+    /// The places of the order, Global first.
+    pub(super) const fn all(&self) -> &[Option<Arc<Compiled>>; 3] {
+        &self.documents
+    }
+
+    /// The documents, each with its place in the order.
+    pub(super) fn placed(&self) -> impl Iterator<Item = (usize, &Arc<Compiled>)> {
+        self.documents.iter().enumerate().filter_map(|(place, document)| Some((place, document.as_ref()?)))
+    }
+
+    /// The secrets that documents refer to.
+    pub(super) fn secrets(&self) -> &SecretSet {
+        &self.ground.secrets
+    }
+
+    /// The sandbox's group, where it has secrets of its own.
+    pub(super) fn group(&self) -> Option<&str> {
+        self.group.as_deref()
     }
 
     /// The strongest inspection that any document asks for.
@@ -90,7 +119,7 @@ impl PolicySet {
         roster: Option<&Roster>,
         previous: Option<&Self>,
     ) -> (Self, Vec<Problem>) {
-        let mut draft = Draft::new(lists, roster, previous);
+        let mut draft = Draft::new(lists, roster, previous).under(&guards);
         for document in documents {
             draft.compile(document);
         }
@@ -107,10 +136,10 @@ impl PolicySet {
         }
     }
 
-    /// The same documents over these guards and all that was stored for them.
-    pub(super) fn over(self, guards: Arc<Guards>) -> Self {
+    /// The same documents over these guards, these secrets and all that was stored for them.
+    pub(super) fn over(self, guards: Arc<Guards>, secrets: Arc<SecretSet>) -> Self {
         let pool = self.interner.lock().unwrap_or_else(PoisonError::into_inner).pool();
-        Self { ground: Arc::new(Ground { guards, pool }), ..self }
+        Self { ground: Arc::new(Ground { guards, pool, secrets }), ..self }
     }
 
     /// The same documents with a pool of their own, if most of the pool holds patterns that none of them has.
@@ -130,7 +159,11 @@ impl PolicySet {
         for unit in self.units() {
             set.keep(moved(unit)?);
         }
-        let ground = Ground { guards: Arc::clone(&self.ground.guards), pool: interner.pool() };
+        let ground = Ground {
+            guards: Arc::clone(&self.ground.guards),
+            pool: interner.pool(),
+            secrets: Arc::clone(&self.ground.secrets),
+        };
         Some(Self { ground: Arc::new(ground), interner: Arc::new(Mutex::new(interner)), ..set })
     }
 
@@ -139,7 +172,11 @@ impl PolicySet {
     pub fn with_guards(&self, guards: Arc<Guards>) -> Self {
         Self {
             units: self.units.clone(),
-            ground: Arc::new(Ground { guards, pool: self.ground.pool.clone() }),
+            ground: Arc::new(Ground {
+                guards,
+                pool: self.ground.pool.clone(),
+                secrets: Arc::clone(&self.ground.secrets),
+            }),
             interner: Arc::clone(&self.interner),
             lists: self.lists.clone(),
         }
@@ -152,10 +189,11 @@ impl PolicySet {
         let missing = (require_own && own.is_none()).then(|| {
             Denial::new(Reason::NoPolicy, "this sandbox must have a document of its own and has none")
         });
-        let group = group.and_then(|group| self.units.group(group).cloned());
-        let documents = [self.units.global.clone(), group, own];
+        let above = group.and_then(|group| self.units.group(group).cloned());
+        let documents = [self.units.global.clone(), above, own];
         let fault = missing.or_else(|| fault(&documents)).or_else(|| self.foreign(&documents));
-        Policy { documents, ground: Arc::clone(&self.ground), fault }
+        let group = group.and_then(|group| self.ground.secrets.group(group).cloned());
+        Policy { documents, ground: Arc::clone(&self.ground), group, fault }
     }
 
     /// Why these documents cannot be asked: one of them refers to patterns of another pool.
@@ -202,6 +240,12 @@ impl PolicySet {
         &self.ground.guards
     }
 
+    /// The secrets in force.
+    #[must_use]
+    pub fn secrets(&self) -> &Arc<SecretSet> {
+        &self.ground.secrets
+    }
+
     /// The document of a scope; a sandbox has one whatever group is named beside it.
     #[must_use]
     pub fn unit(&self, scope: &Scope) -> Option<&Arc<Compiled>> {
@@ -220,12 +264,13 @@ impl PolicySet {
         self.units.insert(compiled);
     }
 
-    /// Whether both hold the very same documents over equal guards.
+    /// Whether both hold the very same documents over equal guards and secrets.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let is_theirs =
             |unit: &Arc<Compiled>| other.unit(&unit.scope).is_some_and(|theirs| Arc::ptr_eq(unit, theirs));
         self.guards() == other.guards()
+            && self.secrets() == other.secrets()
             && self.units.len() == other.units.len()
             && self.units().all(is_theirs)
     }

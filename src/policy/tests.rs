@@ -6,18 +6,22 @@ use std::sync::Arc;
 use super::category::CategoryLists;
 use super::document::{self, Document};
 use super::{
-    AddressPermit, Denial, Draft, Guards, Policy, PolicySet, Reason, RequestFacts, RequestPermit,
-    TargetPermit, settle,
+    AddressPermit, Authority, Denial, Draft, Guards, Interception, Policy, PolicySet, Reason, RequestFacts,
+    RequestPermit, Roster, SecretSet, TargetPermit, settle,
 };
 use crate::addr::{Host, Target};
+use crate::source::Problem;
 
+mod change;
 mod guard;
 mod hole;
+mod inspection;
 mod limit;
 mod name;
 mod pool;
 mod query;
 mod redirected;
+mod secret;
 mod table;
 mod told;
 mod word;
@@ -46,11 +50,30 @@ pub(super) fn layers(layers: &[(&str, &str)]) -> String {
     text.collect::<Vec<_>>().join("---\n")
 }
 
+/// The policies and secrets of a text, and what is wrong with them together.
+pub(super) fn set_over(text: &str, guards: Guards, roster: Option<&Roster>) -> (PolicySet, Vec<Problem>) {
+    let parsed = document::parse(&"p.yaml".into(), text);
+    let secrets: Vec<_> = parsed.secrets.into_iter().map(Arc::new).collect();
+    let (secrets, mut problems) = SecretSet::settle(&secrets, roster, None);
+    let mut draft =
+        Draft::new(&CategoryLists::shipped(), roster, None).with_secrets(Arc::new(secrets)).under(&guards);
+    for document in documents(text) {
+        draft.compile(&document);
+    }
+    let (set, found) = draft.finish(Arc::new(guards));
+    problems.extend(found);
+    (set, problems)
+}
+
 /// The policy of sandbox `sbx` in group `grp` under the documents of a text.
 pub(super) fn policy_over(text: &str, guards: Guards) -> Policy {
-    let (set, _) =
-        PolicySet::compile(&documents(text), &CategoryLists::shipped(), Arc::new(guards), None, None);
-    set.policy_for("sbx", Some("grp"), false)
+    set_over(text, guards, None).0.policy_for("sbx", Some("grp"), false)
+}
+
+/// Guards with this authority to decrypt, which leave these hosts out.
+fn intercepting(authority: Authority, exclude: &[&str]) -> Guards {
+    let exclude = exclude.iter().map(|text| text.parse().unwrap()).collect();
+    Guards { interception: Interception { authority, exclude }, ..Guards::default() }
 }
 
 /// The policy of one Global document.

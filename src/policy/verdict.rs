@@ -10,7 +10,7 @@ pub(super) enum Verdict {
     Allow(Option<RuleId>),
     /// Refuse it.
     Deny(Reason, Option<RuleId>),
-    /// It hangs on the path or method, which this rule asks for.
+    /// It hangs on the request: on the path or method, which this rule asks for, or on where this rule rewrites it to.
     Open(RuleId),
 }
 
@@ -50,7 +50,8 @@ impl Ways {
         self.hangs_on = Some(self.hangs_on.map_or(rule, |first| first.min(rule)));
         match verdict {
             Verdict::Allow(_) => self.may_allow = true,
-            Verdict::Deny(..) | Verdict::Open(_) => self.may_deny = true,
+            Verdict::Deny(..) => self.may_deny = true,
+            Verdict::Open(_) => (self.may_allow, self.may_deny) = (true, true),
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Held {
 /// What few files hold.
 #[derive(Debug)]
 pub(super) struct Rare {
-    pub(super) secrets: Vec<Secret>,
+    pub(super) secrets: Vec<Arc<Secret>>,
     pub(super) lists: Vec<CategoryList>,
     pub(super) problems: Vec<Problem>,
 }
@@ -45,7 +45,10 @@ impl Held {
         Self {
             digest,
             entries: documents.into_iter().map(entry).collect(),
-            rare: (!is_plain).then(|| Box::new(Rare { secrets, lists, problems })),
+            rare: (!is_plain).then(|| {
+                let secrets = secrets.into_iter().map(Arc::new).collect();
+                Box::new(Rare { secrets, lists, problems })
+            }),
         }
     }
 

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{Compiled, at};
 use crate::addr::Name;
 use crate::policy::decision::RuleId;
-use crate::policy::document::{CategoryUse, Rule, RuleAction, Spec};
+use crate::policy::document::{CategoryUse, Changes, Rule, RuleAction, Spec};
 use crate::policy::host_set::Class;
 use crate::policy::method_set::Methods;
 use crate::policy::mode::{Action, Enforcement, Inspection, Mode, Scope};
@@ -109,6 +109,8 @@ pub struct RuleEntry<'c> {
     pub methods: Option<Vec<&'c str>>,
     /// What happens.
     pub action: RuleAction,
+    /// What a `Transform` or `Rewrite` changes.
+    pub changes: Option<&'c Changes>,
 }
 
 impl Compiled {
@@ -206,7 +208,7 @@ impl Compiled {
     /// Its `rules`.
     pub fn rules(&self) -> impl Iterator<Item = RuleEntry<'_>> {
         self.rare.iter().flat_map(move |rare| {
-            rare.told.rules.iter().map(move |rule| RuleEntry {
+            rare.told.rules.iter().zip(0..).map(move |(rule, id)| RuleEntry {
                 name: rule.name.as_deref(),
                 host: self.host(rule).unwrap_or_default(),
                 path: rule.path.as_deref(),
@@ -215,6 +217,7 @@ impl Compiled {
                     .as_ref()
                     .map(|listed| listed.iter().filter_map(|place| rare.methods.name(*place)).collect()),
                 action: rule.action,
+                changes: self.changing(id).map(|own| &*own.changes),
             })
         })
     }

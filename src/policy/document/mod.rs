@@ -25,7 +25,9 @@ use super::pattern::Pattern;
 use super::port_set::PortSet;
 use crate::source::{Decoder, Place, Problem, Spot, read};
 
+pub(crate) mod change;
 pub(crate) mod destination;
+pub(crate) mod header;
 pub(crate) mod key_source;
 pub(crate) mod limit;
 pub(crate) mod metadata;
@@ -35,6 +37,7 @@ pub(crate) mod spec;
 pub(crate) mod transform;
 pub(crate) mod unbuilt;
 
+pub use change::{Changes, HeaderChange, HeaderEdit, HeaderValue, IdentityRef, NewPlace, SecretRef};
 pub use destination::network;
 pub use secret::{
     ClientCredentials, GithubApp, KeySource, ManagedIdentity, Scrub, Secret, SecretKey, SecretSource,
@@ -141,17 +144,23 @@ pub struct Rule {
     pub methods: Option<Box<[Box<str>]>>,
     /// What happens.
     pub action: RuleAction,
+    /// What a `Transform` or `Rewrite` does.
+    pub changes: Option<Arc<Changes>>,
     /// Where it is written.
     pub place: Place,
 }
 
-/// What a `rules` entry does. `Transform` and `Rewrite` are validated, and refused as not built.
+/// What a `rules` entry does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RuleAction {
     /// Let it pass.
     Allow,
     /// Refuse it.
     Deny,
+    /// Let it pass with other headers.
+    Transform,
+    /// Let it pass to another place.
+    Rewrite,
 }
 
 /// A category or a part of one, by name.
@@ -234,12 +243,22 @@ pub fn parse(file: &Arc<str>, text: &str) -> Parsed {
     parsed
 }
 
-/// Reads a policy that stands inside another file; what is wrong with it is reported to the spot's decoder.
+/// A document that stands inside another file.
+#[derive(Debug)]
+pub enum Inline {
+    /// A policy.
+    Policy(Box<Document>),
+    /// A secret.
+    Secret(Secret),
+}
+
+/// Reads a policy or secret that stands inside another file; what is wrong with it is reported to the spot's decoder.
 #[must_use]
-pub fn inline(spot: &Spot<'_>) -> Option<Document> {
+pub fn inline(spot: &Spot<'_>) -> Option<Inline> {
     match document(spot) {
-        (_, Some(Decoded::Policy(document))) => Some(*document),
-        (_, Some(Decoded::Secret(_) | Decoded::List(_)) | None) => None,
+        (_, Some(Decoded::Policy(document))) => Some(Inline::Policy(document)),
+        (_, Some(Decoded::Secret(secret))) => Some(Inline::Secret(secret)),
+        (_, Some(Decoded::List(_)) | None) => None,
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::change::Changes;
 use super::metadata::name;
-use super::transform::{self, Verb};
-use super::{Rule, RuleAction, pattern};
+use super::{Rule, header, pattern, transform};
 use crate::policy::mode::Inspection;
 use crate::policy::path_pattern::PathPattern;
+use crate::policy::pattern::Pattern;
 use crate::source::{Kind, Spot, quoted};
 
 /// The keys of a `rules` entry.
@@ -38,43 +39,56 @@ fn rule(item: &Spot<'_>, inspection: Inspection) -> Option<Rule> {
     let before = item.decoder().errors();
     let name = fields.get("name").and_then(|spot| name(&spot));
     let facts = fields.require("match").and_then(|spot| facts(&spot));
-    let verb = fields.require("action").and_then(|spot| transform::action(&spot));
-    if matches!(verb, Some(Verb::Transform | Verb::Rewrite)) {
+    let action = fields.require("action").and_then(|spot| transform::action(&spot));
+    let looks = facts.as_ref().is_some_and(|facts| facts.path.is_some() || facts.methods.is_some());
+    let changes = action.as_ref().is_some_and(|(_, changes)| changes.is_some());
+    if inspection == Inspection::None && (looks || changes) {
+        let (what, cure) = if changes {
+            ("a Transform or Rewrite changes the request", "write `Allow` or `Deny`")
+        } else {
+            ("a rule with a path or methods needs to see the request", "remove the path and methods")
+        };
         item.error_cure(
-            "a Transform or Rewrite needs interception, which this version does not have",
-            "write `Allow` or `Deny`, or remove the rule",
+            format!("{what}, but `trafficInspection` is `None`"),
+            format!("{cure}, or write `trafficInspection: Partial`"),
         );
     }
-    let inside = facts.as_ref().is_some_and(|facts| facts.path.is_some() || facts.methods.is_some());
-    if inside {
-        match inspection {
-            Inspection::None => item.error_cure(
-                "a rule with a path or methods needs to see the request, but `trafficInspection` is `None`",
-                "remove the path and methods, or write `trafficInspection: Partial`",
-            ),
-            Inspection::Partial => item.warn(
-                "this version does not decrypt TLS: the rule decides plain HTTP; over TLS the host is denied `rule_denied`",
-                "remove the path and methods to decide by host",
-            ),
-            Inspection::Legacy | Inspection::Full => {}
-        }
+    if let (Some(facts), Some((_, Some(changes)))) = (&facts, &action) {
+        bound(item, &facts.host, changes);
     }
     if item.decoder().errors() > before {
         return None;
     }
     let Facts { host, path, methods } = facts?;
-    let action = match verb? {
-        Verb::Allow => RuleAction::Allow,
-        Verb::Deny => RuleAction::Deny,
-        Verb::Transform | Verb::Rewrite => return None,
-    };
-    Some(Rule { name, host, path, methods, action, place: item.place() })
+    let (action, changes) = action?;
+    Some(Rule { name, host, path, methods, action, changes: changes.map(Arc::new), place: item.place() })
+}
+
+/// Reports values that could be sent nowhere: over plain HTTP, or to no host that is known.
+fn bound(item: &Spot<'_>, host: &Pattern, changes: &Changes) {
+    let plain = changes.place.as_ref().is_some_and(|place| place.secure == Some(false));
+    if plain && changes.has_references() {
+        item.error_cure(
+            "a `valueRef` is sent over verified TLS only, and this Rewrite leads to plain HTTP",
+            "write `scheme: https`, or remove the `valueRef`",
+        );
+    }
+    // SECURITY: without one host, the token would go wherever the sandbox asks to.
+    if changes.has_identities() && changes.home(host).is_none() {
+        item.error_cure(
+            format!(
+                "a `managedIdentityRef` is sent to one host, and {} is a pattern",
+                quoted(&host.to_string())
+            ),
+            "write one rule for each host that needs the token",
+        );
+    }
 }
 
 /// A decoded `match`.
 struct Facts {
     /// The hosts.
-    host: crate::policy::pattern::Pattern,
+    host: Pattern,
     /// The paths.
     path: Option<PathPattern>,
     /// The methods.
@@ -110,7 +124,7 @@ fn methods(spot: &Spot<'_>) -> Box<[Box<str>]> {
     for item in spot.items() {
         let Some(text) = item.text() else { continue };
         let upper = text.to_ascii_uppercase();
-        if !transform::is_token(text) {
+        if !header::is_token(text) {
             item.error(format!("{} is not a method", quoted(text)));
         } else if upper != text && METHODS.contains(&upper.as_str()) {
             item.error_cure(

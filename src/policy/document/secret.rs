@@ -10,20 +10,26 @@ use crate::policy::pattern::Pattern;
 use crate::source::{Fields, Kind, Place, Spot, quoted};
 
 /// The keys of a secret's `metadata`.
-pub(crate) const SECRET_METADATA_KEYS: [&str; 2] = ["name", "group"];
+pub(crate) const SECRET_METADATA_KEYS: [&str; 3] = ["name", "group", "removed"];
 /// The keys of a secret's `spec`.
-pub(crate) const SECRET_SPEC_KEYS: [&str; 2] = ["keys", "hosts"];
+pub(crate) const SECRET_SPEC_KEYS: [&str; 4] = ["keys", "hosts", "scrub", "placeholder"];
 /// The keys of a source.
 pub(crate) const SOURCE_KEYS: [&str; 2] = ["file", "env"];
 
+/// The words for where responses are searched.
+const SCRUBS: [(&str, Scrub); 3] =
+    [("Text", Scrub::Text), ("Always", Scrub::Always), ("Never", Scrub::Never)];
+
 /// A secret: its keys, who may use it, and where it may go.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Secret {
     /// Its id in `secretRef`.
     pub name: Arc<str>,
     /// The group whose policies may use it; None: every policy's.
     pub group: Option<Arc<str>>,
-    /// Its keys, in the order written; at least one.
+    /// Whether it takes the secret of this name and group away.
+    pub removed: bool,
+    /// Its keys, in the order written; at least one, unless it takes a secret away.
     pub keys: Vec<SecretKey>,
     /// The hosts it may be sent to; None: the exact host of the rule that uses it.
     pub hosts: Option<Vec<Pattern>>,
@@ -121,34 +127,56 @@ pub enum SecretSource {
 pub(super) fn decode(spot: &Spot<'_>) -> Option<Secret> {
     let before = spot.decoder().errors();
     let fields = spot.fields(&DOCUMENT_KEYS)?;
-    let mut id = None;
-    let mut group = None;
-    if let Some(spot) = fields.require("metadata")
-        && let Some(fields) = spot.fields(&SECRET_METADATA_KEYS)
-    {
-        id = fields.require("name").and_then(|spot| name(&spot));
-        group = fields.get("group").and_then(|spot| name(&spot));
-    }
-    let mut found = Vec::new();
-    let mut hosts = None;
-    if let Some(spot) = fields.require("spec")
-        && let Some(fields) = spot.fields(&SECRET_SPEC_KEYS)
-    {
-        found = fields.require("keys").map(|spot| keys(&spot)).unwrap_or_default();
-        hosts = fields.get("hosts").map(|spot| self::hosts(&spot));
-    }
+    let about = fields.require("metadata").and_then(|spot| about(&spot));
+    let removed = about.as_ref().is_some_and(|(.., removed)| *removed);
+    let said = match fields.get("spec") {
+        Some(spot) => said(&spot),
+        None if removed => Some(Said::default()),
+        None => fields.require("spec").and(None),
+    };
     if spot.decoder().errors() > before {
         return None;
     }
-    Some(Secret {
-        name: id?,
-        group,
-        keys: found,
-        hosts,
-        scrub: Scrub::default(),
-        placeholder: false,
-        place: spot.place(),
-    })
+    let (name, group, removed) = about?;
+    let Said { keys, hosts, scrub, placeholder } = said?;
+    Some(Secret { name, group, removed, keys, hosts, scrub, placeholder, place: spot.place() })
+}
+
+/// A secret's `metadata`: its name, its group, and whether it is taken away.
+fn about(spot: &Spot<'_>) -> Option<(Arc<str>, Option<Arc<str>>, bool)> {
+    let fields = spot.fields(&SECRET_METADATA_KEYS)?;
+    let id = fields.require("name").and_then(|spot| name(&spot));
+    let group = fields.get("group").and_then(|spot| name(&spot));
+    let removed = fields.get("removed").and_then(|spot| spot.boolean()).unwrap_or(false);
+    Some((id?, group, removed))
+}
+
+/// A secret's `spec`.
+#[derive(Default)]
+struct Said {
+    keys: Vec<SecretKey>,
+    hosts: Option<Vec<Pattern>>,
+    scrub: Scrub,
+    placeholder: bool,
+}
+
+/// A secret's `spec`.
+fn said(spot: &Spot<'_>) -> Option<Said> {
+    let fields = spot.fields(&SECRET_SPEC_KEYS)?;
+    let said = Said {
+        keys: fields.require("keys").map(|spot| keys(&spot)).unwrap_or_default(),
+        hosts: fields.get("hosts").map(|spot| self::hosts(&spot)),
+        scrub: fields.get("scrub").and_then(|spot| spot.choice(&SCRUBS)).unwrap_or_default(),
+        placeholder: fields.get("placeholder").and_then(|spot| spot.boolean()).unwrap_or(false),
+    };
+    if said.placeholder && said.hosts.is_none() {
+        // SECURITY: no rule names a host for it, so that nothing else would bind it.
+        spot.error_cure(
+            "a secret with `placeholder: true` needs `hosts`: a sandbox says where it stands",
+            "add `hosts: […]`",
+        );
+    }
+    Some(said)
 }
 
 /// `spec.keys`.
@@ -189,6 +217,12 @@ fn hosts(spot: &Spot<'_>) -> Vec<Pattern> {
         if found.to_string() == "*" {
             item.error_cure("a secret for every host is no secret", "name the hosts that need it");
             return None;
+        }
+        if found.is_tenant_wide() {
+            item.warn(
+                format!("tenant-wide: {} is every tenant of a shared domain", quoted(&found.to_string())),
+                "name the hosts that need the secret: any tenant there could receive it",
+            );
         }
         Some(found)
     })

@@ -93,17 +93,9 @@ fn mode(fields: &Fields<'_>) -> (Mode, Action) {
     }
 }
 
-/// `trafficInspection`; the forms that decrypt are not built.
+/// `trafficInspection`.
 fn inspection(fields: &Fields<'_>) -> Inspection {
-    let Some(spot) = fields.get("trafficInspection") else { return Inspection::default() };
-    let found = spot.choice(&INSPECTIONS);
-    if matches!(found, Some(Inspection::Full | Inspection::Legacy)) {
-        spot.error_cure(
-            "inspection of all TLS needs interception, which this version does not have",
-            "write `Partial` or `None`",
-        );
-    }
-    found.unwrap_or_default()
+    fields.get("trafficInspection").and_then(|spot| spot.choice(&INSPECTIONS)).unwrap_or_default()
 }
 
 /// `enforcement`.

@@ -281,8 +281,7 @@ fn the_same_pattern_twice_is_a_warning_and_says_which_wins() {
 fn rules_have_hosts_paths_methods_and_actions() {
     let text = "rules:\n  - {name: a, match: {host: x.com, path: /v1/*, methods: [GET, HEAD]}, action: Allow}\n  - {match: {host: x.com}, action: {type: Deny}}\n";
     let parsed = load(text);
-    assert_eq!(parsed.problems.len(), 1, "{:?}", parsed.problems);
-    assert!(parsed.problems[0].message.contains("not decrypt"));
+    assert_eq!(parsed.problems, []);
     let rules = &parsed.documents[0].spec.rules;
     assert_eq!(rules[0].methods.as_ref().map(|methods| methods.len()), Some(2));
     assert_eq!((rules[0].action, rules[1].action), (RuleAction::Allow, RuleAction::Deny));
@@ -312,6 +311,10 @@ fn inspection_none_cannot_have_rules_that_look_inside() {
         "{trafficInspection: None, rules: [{match: {host: x.com, methods: [GET]}, action: Allow}]}",
         &["rules[0]", "`trafficInspection` is `None`"],
     );
+    error(
+        "{trafficInspection: None, rules: [{match: {host: x.com}, action: {type: Rewrite, path: /}}]}",
+        &["rules[0]", "changes the request, but `trafficInspection` is `None`"],
+    );
     assert_eq!(
         good("{trafficInspection: None, rules: [{match: {host: x.com}, action: Deny}]}").spec.rules.len(),
         1
@@ -319,25 +322,48 @@ fn inspection_none_cannot_have_rules_that_look_inside() {
 }
 
 #[test]
-fn a_transform_or_rewrite_is_judged_whole_and_then_refused_once() {
-    for action in [
-        "{type: Transform, headers: [{operation: Set, name: X-Team, value: blue}]}",
-        "{type: Transform, headers: [{operation: Insert, name: Authorization, valueRef: {secretRef: {secretId: github, secretKey: token, format: \"Bearer {value}\"}}}]}",
-        "{type: Transform, headers: [{operation: Set, name: Authorization, valueRef: {managedIdentityRef: {type: SystemAssigned, resource: \"https://r\"}}}]}",
-        "{type: Rewrite, host: other.com, path: /x, scheme: https}",
-        "{type: Rewrite, scheme: http, headers: [{operation: Remove, name: X-A}]}",
-    ] {
-        error(
-            &format!("rules: [{{match: {{host: x.com}}, action: {action}}}]"),
-            &["rules[0]", "needs interception"],
-        );
-    }
+fn a_transform_or_rewrite_becomes_typed_edits() {
+    let text = "rules: [{match: {host: x.com}, action: {type: Rewrite, host: \"Other.com:8443\", path: /x, scheme: https, headers: [\
+        {operation: Set, name: X-Team, value: blue}, {operation: Remove, name: Cookie}, \
+        {operation: Insert, name: Authorization, valueRef: {secretRef: {secretId: github, format: \"Bearer {value}\"}}}, \
+        {operation: Set, name: X-T, valueRef: {managedIdentityRef: {type: UserAssigned, resource: \"https://r\", identityResourceId: /id}}}]}}]";
+    let rules = good(text).spec.rules;
+    assert_eq!(rules[0].action, RuleAction::Rewrite);
+    let changes = rules[0].changes.as_ref().unwrap();
+    let place = changes.place.as_ref().unwrap();
+    assert_eq!(place.host.as_ref().unwrap().to_string(), "other.com:8443");
+    assert_eq!((place.path.as_deref(), place.secure), (Some("/x"), Some(true)));
+    let names: Vec<&str> = changes.edits.iter().map(|edit| &*edit.name).collect();
+    assert_eq!(names, ["x-team", "cookie", "authorization", "x-t"]);
+    assert_eq!(changes.edits[0].change, HeaderChange::Set(HeaderValue::Text("blue".into())));
+    assert_eq!(changes.edits[1].change, HeaderChange::Remove);
+    let HeaderChange::Insert(HeaderValue::Secret(secret)) = &changes.edits[2].change else { panic!() };
+    assert_eq!(
+        (&*secret.id, secret.key.as_deref(), secret.format.parts()),
+        ("github", None, ("Bearer ", ""))
+    );
+    let HeaderChange::Set(HeaderValue::Identity(identity)) = &changes.edits[3].change else { panic!() };
+    let source = ManagedIdentity { resource: "https://r".into(), identity: Some("/id".into()) };
+    assert_eq!(*identity.source, KeySource::ManagedIdentity(source));
+    let plain = good(
+        "rules: [{match: {host: x.com}, action: {type: Transform, headers: [{operation: Remove, name: A}]}}]",
+    );
+    assert_eq!(plain.spec.rules[0].changes.as_ref().unwrap().place, None);
+}
+
+#[test]
+fn a_transform_or_rewrite_is_judged_whole() {
     for (action, part) in [
         ("{type: Transform}", "without headers"),
         ("Transform", "without headers"),
         ("{type: Rewrite}", "without a new place"),
         ("{type: Rewrite, host: \"*.x.com\"}", "one place"),
         ("{type: Rewrite, scheme: ftp}", "`http`"),
+        ("{type: Rewrite, path: /a*}", "one place"),
+        (
+            "{type: Rewrite, scheme: http, headers: [{operation: Set, name: A, valueRef: {secretRef: {secretId: s}}}]}",
+            "verified TLS only",
+        ),
         ("{type: Transform, headers: [{operation: Set, name: X-A}]}", "no value to set"),
         ("{type: Transform, headers: [{operation: Remove, name: X-A, value: b}]}", "Remove takes no value"),
         ("{type: Transform, headers: [{operation: set, name: X-A, value: b}]}", "did you mean `Set`?"),
@@ -371,10 +397,22 @@ fn a_transform_or_rewrite_is_judged_whole_and_then_refused_once() {
         ),
     ] {
         let found = errors(&format!("rules: [{{match: {{host: x.com}}, action: {action}}}]"));
-        assert_eq!(found.len(), 2, "{action}: {found:?}");
+        assert_eq!(found.len(), 1, "{action}: {found:?}");
         assert!(found[0].contains(part), "{action}: {found:?} lacks {part:?}");
-        assert!(found[1].contains("needs interception"));
     }
+}
+
+#[test]
+fn l2_a_token_of_an_identity_is_bound_to_one_host() {
+    let rule = |host: &str, action: &str| {
+        let reference = "{managedIdentityRef: {type: SystemAssigned, resource: r}}";
+        format!(
+            "rules: [{{match: {{host: \"{host}\"}}, action: {{{action}, headers: [{{operation: Set, name: A, valueRef: {reference}}}]}}}}]"
+        )
+    };
+    error(&rule("*.x.com", "type: Transform"), &["rules[0]", "is sent to one host"]);
+    assert_eq!(good(&rule("x.com", "type: Transform")).spec.rules.len(), 1);
+    assert_eq!(good(&rule("*.x.com", "type: Rewrite, host: x.com")).spec.rules.len(), 1);
 }
 
 #[test]
@@ -391,8 +429,6 @@ fn what_this_version_does_not_have_is_said_and_never_ignored() {
         ("{skipEgressProxy: true}", "skipping the rules"),
         ("{ask: {}}", "`ask`"),
         ("{hooks: []}", "`hooks`"),
-        ("{trafficInspection: Full}", "needs interception"),
-        ("{trafficInspection: Legacy}", "needs interception"),
     ] {
         let found = errors(text);
         assert!(
@@ -531,6 +567,8 @@ fn a_secret_says_where_its_values_come_from() {
         ("{keys: {a: {file: x}}, hosts: []}", "lists no host"),
         ("{keys: {a: {file: x}}, hosts: [\"*\"]}", "every host"),
         ("{keys: {a: hunter2}}", "values do not belong here"),
+        ("{keys: {a: {file: x}}, placeholder: true}", "needs `hosts`"),
+        ("{keys: {a: {file: x}}, scrub: text}", "did you mean `Text`?"),
     ] {
         let found = errors(&format!("kind: Secret\nmetadata: {{name: s}}\nspec: {spec}\n"));
         assert!(found[0].contains(part), "{found:?}");

@@ -227,6 +227,54 @@ impl Drawer<'_, '_> {
         self.choices.pick(&["Allow", "Deny"])
     }
 
+    /// A `Transform` or `Rewrite` of a rule for this host.
+    fn change(&mut self, host: &str) -> String {
+        let mut place = Vec::new();
+        let mut home = host.to_owned();
+        if self.choices.rarely(2) {
+            if self.choices.below(3) < 2 {
+                let literal = self.choices.rarely(5);
+                home = if literal { self.choices.pick(&LITERALS).to_owned() } else { self.name() };
+                let port = if self.choices.rarely(3) { format!(":{}", self.port()) } else { String::new() };
+                place.push(format!("host: \"{home}{port}\""));
+            }
+            if place.is_empty() || self.choices.rarely(2) {
+                place.push(format!("path: \"{}\"", self.path()));
+            }
+        }
+        let scheme = if place.is_empty() { 0 } else { self.choices.below(3) };
+        place.extend(
+            ["scheme: https", "scheme: http"]
+                .get(scheme)
+                .filter(|_| !place.is_empty())
+                .map(ToString::to_string),
+        );
+        let plain = place.iter().any(|text| text == "scheme: http");
+        let values: &[&str] = match (plain, home.contains('*')) {
+            (true, _) => &["value: t"],
+            (false, true) => &["value: t", "valueRef: {secretRef: {secretId: bound, secretKey: l}}"],
+            (false, false) => &[
+                "value: t",
+                "valueRef: {secretRef: {secretId: bound, secretKey: k}}",
+                "valueRef: {secretRef: {secretId: bare}}",
+                "valueRef: {managedIdentityRef: {type: SystemAssigned, resource: r}}",
+            ],
+        };
+        let edits = (0..=self.choices.below(2)).map(|_| {
+            let name = self.choices.pick(&["a", "b"]);
+            let value = self.choices.pick(values);
+            match self.choices.below(4) {
+                0 => format!("{{operation: Remove, name: {name}}}"),
+                1 => format!("{{operation: Insert, name: {name}, {value}}}"),
+                _ => format!("{{operation: Set, name: {name}, {value}}}"),
+            }
+        });
+        let edits: Vec<String> = edits.collect();
+        let kind = if place.is_empty() { "Transform" } else { "Rewrite" };
+        place.push(format!("headers: [{}]", edits.join(", ")));
+        format!("{{type: {kind}, {}}}", place.join(", "))
+    }
+
     /// A spec in flow style.
     pub(super) fn spec(&mut self) -> String {
         let hosts: Vec<String> = (0..self.choices.count(6, 256))
@@ -241,7 +289,9 @@ impl Drawer<'_, '_> {
             .collect();
         let rules: Vec<String> = (0..self.choices.count(4, 96))
             .map(|_| {
-                let (host, action) = (self.pattern(), self.action());
+                let host = self.pattern();
+                let action =
+                    if self.choices.rarely(3) { self.change(&host) } else { self.action().to_owned() };
                 let path = self.maybe(2, "path", |drawer| format!("\"{}\"", drawer.rule_path()));
                 let methods =
                     self.maybe(3, "methods", |drawer| drawer.choices.pick(&METHOD_LISTS).to_owned());

@@ -70,7 +70,7 @@ fn t2_i4_every_row_of_the_table_of_redirected_hellos_holds() {
         (
             "{mode: Limited, rules: [{match: {host: good.test, path: /a}, action: Allow}]}",
             Some("good.test"),
-            "rule_denied",
+            "good.test:443",
         ),
         ("{mode: Limited, hostRules: [good.test]}", None, "sni_missing"),
         ("{mode: Limited, hostRules: ['*']}", None, "sni_missing"),
@@ -86,6 +86,12 @@ fn t2_i4_every_row_of_the_table_of_redirected_hellos_holds() {
     ] {
         assert_eq!(one(spec, name), answer, "{spec} {name:?}");
     }
+    let hung = layers(&[(
+        "Global",
+        "{mode: Limited, rules: [{match: {host: good.test, path: /a}, action: Allow}]}",
+    )]);
+    let excluded = intercepting(Authority::Present, &["good.test"]);
+    assert_eq!(said(&hung, Some("good.test"), false, excluded), "rule_denied");
     let both = layers(&[("Global", OPEN), ("Sandbox", "{mode: Limited, hostRules: [good.test]}")]);
     assert_eq!(said(&both, None, false, Guards::default()), "sni_missing");
     let deny_ech = Guards { deny_ech: true, ..Guards::default() };

@@ -44,8 +44,8 @@ fn written(document: &Document) -> String {
         let host = rule.host.to_string();
         let path = rule.path.as_ref().map(ToString::to_string);
         let entry = format!(
-            "RuleEntry {{ name: {:?}, host: {host:?}, path: {path:?}, methods: {:?}, action: {:?} }}",
-            rule.name, rule.methods, rule.action
+            "RuleEntry {{ name: {:?}, host: {host:?}, path: {path:?}, methods: {:?}, action: {:?}, changes: {:?} }}",
+            rule.name, rule.methods, rule.action, rule.changes
         );
         let unnamed = || format!("{} {host}", RuleId::Rule(id));
         line(entry, rule.name.as_ref().map_or_else(unnamed, ToString::to_string), &rule.place);

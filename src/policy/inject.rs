@@ -1,0 +1,133 @@
+//! From the header operations of rules to the plan of a request, and where a secret may go.
+
+use std::sync::Arc;
+
+use super::compile::{Changing, Compiled};
+use super::decision::{Cause, Denial, RuleId, TargetPermit};
+use super::document::{HeaderChange, HeaderValue, Scrub, Secret, SecretKey, SecretRef};
+use super::mode::Scope;
+use super::plan::{Change, Edit, EditValue, Format, Plan, SecretUse};
+use super::reason::Reason;
+use super::request::Taken;
+use super::scope::Policy;
+use super::secret_set::{Missing, has_host, key_of, sendable};
+use crate::addr::Target;
+use crate::source::quoted;
+
+impl Policy {
+    /// The plan of a request that goes to `to` in the end.
+    ///
+    /// The Sandbox's edits come first, then the Group's, then the Global ones: the higher scope has the last word.
+    ///
+    /// # Errors
+    /// `secret_host_mismatch`, `secret_unavailable`.
+    pub(super) fn plan(&self, mut taken: Vec<Taken>, to: &Target, secure: bool) -> Result<Plan, Denial> {
+        taken.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        let mut edits = Vec::new();
+        for (place, (at, rule)) in taken.iter().copied().enumerate() {
+            // The same rule may let the request pass by two names, or to the old and the new place.
+            if taken.iter().take(place).any(|before| *before == (at, rule)) {
+                continue;
+            }
+            let Some(document) = self.document(at) else { continue };
+            let Some(own) = document.changing(rule) else { continue };
+            let value = |value: &HeaderValue| {
+                self.value(document, own, value, to, secure).map_err(|denial| {
+                    let cause = Cause { document: Arc::clone(document), rule: Some(RuleId::Rule(rule)) };
+                    Denial { cause: Some(cause), ..denial }
+                })
+            };
+            for edit in &own.changes.edits {
+                let change = match &edit.change {
+                    HeaderChange::Set(text) => Change::Set(value(text)?),
+                    HeaderChange::Insert(text) => Change::Insert(value(text)?),
+                    HeaderChange::Remove => Change::Remove,
+                };
+                edits.push(Edit { name: Arc::clone(&edit.name), change });
+            }
+        }
+        Ok(Plan::new(edits))
+    }
+
+    /// The value of a header of a request to `to`.
+    fn value(
+        &self,
+        document: &Compiled,
+        own: &Changing,
+        value: &HeaderValue,
+        to: &Target,
+        secure: bool,
+    ) -> Result<EditValue, Denial> {
+        let home = || own.home.as_ref().is_some_and(|home| home.matches(to.host(), to.port()));
+        match value {
+            HeaderValue::Text(text) => Ok(EditValue::Text(Arc::clone(text))),
+            HeaderValue::Identity(identity) => {
+                sendable(&identity.resource, home(), to, secure)?;
+                Ok(EditValue::Secret(SecretUse {
+                    name: Arc::clone(&identity.resource),
+                    source: Arc::clone(&identity.source),
+                    format: identity.format.clone(),
+                    scrub: Scrub::default(),
+                }))
+            }
+            HeaderValue::Secret(SecretRef { id, key, format, .. }) => {
+                let group = match document.scope() {
+                    Scope::Global => None,
+                    Scope::Group(group) => Some(&**group),
+                    Scope::Sandbox { .. } => self.group(),
+                };
+                let secret =
+                    self.secrets().find(group, id).ok_or_else(|| unavailable(id, Missing::Secret))?;
+                let key = key_of(secret, key.as_deref()).map_err(|missing| unavailable(id, missing))?;
+                let bound = if secret.hosts.is_some() { has_host(secret, to) } else { home() };
+                sendable(&secret.name, bound, to, secure)?;
+                Ok(EditValue::Secret(used(secret, key, format.clone())))
+            }
+        }
+    }
+
+    /// The secret that a placeholder `sluicegate:ID/KEY` or `sluicegate:ID` of a request stands for, when it may be sent to
+    /// the target of `permit`, where the request goes in the end.
+    ///
+    /// The sandbox's group must see the secret, the secret must let placeholders stand for it, the target be one of its
+    /// `hosts`, and the request go over verified TLS.
+    ///
+    /// # Errors
+    /// `secret_unavailable`, `secret_host_mismatch`.
+    pub fn admit_placeholder(
+        &self,
+        permit: &TargetPermit,
+        id: &str,
+        key: Option<&str>,
+        secure: bool,
+    ) -> Result<SecretUse, Denial> {
+        self.check()?;
+        // SECURITY: a secret that lets no placeholder stand for it answers as one that is not there.
+        let found = self.secrets().find(self.group(), id).filter(|secret| secret.placeholder);
+        let secret = found.ok_or_else(|| unavailable(id, Missing::Secret))?;
+        let key = key_of(secret, key).map_err(|missing| unavailable(id, missing))?;
+        sendable(&secret.name, has_host(secret, &permit.target), &permit.target, secure)?;
+        Ok(used(secret, key, Format::default()))
+    }
+}
+
+/// The use of a key of a secret.
+fn used(secret: &Secret, key: &SecretKey, format: Format) -> SecretUse {
+    SecretUse {
+        name: format!("{}/{}", secret.name, key.name).into(),
+        source: Arc::clone(&key.source),
+        format,
+        scrub: secret.scrub,
+    }
+}
+
+/// The denial of a reference that leads to no value.
+fn unavailable(id: &str, missing: Missing) -> Denial {
+    let id = quoted(id);
+    let detail = match missing {
+        Missing::Secret => format!("there is no secret {id} that may be used here"),
+        Missing::Key => format!("secret {id} has no such key"),
+        Missing::Unnamed => format!("secret {id} has several keys, and none was named"),
+    };
+    Denial::new(Reason::SecretUnavailable, detail)
+}
