@@ -344,14 +344,17 @@ async fn p1_what_a_connection_is_for_is_all_of_it() {
         secrets: secrets.iter().copied().map(Arc::from).collect(),
     };
     let same = purpose("one", "good.test:443", Some("good.test"), &["a/x"]);
-    for other in [
+    let others = [
         purpose("two", "good.test:443", Some("good.test"), &["a/x"]),
         purpose("one", "good.test:444", Some("good.test"), &["a/x"]),
         purpose("one", "other.test:443", Some("good.test"), &["a/x"]),
         purpose("one", "good.test:443", None, &["a/x"]),
         purpose("one", "good.test:443", Some("good.test"), &[]),
         purpose("one", "good.test:443", Some("good.test"), &["a/x", "b/x"]),
-    ] {
+    ];
+    let each =
+        others.iter().flat_map(|other| [Negotiated::Http1, Negotiated::Http2].map(|spoken| (other, spoken)));
+    for (other, spoken) in each {
         let rig = Rig::new();
         let origins = Origins::new(Alpn::Either);
         let listener = tokio::net::TcpListener::bind("127.0.0.8:0").await.unwrap();
@@ -361,9 +364,9 @@ async fn p1_what_a_connection_is_for_is_all_of_it() {
         );
         let (stream, lease) = (stream.await.unwrap().stream, Lease::new(&origins.count, None));
         let (stream, address) = (OriginStream::Plain(stream), listener.local_addr().unwrap().ip());
-        let origin = Origin::new(stream, Negotiated::Http1, address, lease, rig.tasks()).await.unwrap();
+        let origin = Origin::new(stream, spoken, address, lease, rig.tasks()).await.unwrap();
         origins.pool().kept.push((same.clone(), origin));
-        assert!(origins.take(&other).is_none(), "{other:?}");
+        assert!(origins.take(other).is_none(), "{other:?} {spoken:?}");
         assert!(origins.take(&same).is_some());
     }
 }
