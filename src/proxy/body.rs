@@ -6,15 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::{Frame, SizeHint};
 
 use super::account::Pace;
 use super::arriving::{Arriving, Cut};
+use super::cover::Cover;
 use super::exchange::Exchange;
 use super::outlet::Outlet;
 use super::session::Session;
 use crate::audit::{Outcome, Text};
+use crate::secrets::Scrubber;
+use crate::secrets::placeholder::check_trailers;
 
 /// The body of a response to the client.
 #[derive(Debug)]
@@ -34,6 +37,10 @@ pub(super) struct OriginBody {
     outlet: Arc<Outlet>,
     /// Why there is no more of it.
     broken: Option<Cut>,
+    /// What keeps the values of secrets out of it.
+    cover: Option<(Option<Scrubber>, Cover)>,
+    /// What follows the last of its bytes.
+    trailers: Option<HeaderMap>,
 }
 
 /// What the client sends with a request while the response may be under way already.
@@ -84,16 +91,68 @@ impl Body {
         Self::Text(None)
     }
 
-    /// An origin's body, whose end is the end of `exchange`.
-    pub(super) fn origin(inner: Arriving, exchange: Exchange, outlet: Arc<Outlet>) -> Self {
+    /// An origin's body, whose end is the end of `exchange`; the values of `cover` do not pass.
+    pub(super) fn origin(
+        inner: Arriving,
+        exchange: Exchange,
+        outlet: Arc<Outlet>,
+        cover: Option<(Option<Scrubber>, Cover)>,
+    ) -> Self {
         // The head before it.
         outlet.hand(1);
         let exchange = Some(exchange);
-        Self::Origin(Box::new(OriginBody { inner, exchange, outlet, broken: None }))
+        Self::Origin(Box::new(OriginBody { inner, exchange, outlet, broken: None, cover, trailers: None }))
     }
 }
 
 impl OriginBody {
+    /// The next part, without the values that are kept out.
+    fn poll_covered(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        loop {
+            let frame = ready!(http_body::Body::poll_frame(Pin::new(&mut self.inner), cx));
+            let Some((scrubber, cover)) = &mut self.cover else { return Poll::Ready(frame) };
+            let frame = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    let held = scrubber.take().map(|mut scrubber| scrubber.finish()).unwrap_or_default();
+                    let last = Some(held).filter(|held| !held.is_empty());
+                    return Poll::Ready(last.map(|held| Ok(Frame::data(held))));
+                }
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let masked = scrubber
+                        .as_mut()
+                        .map_or_else(|| data.clone(), |scrubber| scrubber.push(data.clone()));
+                    if !masked.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(masked))));
+                    }
+                }
+                Err(frame) => {
+                    let mut trailers = frame.into_trailers().unwrap_or_default();
+                    cover.fields(&mut trailers);
+                    let held = scrubber.take().map(|mut scrubber| scrubber.finish()).unwrap_or_default();
+                    if held.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                    }
+                    self.trailers = Some(trailers);
+                    return Poll::Ready(Some(Ok(Frame::data(held))));
+                }
+            }
+        }
+    }
+
+    /// Whether there is no more of it, nor anything that is held back.
+    fn is_ended(&self) -> bool {
+        let held =
+            self.trailers.is_some() || self.cover.as_ref().is_some_and(|(scrubber, _)| scrubber.is_some());
+        http_body::Body::is_end_stream(&self.inner) && !held
+    }
+
     /// Ends the record.
     fn end(&mut self, outcome: Outcome) {
         let Some(exchange) = self.exchange.take() else { return };
@@ -122,7 +181,7 @@ impl http_body::Body for Body {
         };
         let frame = if body.broken.is_none() {
             ready!(body.outlet.poll_room(cx));
-            ready!(Pin::new(&mut body.inner).poll_frame(cx))
+            ready!(body.poll_covered(cx))
         } else {
             None
         };
@@ -158,7 +217,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Text(text) => text.is_none(),
-            Self::Origin(body) => body.inner.is_end_stream(),
+            Self::Origin(body) => body.is_ended(),
         }
     }
 
@@ -198,6 +257,8 @@ pub(super) struct ClientBody {
     rest: Bytes,
     /// What follows it, and how many bytes of that wait for their turn.
     trailers: Option<(HeaderMap, usize)>,
+    /// The fields that may not follow it.
+    kept_out: Vec<HeaderName>,
 }
 
 impl ClientBody {
@@ -212,7 +273,14 @@ impl ClientBody {
             pace,
             rest: Bytes::new(),
             trailers: None,
+            kept_out: Vec::new(),
         }
+    }
+
+    /// The same; fields of these names do not follow it.
+    pub(super) fn keeping_out(mut self, kept_out: Vec<HeaderName>) -> Self {
+        self.kept_out = kept_out;
+        self
     }
 
     /// Has it sent on the connection that `outlet` is of.
@@ -231,6 +299,7 @@ impl ClientBody {
             outlet: Arc::default(),
             rest: Bytes::new(),
             trailers: None,
+            kept_out: Vec::new(),
         })
     }
 }
@@ -261,7 +330,13 @@ impl http_body::Body for ClientBody {
                     Ok(data) if !data.is_empty() => this.rest = data,
                     Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                     Err(frame) => {
-                        let fields = frame.into_trailers().unwrap_or_default();
+                        let mut fields = frame.into_trailers().unwrap_or_default();
+                        for name in &this.kept_out {
+                            fields.remove(name);
+                        }
+                        if let Err(error) = check_trailers(&fields) {
+                            return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))));
+                        }
                         let owed = size(&fields);
                         this.trailers = Some((fields, owed));
                     }

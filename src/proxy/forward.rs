@@ -4,26 +4,27 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use http::header::{HOST, TRANSFER_ENCODING, UPGRADE};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
+use http::header::UPGRADE;
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use tokio::sync::watch::Receiver;
 
 use super::arriving::Arriving;
 use super::body::{self, Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
+use super::onward::Onward;
 use super::origins::{Errand, Origins, failed};
 use super::outlet::Outlet;
 use super::refusal::Refusal;
 use super::session::{Content, Session, Standing};
 use super::upgrade::{Handover, Upgraded};
-use crate::addr::{Host, Port, Target};
+use crate::addr::{Host, Target};
 use crate::audit::{Scheme, Text};
 use crate::live::Snapshot;
-use crate::policy::{RequestFacts, TargetPermit};
-use crate::wire::head::{Framing, Head, Upgrade, Version};
+use crate::policy::RequestFacts;
+use crate::wire::head::{Head, Upgrade, Version};
 use crate::wire::headers::{self, KeepUpgrade};
 use crate::wire::request_target::Resource;
 
@@ -65,22 +66,25 @@ impl Forward<'_> {
             event.inspected = self.is_secure().then_some(true);
             event.path = Some(Text::new(self.resource.path()));
         });
-        let Judged { permit, authority, by_request } = self.judge(exchange)?;
+        if *self.head.method() == Method::TRACE {
+            // SECURITY: S4: its answer is what the origin got, with all that was put into it.
+            return Err(Refusal::malformed("TRACE is refused: it shows what was sent"));
+        }
+        let onward = self.judge(exchange)?;
         let websocket = self.upgrade()?;
-        let uri = origin_form(self.resource)?;
         let client = websocket.then(|| hyper::upgrade::on(&mut request));
         let upload = Arc::new(Upload::default());
         exchange.carry(Arc::clone(&upload));
         let (parts, body) = request.into_parts();
-        let mut outward = Request::new(ClientBody::new(
-            Arriving::new(body, parts.version),
-            Arc::clone(self.session),
-            upload,
-        ));
+        let (to, asked) = ((&*self.session.gateway, &self.call.policy), (self.head, self.resource));
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
+        let dressed = onward.dress(to, asked, parts.headers, exchange).await?;
+        let body = Arriving::new(body, parts.version);
+        let body = ClientBody::new(body, Arc::clone(self.session), upload).keeping_out(dressed.bearing);
+        let mut outward = Request::new(body);
         *outward.method_mut() = self.head.method().clone();
-        *outward.uri_mut() = uri;
-        *outward.headers_mut() = self.headers(parts.headers, &authority, by_request)?;
+        *outward.uri_mut() = dressed.uri;
+        *outward.headers_mut() = dressed.headers;
 
         // What a head says goes up too.
         self.session.meter.account.pay(size(&outward)).await;
@@ -89,11 +93,17 @@ impl Forward<'_> {
             session: self.session,
             call: &self.call,
             changes: &self.changes,
-            permit: &permit,
-            proven: self.outer,
-            secrets: &[],
+            permit: &onward.permit,
+            proven: onward.proven.as_ref(),
+            secrets: &dressed.secrets,
         };
-        let response = self.origins.send(&errand, outward, exchange).await?;
+        let mut response = self.origins.send(&errand, outward, exchange).await?;
+        // What an origin says beside the status in words of its own is nobody's.
+        response.extensions_mut().remove::<ReasonPhrase>();
+        let cover = dressed.cover;
+        if let Some(cover) = &cover {
+            cover.fields(response.headers_mut());
+        }
         let Some(mut exchange) = pending.take() else {
             return Err(Refusal::malformed("the request has no record"));
         };
@@ -116,20 +126,28 @@ impl Forward<'_> {
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
             _ => {
+                let cover = match cover.map(|cover| Ok((cover.body(response.headers())?, cover))).transpose()
+                {
+                    Ok(cover) => cover,
+                    Err(refusal) => {
+                        *pending = Some(exchange);
+                        return Err(refusal);
+                    }
+                };
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
                 if self.head.version() == Version::Http10 && body.size_hint().exact().is_none() {
                     self.outlet.owe();
                 }
-                let body = Body::origin(body, exchange, Arc::clone(self.outlet));
+                let body = Body::origin(body, exchange, Arc::clone(self.outlet), cover);
                 Ok(Response::from_parts(parts, body))
             }
         }
     }
 
     /// Asks A for the target and its `Host`, then C for the request.
-    fn judge(&self, exchange: &mut Exchange) -> Result<Judged, Refusal> {
+    fn judge(&self, exchange: &mut Exchange) -> Result<Onward, Refusal> {
         let alias = self.alias()?;
         let (method, path) = (self.head.method().as_str(), self.resource.path());
         let policy = &self.call.policy;
@@ -157,9 +175,11 @@ impl Forward<'_> {
             content: Content::Request { method: method.to_owned(), path: path.to_owned(), secure },
             address: None,
         });
-        let usual = if secure { Port::HTTPS } else { Port::HTTP };
-        let authority = if named.port() == usual { named.host().to_string() } else { named.to_string() };
-        Ok(Judged { permit, authority, by_request: request.decides_by_request() })
+        let onward = Onward::new(permit, request, (named, path), self.outer);
+        if onward.is_elsewhere {
+            exchange.note(|event| event.sent = Some(onward.sent()));
+        }
+        Ok(onward)
     }
 
     /// Whether it came in TLS, and goes on in TLS.
@@ -202,28 +222,6 @@ impl Forward<'_> {
         }
     }
 
-    /// The headers that the origin gets.
-    fn headers(
-        &self,
-        mut fields: HeaderMap,
-        authority: &str,
-        by_request: bool,
-    ) -> Result<HeaderMap, Refusal> {
-        let websocket = self.head.upgrade() == Upgrade::WebSocket;
-        headers::strip_request(&mut fields, if websocket { KeepUpgrade::WebSocket } else { KeepUpgrade::No });
-        if by_request {
-            headers::remove_overrides(&mut fields);
-        }
-        let host = HeaderValue::from_str(authority)
-            .map_err(|_| Refusal::malformed("the target cannot stand in a Host header"))?;
-        fields.insert(HOST, host);
-        if self.head.framing() == Framing::Chunked {
-            // Without it hyper takes a GET or HEAD to have no body, and drops the one it has.
-            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        Ok(fields)
-    }
-
     /// Hands both sides over, to be carried as a tunnel, once the origin has agreed to WebSocket.
     fn switch(
         &self,
@@ -243,15 +241,6 @@ impl Forward<'_> {
     }
 }
 
-/// A request that may be sent.
-struct Judged {
-    permit: TargetPermit,
-    /// What the origin gets as `Host`.
-    authority: String,
-    /// Some rule decides by path or method.
-    by_request: bool,
-}
-
 /// Whether a 101 is to WebSocket and nothing else.
 fn agrees_to_websocket(response: &Response<Arriving>) -> bool {
     let protocol = response.headers().get(UPGRADE).and_then(|value| value.to_str().ok());
@@ -262,11 +251,4 @@ fn agrees_to_websocket(response: &Response<Arriving>) -> bool {
 fn size(request: &Request<ClientBody>) -> usize {
     let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
     request.method().as_str().len() + target + body::size(request.headers())
-}
-
-/// The target of the forwarded request: canonical path, query as sent.
-fn origin_form(resource: &Resource) -> Result<Uri, Refusal> {
-    let target = PathAndQuery::try_from(resource.to_string())
-        .map_err(|error| Refusal::malformed(format!("the request target is malformed: {error}")))?;
-    Ok(Uri::from(target))
 }

@@ -223,7 +223,7 @@ impl Client {
                     crate::wire::headers::KeepUpgrade::No,
                 );
                 let outlet = Arc::new(Outlet::windowed());
-                Response::from_parts(parts, Body::origin(body, exchange, outlet))
+                Response::from_parts(parts, Body::origin(body, exchange, outlet, None))
             }
             Err(refusal) => {
                 exchange.refuse(&refusal, Some(&target), Some(refusal.status().as_u16()));
