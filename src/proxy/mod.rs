@@ -3,7 +3,7 @@
 //! | what comes | files, in the order of the flow |
 //! |---|---|
 //! | any connection | `entry` (how it comes to a listener), `accept`, `introduction` (PROXY protocol), `session` (who it is), `limit` and `account` (its share), `exchange` (its record) |
-//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, `body` and `outlet`, `origin`, `upgrade` |
+//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `connect`, `forward`, [`inject`] (its headers), `body` and `outlet`, `origin`, `upgrade` |
 //! | a connection that was redirected | `transparent`, then as HTTP or as a tunnel |
 //! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` |
 //! | a DNS query | [`dns`] |
@@ -20,6 +20,7 @@ mod exchange;
 mod explicit;
 mod forward;
 mod handshake;
+pub mod inject;
 mod introduction;
 mod limit;
 mod origin;
