@@ -8,7 +8,9 @@ cd "$(dirname "$0")/.."
 
 seconds="${1:-300}"
 targets=("${@:2}")
-((${#targets[@]})) || targets=(authority client_hello decision dns_query path policy_document proxy_header)
+((${#targets[@]})) || targets=(
+    authority client_hello decision dns_query header_plan path placeholder policy_document proxy_header scrubber
+)
 
 export RUSTC_BOOTSTRAP=1
 for target in "${targets[@]}"; do

@@ -68,7 +68,7 @@
 //! | F3 | bare CR or LF, NUL, folded lines, space before the colon, odd chunks | the same; [`ChunkScanner`](crate::wire::body::ChunkScanner) | `src/wire/head_tests.rs`, `src/wire/body.rs`, `tests/it/framing.rs` |
 //! | F4 | a body left unread, so that its bytes become a request | `src/proxy/strict.rs`, `src/proxy/origin.rs`: a connection goes on only when both messages ended | `tests/it/forward.rs`, `tests/it/framing.rs` |
 //! | F5 | bytes after `Upgrade` or CONNECT before the answer | `src/proxy/strict.rs` holds them back; `src/proxy/upgrade.rs` wants a 101 | `tests/it/framing.rs` |
-//! | F7 | hop-by-hop headers, `Connection` that names others | [`wire::headers`](crate::wire::headers) | `src/wire/headers.rs`, `tests/it/forward.rs` |
+//! | F7 | hop-by-hop headers, `Connection` that names others | [`wire::headers`](crate::wire::headers), before [`inject::apply`](crate::proxy::inject::apply) | `src/wire/headers.rs`, `src/proxy/inject/tests.rs`, `tests/it/forward.rs` |
 //! | F8 | request targets in other forms | [`RequestTarget`](crate::wire::request_target::RequestTarget) | `src/wire/request_target.rs`, `tests/it/framing.rs` |
 //!
 //! # Policies and the gateway's own doors
@@ -82,6 +82,8 @@
 //! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests.rs`, `src/admin/socket.rs`, `tests/it/tenants.rs` |
 //! | P6 | the admin server, through the proxy, or around it from a sandbox | `guard_self`: the sockets in [`Guards`](crate::policy::Guards); the input chain of [`capture`](crate::capture) | `tests/it/names.rs`, `tests/it/nft_net.rs`, `tests/netns/forged.rs` |
 //! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text); memory that other processes cannot read | `src/admin/tests.rs`, `src/audit/text.rs`, `tests/it/memory.rs`, `tests/it/tokens/bad.rs` |
+//! | S4 | an origin that shows what it was sent: a reflected header, an error page, an endpoint that echoes | [`Mask`](crate::secrets::Mask): values are masked in what comes back, in the encodings that [`scrub`](crate::secrets::scrub) lists, whatever the pieces; an origin that hides them in another way is beyond it | `src/secrets/scrub/tests.rs` |
+//! | S7 | a header of one's own where a secret is injected, also as `X_Api_Key` or named by `Connection` | [`inject::apply`](crate::proxy::inject::apply): it is dropped before, and the value comes last | `src/proxy/inject/tests.rs` |
 //!
 //! # Exhaustion, logs, metrics
 //!
@@ -104,4 +106,4 @@
 //! | I2 | the inside of TLS is not read in this version |
 //! | F6, R3 | HTTP/2 is refused in the clear and not read inside TLS |
 //! | C1 | this version opens no TLS of its own |
-//! | S1, S2, S3, S4, S6, S7 | no secret is put into a request in this version |
+//! | S1, S2, S3, S6 | no secret is put into a request in this version |

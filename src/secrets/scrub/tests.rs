@@ -173,6 +173,16 @@ fn s4_a_value_is_masked_in_base64_wherever_it_stands_there() {
 }
 
 #[test]
+fn s4_a_value_that_begins_like_an_escape_is_masked_escaped_too() {
+    for value in ["\\uaaaaaaa", "%25aaaaaa", "\\\\\\\\aaaa", "\\\"aaaaaaa"] {
+        let mask = mask(&[value.as_bytes()]);
+        for text in [value.to_owned(), written("%", value.as_bytes()), written("\\u00", value.as_bytes())] {
+            assert_eq!(whole(&mask, text.as_bytes()), vec![b'*'; text.len()], "{text}");
+        }
+    }
+}
+
+#[test]
 fn short_values_are_masked_as_they_are_only() {
     let mask = mask(&[b"secret7"]);
     assert_eq!(whole(&mask, b"secret7 s%65cret7 c2VjcmV0Nw=="), b"******* s%65cret7 c2VjcmV0Nw==");
