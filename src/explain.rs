@@ -266,15 +266,12 @@ fn ask(policy: &Policy, question: &Question, seen: &mut Seen) -> Result<Cause, D
         Some(_) | None => policy.admit_sealed(&permit)?,
     }
     let given = question.address;
-    let (permit, address) = match rewritten {
-        Some(new) => {
-            let address = new.permit.target().host().ip().or(given);
-            (new.permit, address)
-        }
-        None => {
-            let address = given.or_else(|| permit.target().host().ip());
-            (permit, address)
-        }
+    let (permit, address) = if let Some(new) = rewritten {
+        let address = new.permit.target().host().ip().or(given);
+        (new.permit, address)
+    } else {
+        let address = given.or_else(|| permit.target().host().ip());
+        (permit, address)
     };
     if let Some(address) = address {
         let judged = policy.admit_address(&permit, address)?;

@@ -328,7 +328,7 @@ fn ask_rules(
             }
             (RuleAction::Rewrite, Form::Own) => match allow(document, asked.port, rule, own_port) {
                 Verdict::Allow(_) if !known => Verdict::Open(rule),
-                verdict => verdict,
+                verdict @ (Verdict::Allow(_) | Verdict::Deny(..) | Verdict::Open(_)) => verdict,
             },
         }
     };

@@ -209,7 +209,7 @@ fn say(document: &Written, host: &Where, port: u16, request: Option<(&str, &str)
     let bounded = |own: bool| if own || listed { Said::Allow } else { Said::Deny(Reason::PortDenied) };
     let ruled = |own: bool, rewrites: bool| match bounded(own) {
         Said::Allow if rewrites && request.is_none() => Said::Open,
-        said => said,
+        said @ (Said::Allow | Said::Open | Said::Deny(_)) => said,
     };
 
     let rest = || {

@@ -6,6 +6,7 @@ use super::compile::{Compiled, one};
 use super::decision::{Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit};
 use super::document::NewPlace;
 use super::evaluate::{Asked, hold};
+use super::pattern::Pattern;
 use super::plan::{Plan, Rewritten};
 use super::reason::Reason;
 use super::scope::Policy;
@@ -111,10 +112,8 @@ impl Policy {
             };
             match verdict {
                 Verdict::Deny(reason, rule) => {
-                    hold(document, reason, rule, would_deny).map_err(|denial| Denial {
-                        alias: Some(target.clone()),
-                        ..self.guarded(target, denial)
-                    })?
+                    let new = |denial| Denial { alias: Some(target.clone()), ..self.guarded(target, denial) };
+                    hold(document, reason, rule, would_deny).map_err(new)?;
                 }
                 Verdict::Allow(rule) => {
                     let Some(rule) = document.changed_by(rule) else { continue };
@@ -152,5 +151,5 @@ fn moved(from: &Target, place: &NewPlace, secure: bool) -> Target {
         (Some(false), Port::HTTPS) => Port::HTTP,
         (Some(_) | None, port) => port,
     };
-    Target::new(host, own.and_then(|pattern| pattern.port()).unwrap_or(port))
+    Target::new(host, own.and_then(Pattern::port).unwrap_or(port))
 }

@@ -584,7 +584,7 @@ fn source(policies: &PolicySet) -> String {
     let permit = policy.admit(&"x.test:443".parse().unwrap()).unwrap();
     let facts = RequestFacts { method: "GET", path: "/", secure: true };
     match policy.admit_request(&permit, &facts) {
-        Ok(request) => request.plan().secrets().map(|used| format!("{:?}", used.source)).collect(),
+        Ok(request) => format!("{:?}", request.plan().secrets().map(|used| &used.source).collect::<Vec<_>>()),
         Err(denial) => denial.reason().to_string(),
     }
 }
@@ -593,7 +593,7 @@ fn source(policies: &PolicySet) -> String {
 fn p2_a_secret_keeps_its_last_good_version_until_it_is_taken_away() {
     let mut bench = Bench::new(&[("p.yaml", USES), ("s.yaml", &secret("name: s", "FIRST"))]);
     let at = |bench: &Bench, name: &str| {
-        assert!(source(&bench.policies).contains(name), "{}", source(&bench.policies))
+        assert!(source(&bench.policies).contains(name), "{}", source(&bench.policies));
     };
     at(&bench, "FIRST");
     bench.write("s.yaml", secret("name: s", "SECOND"));
