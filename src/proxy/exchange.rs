@@ -268,7 +268,7 @@ impl Exchange {
         // RACE: an origin whose task was dropped first has not failed.
         let forced = self.session.gateway.tasks.watcher().is_forced();
         let outcome = outcome.filter(|outcome| !(forced && *outcome == Outcome::UpstreamClosed));
-        let left = || self.session.has_left().then_some(Outcome::ClientClosed);
+        let left = || (self.session.has_left() || self.session.gives_up()).then_some(Outcome::ClientClosed);
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
         match self.session.ending() {
             Some(Ending { outcome, denial }) => {

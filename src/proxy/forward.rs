@@ -4,7 +4,7 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use http::header::UPGRADE;
+use http::header::{ALT_SVC, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -98,11 +98,15 @@ impl Forward<'_> {
             secrets: &dressed.secrets,
         };
         let mut response = self.origins.send(&errand, outward, exchange).await?;
-        // What an origin says beside the status in words of its own is nobody's.
-        response.extensions_mut().remove::<ReasonPhrase>();
+        if self.is_secure() {
+            // Another way to the origin would lead around this one (RFC 7838).
+            response.headers_mut().remove(ALT_SVC);
+        }
         let cover = dressed.cover;
         if let Some(cover) = &cover {
             cover.fields(response.headers_mut());
+            // An origin says beside the status what it likes.
+            response.extensions_mut().remove::<ReasonPhrase>();
         }
         let Some(mut exchange) = pending.take() else {
             return Err(Refusal::malformed("the request has no record"));
