@@ -9,10 +9,12 @@ use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
+use hyper::upgrade::OnUpgrade;
 use tokio::sync::watch::Receiver;
 
 use super::arriving::Arriving;
 use super::body::{self, Body, ClientBody, Upload};
+use super::cover::Cover;
 use super::exchange::{Call, Exchange};
 use super::onward::Onward;
 use super::origins::{Errand, Origins, failed};
@@ -108,43 +110,46 @@ impl Forward<'_> {
             // An origin says beside the status what it likes.
             response.extensions_mut().remove::<ReasonPhrase>();
         }
-        let Some(mut exchange) = pending.take() else {
-            return Err(Refusal::malformed("the request has no record"));
-        };
         exchange.note(|event| {
             event.ttfb = Some(started.elapsed());
             event.status = Some(response.status().as_u16());
         });
+        self.pass_on(response, cover, client, pending)
+    }
+
+    /// Passes the origin's response on, or what both sides agree on to speak from here.
+    fn pass_on(
+        &self,
+        response: Response<Arriving>,
+        cover: Option<Cover>,
+        client: Option<OnUpgrade>,
+        pending: &mut Option<Exchange>,
+    ) -> Result<Response<Body>, Refusal> {
+        let take = |pending: &mut Option<Exchange>| {
+            pending.take().ok_or_else(|| Refusal::malformed("the request has no record"))
+        };
         match (response.status(), client) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if agrees_to_websocket(&response) => {
                 // It sends nothing before its record is certain: one that would only wait for that is refused while it
                 // can still be told why.
-                if let Err(full) = self.session.gateway.audit.expect_certainty() {
-                    *pending = Some(exchange);
-                    return Err(full.into());
-                }
-                Ok(self.switch(client, response, exchange))
+                self.session.gateway.audit.expect_certainty()?;
+                Ok(self.switch(client, response, take(pending)?))
             }
             (StatusCode::SWITCHING_PROTOCOLS, _) => {
-                *pending = Some(exchange);
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
             _ => {
-                let cover = match cover.map(|cover| Ok((cover.body(response.headers())?, cover))).transpose()
-                {
-                    Ok(cover) => cover,
-                    Err(refusal) => {
-                        *pending = Some(exchange);
-                        return Err(refusal);
-                    }
-                };
+                // What has no body needs none that can be searched.
+                let cover = cover.filter(|_| !response.body().is_end_stream());
+                let cover = cover.map(|cover| Ok::<_, Refusal>((cover.body(response.headers())?, cover)));
+                let cover = cover.transpose()?;
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);
                 if self.head.version() == Version::Http10 && body.size_hint().exact().is_none() {
                     self.outlet.owe();
                 }
-                let body = Body::origin(body, exchange, Arc::clone(self.outlet), cover);
+                let body = Body::origin(body, take(pending)?, Arc::clone(self.outlet), cover);
                 Ok(Response::from_parts(parts, body))
             }
         }
@@ -229,7 +234,7 @@ impl Forward<'_> {
     /// Hands both sides over, to be carried as a tunnel, once the origin has agreed to WebSocket.
     fn switch(
         &self,
-        client: hyper::upgrade::OnUpgrade,
+        client: OnUpgrade,
         mut response: Response<Arriving>,
         mut exchange: Exchange,
     ) -> Response<Body> {

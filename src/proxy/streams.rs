@@ -27,8 +27,6 @@ use crate::wire::head::Head;
 
 /// The most streams at once.
 const STREAMS: u32 = 100;
-/// The longest list of headers, in bytes (RFC 9113 §6.5.2).
-const HEADERS: u32 = 64 * 1024;
 /// How much of one body may come before it is taken (RFC 9113 §5.2), and of all together.
 const WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -52,10 +50,11 @@ pub(super) async fn serve(
     let connection = Arc::new(Connection::new(Arc::clone(&session), None, whence));
     let socket = Arc::clone(tls.get_ref().0.socket());
     let service = service_fn(move |request| answer(Arc::clone(&connection), request));
+    let longest = u32::try_from(session.gateway.limits.header_bytes).unwrap_or(u32::MAX);
     let serving = http2::Builder::new(Streams(session.gateway.tasks.clone()))
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEADERS)
+        .max_header_list_size(longest)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(UNSENT)
