@@ -33,6 +33,7 @@ use super::origins::Origins;
 use super::outlet::Outlet;
 use super::refusal::Refusal;
 use super::session::{Identified, Session};
+use super::silence::{Opened, Silence};
 use super::socket::Socket;
 use super::strict::{Broken, Control, StrictIo};
 use super::upgrade::Handover;
@@ -48,9 +49,6 @@ use crate::wire::request_target::RequestTarget;
 /// The least that hyper may buffer. A head that [`StrictIo`] lets through, which adds a space to each of its fields, must
 /// fit: hyper would refuse it without a record.
 const BUFFER: usize = 400 * 1024;
-
-/// A record that waits for its request.
-type Opened = Arc<Mutex<Option<Exchange>>>;
 
 /// One HTTP connection from a client.
 pub(super) struct Connection {
@@ -102,7 +100,7 @@ async fn serve_client(
         ..Connection::new(Arc::clone(&session), Some(Arc::clone(&control)), whence)
     };
     let newcomer = session.newcomer();
-    let mut silence = Silence { session: Arc::clone(&session), control, opened, told: false };
+    let mut silence = Silence::new(&session, control, opened);
     tokio::select! {
         biased;
         denial = session.crowded_out(newcomer) => session.end(Outcome::Refused, Some((None, denial))),
@@ -194,52 +192,6 @@ async fn run(
     match upgraded {
         Some(upgraded) => Box::pin(upgraded.run()).await,
         None => Outcome::Ok,
-    }
-}
-
-/// Leaves the record of a connection that asked nothing, or ended inside a request head.
-struct Silence {
-    session: Arc<Session>,
-    control: Arc<Control>,
-    opened: Opened,
-    told: bool,
-}
-
-impl Silence {
-    /// Whether there is something that no record tells of.
-    fn is_untold(&self) -> bool {
-        !self.told && (!self.session.was_asked() || self.control.is_partial())
-    }
-
-    /// Leaves the record, once the audit log has room for it.
-    async fn tell(&mut self) {
-        if self.is_untold() {
-            // From here on the record is its own guard.
-            self.told = true;
-            let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let opened = match opened {
-                Some(exchange) => Ok(exchange),
-                None => Exchange::admitted(&self.session, Kind::Connection).await,
-            };
-            if let Ok(exchange) = opened {
-                let what = if self.control.is_partial() {
-                    "the connection ended inside a request head"
-                } else {
-                    "the connection ended before any request"
-                };
-                exchange.refuse(&Refusal::malformed(what), None, None);
-            }
-        }
-    }
-}
-
-impl Drop for Silence {
-    /// The task was dropped before it came to that.
-    fn drop(&mut self) {
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if opened.is_none() && self.is_untold() {
-            drop(Exchange::unadmitted(&self.session, Kind::Connection));
-        }
     }
 }
 
