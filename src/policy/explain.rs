@@ -79,7 +79,8 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
                 "use https:// and a host that is among the `hosts` of the secret"
             }
             Reason::SecretUnavailable => {
-                "a placeholder is `sluicegate:ID/KEY`, of a secret with `placeholder: true` that this sandbox may use"
+                "where a value cannot be had, the audit record tells the operator why; where a placeholder was sent, it must be \
+                 `sluicegate:ID/KEY`, of a secret with `placeholder: true` that this sandbox may use"
             }
             Reason::PolicyChange => {
                 "the policy was changed while this connection was open; see the reason of a new attempt"
