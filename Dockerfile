@@ -1,4 +1,4 @@
-# One static program in an empty image: no shell, no libc, nothing to write to, not root.
+# One static program in an empty image, with a policy and the public authorities: no shell, no libc, nothing to write to, not root.
 # `tests/container.sh` does what these steps do without a container engine.
 
 FROM rust:1.91-slim-bookworm AS build
@@ -10,6 +10,8 @@ ENV RUSTFLAGS="-C target-feature=+crt-static"
 RUN cargo build --release --locked --bin sluicegate --target "$(rustc -vV | sed -n 's/^host: //p')" --target-dir /build
 RUN install -D -m 0755 /build/*/release/sluicegate /image/sluicegate
 RUN install -D -m 0644 policies/limited.yaml /image/etc/sluicegate/policies/limited.yaml
+# Whom origins are verified by, where TLS is decrypted.
+RUN install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt
 
 FROM scratch
 COPY --from=build /image/ /

@@ -1,5 +1,6 @@
 //! Asks the policy a question without sending a packet: the same functions, in the same order, as a call would.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -172,7 +173,7 @@ pub struct Answer {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewritten: Option<String>,
     /// What is not decided yet.
-    pub open: Vec<&'static str>,
+    pub open: Vec<Cow<'static, str>>,
 }
 
 impl Answer {
@@ -219,23 +220,29 @@ pub fn answer(policy: &Policy, question: &Question) -> Answer {
 }
 
 /// What is not decided yet.
-fn open(question: &Question, seen: &Seen) -> Vec<&'static str> {
+fn open(question: &Question, seen: &Seen) -> Vec<Cow<'static, str>> {
     let mut open = Vec::new();
+    let mut say = |text: &'static str| open.push(Cow::Borrowed(text));
     let resolves = question.is_by_name() || question.target.host().ip().is_none() || seen.rewritten.is_some();
     if question.address.is_none() && resolves {
-        open.push("address: each address the name resolves to is judged before it is dialled");
+        say("address: each address the name resolves to is judged before it is dialled");
     }
     match (&question.request, seen.decrypted) {
-        (None, Some(true)) => open.push(
+        (None, Some(true)) => say(
             "inside: the SNI and Host must name the same target; TLS is decrypted, and HTTP is judged request by request",
         ),
-        (None, Some(false) | None) => open.push(
-            "inside: the SNI or Host must name the same target; plain HTTP is judged request by request",
-        ),
+        (None, Some(false) | None) => {
+            say("inside: the SNI or Host must name the same target; plain HTTP is judged request by request");
+        }
         (Some(_), Some(false)) => {
-            open.push("request: TLS to this host is not decrypted, so that the request is not seen");
+            say("request: TLS to this host is not decrypted, so that the request is not seen");
         }
         (Some(_), Some(true) | None) => {}
+    }
+    if let (Some(rule), None) = (&seen.hangs_on, &question.request) {
+        open.push(Cow::Owned(format!(
+            "request: the verdict hangs on {rule}, and each request is judged by its method and path; ask about one with its method"
+        )));
     }
     open
 }

@@ -17,7 +17,9 @@
 //! 7. Question C, [`policy::Policy::admit_request`]: method and path, for each HTTP request that can be read.
 //! 8. [`upstream`] resolves; a DNS query is answered here. Question B, [`policy::Policy::admit_address`], is asked of each address, and only a
 //!    [`policy::AddressPermit`] can be dialled.
-//! 9. Bytes pass. In a tunnel the first ones are looked at: TLS must name the same host, HTTP is judged by request.
+//! 9. Bytes pass. In a tunnel the first ones are looked at: TLS must name the same host, HTTP is judged by request. Where the
+//!    policy looks inside TLS, [`intercept`] makes the certificate that the client sees, and each request inside goes on from 7, with
+//!    its headers edited and the values of [`secrets`] put in last ([`manual::interception`]).
 //! 10. The record ends, once: [`audit`] writes it, [`metrics`] counts it. [`admin`] shows both.
 //!
 //! A new snapshot wakes every open connection, which asks A, B and C again ([`manual::semantics`]).
@@ -47,6 +49,7 @@
 //! * Known ways around such a gate, where each is stopped, and the test that shows it: [`manual::threats`].
 //! * One connection from accept to record: `src/proxy/explicit.rs`, `connect.rs`, `tunnel.rs`, `forward.rs`;
 //!   of one that was redirected: `src/proxy/transparent.rs`; of a DNS query: `src/proxy/dns/mod.rs`.
+//! * What happens inside TLS: [`manual::interception`], `src/proxy/inspect.rs`, `onward.rs`, `cover.rs`.
 //! * What takes everything that a sandbox sends, and how that is proven: [`capture`].
 
 pub mod addr;

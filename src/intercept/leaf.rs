@@ -3,7 +3,7 @@
 //! | bound | by |
 //! |---|---|
 //! | memory | [`MOST_BYTES`] for all that is kept; what is asked for most stays, so that a flood of names that are asked for once pushes out nothing that is used |
-//! | time | one signature for each new name, and for each name once in [`KEPT`]; how many of those a sandbox may have, the caller says (`may_mint`) |
+//! | time | one signature for each new name, and for each name once in twelve hours; how many of those a sandbox may have, the caller says (`may_mint`) |
 //! | concurrency | of any number of handshakes for one new name, one signs and the others wait for it |
 
 use std::fmt;

@@ -18,6 +18,7 @@ use super::compile::Compiled;
 use super::document::RuleAction;
 use super::limit::Limit;
 use super::mode::Scope;
+use super::near::Near;
 use super::plan::{Plan, Rewritten};
 use super::reason::Reason;
 use crate::addr::{Name, Target};
@@ -102,6 +103,8 @@ pub struct Denial {
     pub(super) alias: Option<Target>,
     /// The guard that would hold the address if every document allowed it.
     pub(super) guard: Option<Reason>,
+    /// The rule of the document that came near to allowing it.
+    pub(super) near: Option<Near>,
     /// The limit that was reached.
     pub(super) limit: Option<Limit>,
 }
@@ -112,12 +115,12 @@ impl Denial {
     /// `detail` is a full sentence for the person who reads the refusal; it must not carry a secret.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, cause: None, detail: detail.into(), alias: None, guard: None, limit: None }
+        Self { reason, cause: None, detail: detail.into(), alias: None, guard: None, near: None, limit: None }
     }
 
     /// A denial by `cause`.
     pub(super) fn by(reason: Reason, cause: Cause) -> Self {
-        Self { reason, cause: Some(cause), detail: Cow::Borrowed(""), alias: None, guard: None, limit: None }
+        Self { cause: Some(cause), ..Self::new(reason, "") }
     }
 
     /// The same as the reason why something toward `target` that was permitted is closed. Its own reason and its cure

@@ -131,7 +131,8 @@ impl Policy {
 
     /// Asks every document in order; all must allow.
     pub(super) fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
-        self.ask_documents(target, facts).map_err(|denial| self.guarded(target, denial))
+        let answer = self.ask_documents(target, facts);
+        answer.map_err(|denial| self.guarded(target, self.beside(target, facts, denial)))
     }
 
     /// A denial of a target with the guard that would hold it as well.

@@ -1,9 +1,14 @@
 //! A denial in words: what happened, and what to change.
 
-use super::decision::{Cause, Denial};
+use super::decision::{Cause, Denial, RuleId};
 use super::limit::Limit;
+use super::near::Near;
 use super::reason::Reason;
 use crate::addr::Target;
+
+/// How TLS that is not decrypted is decrypted.
+const DECRYPT: &str =
+    "have TLS to it decrypted (`intercept` of the process configuration, and no entry of its `exclude`)";
 
 /// What happened, as a sentence about `target`.
 pub(super) fn message(denial: &Denial, target: &str) -> String {
@@ -17,6 +22,9 @@ pub(super) fn message(denial: &Denial, target: &str) -> String {
     let what = match denial.reason {
         Reason::HostDenied | Reason::CidrDenied | Reason::RuleDenied | Reason::NetworkRuleDenied => {
             "is denied"
+        }
+        Reason::DefaultDeny if matches!(denial.near, Some(Near::Request(_))) => {
+            "has rules, and none of them fits this method and path: denied by default"
         }
         Reason::DefaultDeny => "is not on the allow-list: denied by default",
         Reason::PortDenied => "is allowed, but not on this port: denied",
@@ -71,7 +79,8 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
                 "use https:// and a host that is among the `hosts` of the secret"
             }
             Reason::SecretUnavailable => {
-                "a placeholder is `sluicegate:ID/KEY`, of a secret with `placeholder: true` that this sandbox may use"
+                "where a value cannot be had, the audit record tells the operator why; where a placeholder was sent, it must be \
+                 `sluicegate:ID/KEY`, of a secret with `placeholder: true` that this sandbox may use"
             }
             Reason::PolicyChange => {
                 "the policy was changed while this connection was open; see the reason of a new attempt"
@@ -120,17 +129,22 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         Reason::DefaultDeny | Reason::PortDenied | Reason::SniMissing if denial.guard.is_some() => {
             guarded(denial.guard, &host, &port, &at)
         }
-        Reason::DefaultDeny => format!("add \"{}\" to hostRules of {at}", if bare { full } else { host }),
+        Reason::DefaultDeny => match denial.near {
+            Some(near) => beside(cause, near, &port),
+            None => format!("add \"{}\" to hostRules of {at}", if bare { full } else { host }),
+        },
         Reason::PortDenied => format!("add {port} to ports of {at}, or write the pattern as \"{full}\""),
         Reason::HostDenied | Reason::CidrDenied => {
             format!("remove or narrow {rule} of {at}; an Allow elsewhere cannot lift it")
         }
         Reason::RuleDenied if in_tunnel && rewrites => {
-            format!("{rule} of {at} rewrites requests: use plain http:// for them, or write `Allow`")
+            format!(
+                "{rule} of {at} rewrites requests: {DECRYPT}, use plain http:// for them, or write `Allow`"
+            )
         }
         Reason::RuleDenied if in_tunnel => format!(
             "{rule} of {at} asks for a path or method, which cannot be seen inside TLS that is not decrypted: \
-             use plain http:// for it, or decide by host, without path and methods"
+             {DECRYPT}, use plain http:// for it, or decide by host, without path and methods"
         ),
         Reason::RuleDenied => format!("change {rule} of {at}, or put an Allow before it"),
         Reason::SniMissing if target.is_some_and(|target| target.host().ip().is_some()) => {
@@ -170,6 +184,20 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         | Reason::UpstreamFailed => return None,
     };
     Some(hint)
+}
+
+/// What helps where a rule names the host, and an entry of hostRules would open every path of it.
+fn beside(cause: &Cause, near: Near, port: &str) -> String {
+    let (Near::Request(id) | Near::Port(id)) = near;
+    let rule = Some(RuleId::Rule(id));
+    let at = format!("policy `{}` ({})", cause.policy(), cause.document.place_of(rule));
+    let label = cause.document.label(RuleId::Rule(id));
+    match near {
+        Near::Request(_) => format!(
+            "let {label} of {at} fit this method and path, or add a rule that does; an entry in hostRules would open every path"
+        ),
+        Near::Port(_) => format!("add {port} to ports of the policy, or to the host of {label} of {at}"),
+    }
 }
 
 /// What a client can do about a limit by itself.

@@ -26,6 +26,7 @@ pub mod limit;
 pub mod method_set;
 pub mod mode;
 mod name_key;
+mod near;
 pub mod path_pattern;
 mod path_tree;
 pub mod pattern;

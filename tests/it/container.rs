@@ -76,6 +76,9 @@ fn what_is_left_is_empty_but_for_the_program_and_is_not_root() {
     assert!(user.len() == 2 && !user.contains(&0), "without /etc/passwd a user is two numbers");
     assert!(build.environment()["RUSTFLAGS"].contains("+crt-static"));
     assert!(build.all("RUN").any(|step| step.starts_with("cargo build --release --locked ")));
+    let roots = "/etc/ssl/certs/ca-certificates.crt";
+    let brings_roots = |step: &str| step.ends_with(&format!("{roots} /image{roots}"));
+    assert!(build.all("RUN").any(brings_roots), "without authorities no origin could be verified");
     let admin = image.environment()["SLUICEGATE_ADMIN"];
     assert!(admin.starts_with("127.0.0.1:"), "the admin server stays inside");
 }
@@ -94,7 +97,7 @@ async fn the_image_starts_answers_its_health_check_and_stops() {
     let root = tempfile::tempdir().unwrap();
     let place = root.path().to_str().unwrap();
     let installs: Vec<_> = build.all("RUN").filter(|step| step.starts_with("install ")).collect();
-    assert_eq!(installs.len(), 2);
+    assert_eq!(installs.len(), 3);
     for step in installs {
         let step = step.replace("/build/*/release/sluicegate", PROGRAM).replace("/image", place);
         let mut shell = Command::new("sh");

@@ -49,19 +49,22 @@ async fn all_yaml_is_well_formed_without_doubtful_values_or_double_keys() {
 
 #[tokio::test]
 async fn the_compose_file_fits_the_compose_specification() {
-    let file = below("compose").into_iter().find(|path| path.ends_with("compose.yaml")).unwrap();
+    let is_compose =
+        |path: &PathBuf| path.ends_with("compose.yaml") || path.ends_with("compose/inside-tls.yaml");
+    let files: Vec<_> = below("compose").into_iter().filter(is_compose).collect();
+    assert_eq!(files.len(), 2, "{files:?}");
     let arguments = ["--builtin-schema", "vendor.compose-spec"];
-    let Some(ran) = module("check_jsonschema", &arguments, &[file]).await else { return };
+    let Some(ran) = module("check_jsonschema", &arguments, &files).await else { return };
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
 }
 
 #[tokio::test]
 async fn the_objects_of_kubernetes_fit_their_schemas_and_nothing_is_made_up() {
     let all = below("kubernetes");
-    assert_eq!(all.len(), 3);
+    assert_eq!(all.len(), 4);
     let Some(ran) = module("kubernetes_validate", &["--strict", "--no-warn"], &all).await else { return };
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
-    assert!(ran.stdout.matches("passed").count() >= 7, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.matches("passed").count() >= 11, "{}{}", ran.stdout, ran.stderr);
 }
 
 #[tokio::test]
@@ -75,6 +78,11 @@ async fn the_units_of_systemd_are_understood() {
             .unwrap();
         units.push(unit);
     }
+    let more = directory.path().join("sluicegate.service.d");
+    fs::create_dir(&more).unwrap();
+    for path in files("conf") {
+        fs::copy(&path, more.join(path.file_name().unwrap())).unwrap();
+    }
     let words = ["verify", "--man=no"].into_iter().map(PathBuf::from);
     let ran = tool::run(&analyze, words.chain(units)).await;
     let ours: Vec<_> = ran.stderr.lines().filter(|line| line.contains("sluicegate")).collect();
@@ -86,7 +94,7 @@ fn configurations() -> Vec<(String, String)> {
     let mut found = Vec::new();
     for path in files("yaml") {
         let (name, text) = (path.display().to_string(), fs::read_to_string(&path).unwrap());
-        if path.ends_with("gate.yaml") {
+        if path.ends_with("gate.yaml") || path.ends_with("gate-inside-tls.yaml") {
             found.push((name.clone(), text.clone()));
         }
         for block in text.split("  gate.yaml: |\n").skip(1) {
@@ -100,15 +108,55 @@ fn configurations() -> Vec<(String, String)> {
 #[tokio::test]
 async fn every_shipped_configuration_is_accepted_with_its_policies() {
     let all = configurations();
-    assert_eq!(all.len(), 5, "{all:#?}");
-    let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/compose/policies");
+    assert_eq!(all.len(), 7, "{all:#?}");
+    let compose = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/compose");
     let directory = tempfile::tempdir().unwrap();
-    let config = directory.path().join("gate.yaml");
+    let (config, ca) = (directory.path().join("gate.yaml"), directory.path().join("ca"));
+    let made = tool::run(Path::new(BINARY), ["ca".as_ref(), "init".as_ref(), ca.as_os_str()]).await;
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let mut inside = 0;
     for (name, text) in all {
-        fs::write(&config, text).unwrap();
+        // Where the sandbox CA is on this machine.
+        let mut here = text.clone();
+        for place in [
+            "/etc/sluicegate/ca/ca.pem",
+            "/run/sluicegate/ca/ca.pem",
+            "/run/secrets/ca-key.pem",
+            "/run/sluicegate/ca/ca-key.pem",
+        ] {
+            let file = ca.join(Path::new(place).file_name().unwrap());
+            here = here.replace(place, file.to_str().unwrap());
+        }
+        let looks_inside = here != text;
+        inside += usize::from(looks_inside);
+        fs::write(&config, here).unwrap();
+        let policies = compose.join(if looks_inside { "policies-inside-tls" } else { "policies" });
         let words = ["check".as_ref(), policies.as_os_str(), "--config".as_ref(), config.as_os_str()];
         let ran = tool::run(Path::new(BINARY), words).await;
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{name}");
+    }
+    assert_eq!(inside, 2, "configurations that look inside TLS");
+}
+
+#[test]
+fn no_key_of_a_ca_and_no_token_is_mounted_into_a_sandbox_and_those_of_the_gateway_are_read_only() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let compose = fs::read_to_string(root.join("compose/inside-tls.yaml")).unwrap();
+    let (gateway, sandbox) = compose.split_once("\n  sandbox:\n").expect("both services");
+    assert!(gateway.contains("./secrets:/run/secrets:ro"), "{gateway}");
+    let kubernetes = fs::read_to_string(root.join("kubernetes/inside-tls.yaml")).unwrap();
+    let (deployment, pod) = kubernetes.split_once("\nkind: Pod\n").expect("a gateway and a sandbox");
+    assert_eq!(deployment.matches("secretName").count(), deployment.matches("defaultMode: 0440").count());
+    assert!(deployment.contains("fsGroup: 65532") && !deployment.contains("defaultMode: 0644"));
+    for text in [sandbox, pod] {
+        assert!(text.contains("bundle.pem") && !text.contains("ca-key"), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+    for mount in compose.lines().filter_map(|line| line.trim().strip_prefix("- ./")) {
+        assert!(mount.ends_with(":ro"), "{mount}");
+    }
+    for mount in kubernetes.lines().filter(|line| line.contains("mountPath")) {
+        assert!(mount.contains("readOnly: true"), "{mount}");
     }
 }
 

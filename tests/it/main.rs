@@ -48,6 +48,7 @@ mod readme;
 mod real_clients;
 mod reload;
 mod resolver;
+mod schema;
 mod slow;
 mod stream;
 mod supply;

@@ -16,9 +16,10 @@ use crate::kit::tool;
 
 /// The headings of the sections.
 const TOUR: &str = "## A tour in five minutes\n";
+const INSIDE: &str = "## Inside TLS\n";
 const CAPTURE: &str = "## Taking everything a sandbox sends\n";
 /// JSON keys and headers whose values differ from run to run.
-const VARYING: [&str; 11] = [
+const VARYING: [&str; 13] = [
     "\"seq\":",
     "\"time\":",
     "\"id\":",
@@ -26,6 +27,8 @@ const VARYING: [&str; 11] = [
     "\"client\":",
     "\"bytes_down\":",
     "\"connect_ms\":",
+    "\"dns_ms\":",
+    "\"tls_ms\":",
     "\"ttfb_ms\":",
     "\"duration_ms\":",
     "x-request-id:",
@@ -33,6 +36,8 @@ const VARYING: [&str; 11] = [
 ];
 /// The ports of the tour: proxy, admin server, origin.
 const PORTS: [&str; 3] = ["3128", "9901", "8000"];
+/// The ports of the tour inside TLS: proxy, admin server, origin, name server.
+const PORTS_INSIDE: [&str; 4] = ["3128", "9901", "8443", "5300"];
 /// What the shell prints between the outputs of two steps.
 const MARK: &str = "=====next step=====";
 /// How long the whole tour may take.
@@ -76,9 +81,9 @@ fn masked(text: &str) -> String {
     text
 }
 
-/// Three ports that are free on loopback, in the place of those of the tour.
-fn free_ports() -> [String; 3] {
-    let sockets = PORTS.map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
+/// Ports that are free on loopback, in the place of those of a tour.
+fn free_ports<const N: usize>(ports: [&str; N]) -> [String; N] {
+    let sockets = ports.map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
     sockets.map(|socket| socket.local_addr().expect("it is bound").port().to_string())
 }
 
@@ -122,8 +127,20 @@ async fn follow(steps: &[Step], before: &str, at_the_end: &str, pairs: &[(&str, 
 async fn the_tour_of_the_readme_prints_what_the_readme_shows() {
     let steps = steps(&readme(), TOUR);
     assert!(steps.len() > 8, "the tour is where it is looked for");
-    let ports = free_ports();
+    let ports = free_ports(PORTS);
     let pairs: Vec<_> = PORTS.into_iter().zip(ports.iter().map(String::as_str)).collect();
+    follow(&steps, "", "kill $(jobs -p) 2>/dev/null", &pairs).await;
+}
+
+#[tokio::test]
+async fn the_tour_inside_tls_prints_what_the_readme_shows() {
+    if tool::find("openssl").is_none() {
+        return;
+    }
+    let steps = steps(&readme(), INSIDE);
+    assert!(steps.len() > 6, "the tour is where it is looked for");
+    let ports = free_ports(PORTS_INSIDE);
+    let pairs: Vec<_> = PORTS_INSIDE.into_iter().zip(ports.iter().map(String::as_str)).collect();
     follow(&steps, "", "kill $(jobs -p) 2>/dev/null", &pairs).await;
 }
 

@@ -87,6 +87,43 @@ fn every_denial_says_what_happened_and_what_to_change() {
 }
 
 #[test]
+fn what_no_rule_for_its_host_fits_is_told_to_change_the_rule_and_not_to_open_the_host() {
+    let spec = "{mode: Limited, rules: [{match: {host: '*.example', path: /b, methods: [PUT]}, action: Allow}, {name: read, match: {host: x.example, path: /a/*, methods: [GET]}, action: Allow}, {match: {host: y.test, path: /x}, action: Deny}]}";
+    let policy = policy(spec);
+    let ask = |asked: &str, path: &str| {
+        let permit = admit(&policy, asked)?;
+        let facts = RequestFacts { method: "GET", path, secure: true };
+        policy.admit_request(&permit, &facts)
+    };
+    let told = |asked: &str, path: &str| {
+        let denial = ask(asked, path).unwrap_err();
+        assert_eq!(denial.reason(), Reason::DefaultDeny, "{asked}");
+        (denial.message(asked), denial.hint(Some(&target(asked))).unwrap())
+    };
+    assert!(ask("x.example:443", "/a/1").is_ok());
+    let (message, hint) = told("x.example:443", "/c");
+    assert!(message.contains("has rules, and none of them fits this method and path"), "{message}");
+    assert!(hint.starts_with("let rules[0] *.example of policy `global-doc` (p.yaml:3:"), "{hint}");
+    assert!(!hint.starts_with("add"), "{hint}");
+    let (_, hint) = told("x.example:8443", "/a/1");
+    assert!(
+        hint.starts_with("add 8443 to ports of the policy, or to the host of rules[0] *.example"),
+        "{hint}"
+    );
+    let own =
+        "{mode: Limited, rules: [{name: read, match: {host: 'x.example:8443', path: /a}, action: Allow}]}";
+    let policy = super::policy(own);
+    let permit = admit(&policy, "x.example:8443").unwrap();
+    let facts = RequestFacts { method: "GET", path: "/c", secure: true };
+    let denial = policy.admit_request(&permit, &facts).unwrap_err();
+    assert!(denial.hint(Some(&target("x.example:8443"))).unwrap().starts_with("let read of policy"));
+    // A host that rules only deny is opened by an entry of hostRules, and they hold all the same.
+    let (message, hint) = told("y.test:443", "/");
+    assert!(message.contains("is not on the allow-list"), "{message}");
+    assert!(hint.starts_with("add \"y.test\" to hostRules"), "{hint}");
+}
+
+#[test]
 fn a_literal_that_a_guard_would_hold_is_not_told_to_add_a_host_rule() {
     let own = Guards { sockets: vec!["127.0.0.1:9901".parse().unwrap()], ..Guards::default() };
     let exempt = Guards { exempt: vec!["127.0.0.8/29".parse().unwrap()], ..own.clone() };

@@ -1,0 +1,43 @@
+//! What was denied by default beside a rule that names its host: the rule is what to change, and no line for the whole host.
+
+use super::compile::Compiled;
+use super::decision::{Denial, RequestFacts};
+use super::evaluate::Asked;
+use super::reason::Reason;
+use super::scope::Policy;
+use crate::addr::Target;
+
+/// The first rule that lets some requests to a host pass, and why it did not let this one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Near {
+    /// It does not fit the method and path.
+    Request(u32),
+    /// The port is not one of the document's.
+    Port(u32),
+}
+
+impl Policy {
+    /// A denial by default with the rule that names its host.
+    pub(super) fn beside(&self, target: &Target, facts: Option<&RequestFacts<'_>>, denial: Denial) -> Denial {
+        let by_default = denial.cause.as_ref().filter(|_| denial.reason == Reason::DefaultDeny);
+        let near = by_default.and_then(|cause| {
+            let rule = self.granting(&cause.document, target)?;
+            // Without a request the verdict would hang on it, were it not for the port.
+            Some(if facts.is_some() { Near::Request(rule) } else { Near::Port(rule) })
+        });
+        Denial { near, ..denial }
+    }
+
+    /// The first rule of a document that lets requests to this target pass by their path or method.
+    fn granting(&self, document: &Compiled, target: &Target) -> Option<u32> {
+        if !document.has_rules() {
+            return None;
+        }
+        let (asked, mut first) = (Asked::of(target), None);
+        document.hosts.rules(self.pool(), &asked.host, asked.port, |found| {
+            let rule = document.rules_at(found.place).and_then(|list| list.conditional(false));
+            first = first.into_iter().chain(rule).min();
+        });
+        first
+    }
+}
