@@ -33,6 +33,7 @@ mod handshake;
 mod identity;
 mod inspected;
 mod inspected_flow;
+mod inspected_frames;
 mod inspected_tls;
 mod kept;
 mod kit;
