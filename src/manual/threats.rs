@@ -44,10 +44,11 @@
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
 //! | I1 | CONNECT to one name, SNI of another: in the first hello, or in the one after a `HelloRetryRequest`, by which the server goes | `src/proxy/peek.rs`: [`Policy::admit_alias`](crate::policy::Policy::admit_alias), before a byte leaves; `src/proxy/handshake.rs`: [`server_hello::Scanner`](crate::wire::server_hello::Scanner), and no later hello leaves unjudged | `src/wire/server_hello.rs`, `tests/it/agreement.rs`, `tests/it/handshake.rs` |
+//! | I2 | inside TLS, another host than the TLS was opened for: in any request or stream, in any form | `src/proxy/forward.rs`, `src/proxy/whence.rs`: 421, and no origin is reached by another name than the outer one, which its certificate must be for | `src/policy/tests/inspection.rs`, `src/intercept/tests/handshake.rs`, `tests/it/inspected.rs`, `tests/it/inspected_tls.rs` |
 //! | I3 | an absolute-form URI and another `Host`; two; none | [`Head::scan`](crate::wire::head::Head::scan), [`headers::agrees`](crate::wire::headers::agrees) | `src/wire/head_tests.rs`, `src/wire/headers.rs`, `tests/it/agreement.rs`, `tests/it/forward.rs` |
 //! | I4 | a name toward another address, redirected: an allowed SNI or `Host` with a foreign address, an allowed address with a foreign name, a connection to the gateway itself | `src/proxy/transparent.rs`: a name is resolved here, an address stands for itself only; [`Policy::admit_redirected`](crate::policy::Policy::admit_redirected), [`Policy::admit_redirected_hello`](crate::policy::Policy::admit_redirected_hello), [`admit_name_at`](crate::policy::admit_name_at) | `src/policy/tests/redirected.rs`, `src/proxy/entry.rs`, `tests/netns/tls.rs`, `tests/netns/http.rs`, `tests/netns/opaque.rs`, `tests/netns/own.rs`, `tests/netns/limits.rs`, `tests/netns/tproxy.rs`, `tests/netns/clients.rs`, `tests/netns/forged.rs` |
 //! | I5 | a way in that is not judged | all ways in are in `src/proxy/explicit.rs` and `src/proxy/transparent.rs`, and none opens a socket without a permit | `tests/it/agreement.rs`, `tests/it/attack.rs` |
-//! | I6 | another host in the second request of a connection | `src/proxy/forward.rs`: each request is asked | `tests/it/agreement.rs`, `tests/it/forward.rs` |
+//! | I6 | another host in the second request of a connection | `src/proxy/forward.rs`: each request is asked | `tests/it/agreement.rs`, `tests/it/forward.rs`, `tests/it/inspected.rs` |
 //! | I7 | a header or a CONNECT in a tunnel that changes who is believed to ask; a PROXY protocol header of one's own | [`identity`](crate::identity) reads no forwarded header; `src/proxy/explicit.rs` refuses CONNECT in a tunnel; `src/proxy/introduction.rs` reads [`proxy_header`](crate::wire::proxy_header) of the operator's peers only, once, and no sandbox is one | `src/config/tests.rs`, `tests/it/agreement.rs`, `tests/it/proxied.rs` |
 //!
 //! # The `ClientHello`
@@ -68,6 +69,7 @@
 //! | F3 | bare CR or LF, NUL, folded lines, space before the colon, odd chunks | the same; [`ChunkScanner`](crate::wire::body::ChunkScanner) | `src/wire/head_tests.rs`, `src/wire/body.rs`, `tests/it/framing.rs` |
 //! | F4 | a body left unread, so that its bytes become a request | `src/proxy/strict.rs`, `src/proxy/origin.rs`: a connection goes on only when both messages ended | `tests/it/forward.rs`, `tests/it/framing.rs` |
 //! | F5 | bytes after `Upgrade` or CONNECT before the answer | `src/proxy/strict.rs` holds them back; `src/proxy/upgrade.rs` wants a 101 | `tests/it/framing.rs` |
+//! | F6 | streams of HTTP/2 that would be something else in HTTP/1: CR and LF in values, CONNECT, another `host` than `:authority`, a body of another length than it says | the HTTP engine and [`Head::of_stream`](crate::wire::head::Head::of_stream): `PROTOCOL_ERROR`, and nothing goes on | `src/wire/head/stream.rs`, `src/proxy/shape.rs`, `tests/it/inspected_frames.rs`, `tests/it/inspected.rs` |
 //! | F7 | hop-by-hop headers, `Connection` that names others | [`wire::headers`](crate::wire::headers), before [`inject::apply`](crate::proxy::inject::apply) | `src/wire/headers.rs`, `src/proxy/inject/tests.rs`, `tests/it/forward.rs` |
 //! | F8 | request targets in other forms | [`RequestTarget`](crate::wire::request_target::RequestTarget) | `src/wire/request_target.rs`, `tests/it/framing.rs` |
 //!
@@ -91,19 +93,18 @@
 //! |---|---|---|---|
 //! | R1 | clients that send slowly, or nothing | the limits of [`proxy`](crate::proxy), each wait bounded | `tests/it/framing.rs`, `tests/it/half_close.rs`, `tests/it/process.rs`, `tests/it/attack.rs`, `tests/it/proxied.rs`, `tests/netns/forged.rs` |
 //! | R2 | one sandbox takes all | [`share`](crate::share): connections, requests, look-ups and bytes up of each sandbox; half of the connections where none is said; who has not said whose it is makes room | `tests/it/limits.rs`, `tests/it/nft_net.rs`, `tests/it/dns_capture.rs`, `src/share/tests.rs`, `src/policy/tests/limit.rs`, `tests/netns/tenants.rs` |
+//! | R3 | floods of HTTP/2: reset streams, heads without an end, frames without a use, streams without number | `src/proxy/streams.rs`: every bound is explicit, and what goes beyond ends the connection or is refused | `tests/it/inspected_frames.rs` |
 //! | R4 | a reader that does not read | `src/proxy/relay.rs`, `src/proxy/outlet.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/slow.rs`, `tests/it/tunnel.rs`, `tests/it/half_close.rs` |
 //! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests.rs`, `src/audit/text.rs` |
 //! | L2 | so many records that some are lost unseen | [`Audit`](crate::audit::Audit): wait, deny, or a `lost` record | `src/audit/tests.rs`, `src/audit/file.rs` |
 //! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests.rs`, `tests/it/accounts.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/stream.rs`, `tests/it/attack.rs`, `tests/it/cut.rs`, `tests/netns/restart.rs` |
 //! | M1 | series without end | [`Metrics`](crate::metrics::Metrics): labels are members of closed lists | `src/metrics/tests.rs` |
+//! | C1 | an origin that cannot be verified; a certificate of the sandbox CA for a name that is denied | [`upstream::tls`](crate::upstream::tls): there is no switch; `src/proxy/inspect.rs`: a name is judged before its certificate is made | `tests/it/inspected_tls.rs`, `tests/it/ca.rs`, `tests/it/tokens/bad.rs` |
 //! | C2 | a panic | [`drain::Tasks`](crate::drain::Tasks): caught, counted, and only its connection ends | `src/drain.rs` |
 //!
 //! # Not covered
 //!
 //! | id | why |
 //! |---|---|
-//! | I2 | the inside of TLS is not read in this version |
-//! | F6, R3 | HTTP/2 is refused in the clear and not read inside TLS |
-//! | C1 | this version opens no TLS of its own |
 //! | S1, S2, S3, S6 | no secret is put into a request in this version |

@@ -28,6 +28,8 @@ pub(super) struct Exchange {
     counted: Option<(u64, u64)>,
     /// The request's body, which ends with the record, and how much of the response has come.
     carried: Option<(Arc<Upload>, u64)>,
+    /// Whether it is dropped when its client resets the stream that it is about.
+    resettable: bool,
 }
 
 /// A sandbox's policy at one generation.
@@ -76,6 +78,7 @@ impl Exchange {
             deciding: Duration::ZERO,
             counted: None,
             carried: None,
+            resettable: false,
         }
     }
 
@@ -128,6 +131,11 @@ impl Exchange {
     /// Notes that the requests inside have records of their own, which count the same bytes.
     pub(super) fn holds_requests(&mut self) {
         self.note(|event| event.counted = Counted::Inside);
+    }
+
+    /// Notes that it is about a stream, which its client may reset at any time: what was asked is dropped then.
+    pub(super) const fn is_on_a_stream(&mut self) {
+        self.resettable = true;
     }
 
     /// Counts for this record what the session carries from here on, however it ends.
@@ -268,7 +276,8 @@ impl Exchange {
         // RACE: an origin whose task was dropped first has not failed.
         let forced = self.session.gateway.tasks.watcher().is_forced();
         let outcome = outcome.filter(|outcome| !(forced && *outcome == Outcome::UpstreamClosed));
-        let left = || (self.session.has_left() || self.session.gives_up()).then_some(Outcome::ClientClosed);
+        let reset = self.resettable && !std::thread::panicking();
+        let left = || (reset || self.session.has_left()).then_some(Outcome::ClientClosed);
         let draining = || self.session.gateway.tasks.watcher().is_draining().then_some(Outcome::Drained);
         match self.session.ending() {
             Some(Ending { outcome, denial }) => {

@@ -232,6 +232,9 @@ impl Connection {
             Err(refusal) => return refusal.closing().response("", None),
         };
         if let Some(exchange) = &mut exchange {
+            if self.control.is_none() {
+                exchange.is_on_a_stream();
+            }
             let inside = self.whence.ingress();
             let redirected = inside == Ingress::TransparentHttp;
             let ingress = if connects && !redirected { Ingress::Connect } else { inside };

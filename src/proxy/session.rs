@@ -64,8 +64,6 @@ pub(super) struct Session {
     asked: AtomicBool,
     /// Whether the client went away, or its connection failed.
     left: AtomicBool,
-    /// Whether each of its requests is a stream, which the client can end by itself.
-    streams: AtomicBool,
     /// Why the connection is being ended from this side.
     ending: Mutex<Option<Ending>>,
 }
@@ -181,7 +179,6 @@ impl Session {
             known: Mutex::default(),
             asked: AtomicBool::new(false),
             left: AtomicBool::new(false),
-            streams: AtomicBool::new(false),
             ending: Mutex::default(),
         }
     }
@@ -335,16 +332,6 @@ impl Session {
     /// Notes that the client went away: what is dropped from here on without an end is so for that.
     pub(super) fn leave(&self) {
         self.left.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that each request from here on is a stream.
-    pub(super) fn stream(&self) {
-        self.streams.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether what is dropped here without an end was given up by the client, as a stream can be.
-    pub(super) fn gives_up(&self) -> bool {
-        self.streams.load(Ordering::Relaxed) && !std::thread::panicking()
     }
 
     /// Whether it did.

@@ -46,7 +46,6 @@ pub(super) async fn serve(
 ) -> Outcome {
     let whence = Whence::Tunnel(tunnel);
     let _active = session.gateway.metrics.active(whence.ingress());
-    session.stream();
     let connection = Arc::new(Connection::new(Arc::clone(&session), None, whence));
     let socket = Arc::clone(tls.get_ref().0.socket());
     let service = service_fn(move |request| answer(Arc::clone(&connection), request));

@@ -44,6 +44,21 @@ pub(super) struct Inner {
     pub(super) ingress: Ingress,
 }
 
+impl Inner {
+    /// Whether a request in it that names its own target names this one: that of the TLS around it, else of the tunnel.
+    fn admit(&self, target: &Target) -> Result<(), Refusal> {
+        let host = self.outer.as_ref().unwrap_or_else(|| self.target.host());
+        if target.host() == host && target.port() == self.target.port() {
+            return Ok(());
+        }
+        let named = target.to_string();
+        Err(match &self.outer {
+            Some(outer) => super::misdirected(&named, outer),
+            None => super::mismatch(&named, &self.target),
+        })
+    }
+}
+
 impl Whence {
     /// How requests other than CONNECT come in.
     pub(super) const fn ingress(&self) -> Ingress {
@@ -114,10 +129,8 @@ impl Whence {
                 Ok((Cow::Borrowed(&tunnel.target), Some(resource)))
             }
             (Self::Tunnel(tunnel), RequestTarget::Absolute(target, resource)) => {
-                if *target != tunnel.target {
-                    return Err(super::mismatch(&target.to_string(), &tunnel.target));
-                }
-                Ok((Cow::Borrowed(target), Some(resource)))
+                tunnel.admit(target)?;
+                Ok((Cow::Borrowed(&tunnel.target), Some(resource)))
             }
             (Self::Redirected(_), RequestTarget::Authority(_)) => {
                 Err(Refusal::malformed("there is no proxy here for a CONNECT: connect directly").closing())

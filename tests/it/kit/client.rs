@@ -244,6 +244,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.buffer.drain(..end).collect()
     }
 
+    /// The next byte; none when the connection ends, by FIN or reset.
+    pub async fn next_byte(&mut self) -> Option<u8> {
+        if self.buffer.is_empty() {
+            let read = within("a byte or the end", self.stream.read_buf(&mut self.buffer)).await;
+            read.ok().filter(|length| *length > 0)?;
+        }
+        Some(self.buffer.remove(0))
+    }
+
     /// Reads as many bytes as `text` has and fails unless they are the same.
     pub async fn expect(&mut self, text: impl AsRef<[u8]>) {
         let text = text.as_ref();

@@ -69,7 +69,10 @@ impl Answer {
 impl Http2 {
     /// Speaks it on a connection; nothing is sent but the preface and settings.
     pub async fn over(io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        let shaken = within("an HTTP/2 preface", h2::client::handshake(io)).await;
+        // One stream that is not read leaves room for the others.
+        let mut builder = h2::client::Builder::new();
+        builder.initial_connection_window_size(1 << 20);
+        let shaken = within("an HTTP/2 preface", builder.handshake(io)).await;
         let (send, connection) = shaken.expect("an HTTP/2 connection");
         let ended = Arc::new(Seen::new());
         let log = Arc::clone(&ended);
@@ -167,21 +170,30 @@ impl Stream {
     /// The next part of the answer's body; none at its end.
     pub async fn part(&mut self) -> Result<Option<Bytes>, h2::Error> {
         let body = self.body.as_mut().expect("the head was taken");
-        let Some(part) = within("a part of an answer", body.data()).await.transpose()? else {
-            return Ok(None);
-        };
-        body.flow_control().release_capacity(part.len())?;
-        Ok(Some(part))
+        // The frame that ends a body may have nothing in it.
+        while let Some(part) = within("a part of an answer", body.data()).await.transpose()? {
+            if !part.is_empty() {
+                body.flow_control().release_capacity(part.len())?;
+                return Ok(Some(part));
+            }
+        }
+        Ok(None)
     }
 
     /// The whole answer.
     pub async fn answer(mut self) -> Result<Answer, h2::Error> {
         let (status, headers) = self.head().await?;
+        let body = self.rest().await?;
+        Ok(Answer { status, headers, body, trailers: self.trailers().await? })
+    }
+
+    /// The rest of the answer's body, after its head.
+    pub async fn rest(&mut self) -> Result<Vec<u8>, h2::Error> {
         let mut body = Vec::new();
         while let Some(part) = self.part().await? {
             body.extend_from_slice(&part);
         }
-        Ok(Answer { status, headers, body, trailers: self.trailers().await? })
+        Ok(body)
     }
 
     /// What comes behind the answer's body.

@@ -223,9 +223,9 @@ impl Playing {
             Then::Echo => {
                 let trailers = self.read(&mut body, Some(&mut send)).await?;
                 if trailers.is_empty() {
-                    send.send_data(Bytes::new(), true)?
+                    send.send_data(Bytes::new(), true)?;
                 } else {
-                    send.send_trailers(trailers)?
+                    send.send_trailers(trailers)?;
                 }
             }
             Then::Open => std::future::pending().await,

@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 use super::client::Client;
 use super::gateway::Gateway;
 use super::origin::Origin;
+use super::tls::Secure;
 
 /// A client inside TLS.
 pub type Inside = Client<TlsStream<TcpStream>>;
@@ -45,12 +46,14 @@ impl Gateway {
             let authority = create::create(&directory.join("ca"), &[], 30).expect("an authority");
             let roots = directory.join("origins.pem");
             let trusted = origins.iter().filter_map(|(_, origin)| origin.try_certificate());
-            let trusted: Vec<_> = trusted.map(|certificate| trust::pem(&certificate)).collect();
+            // One that nobody shows, for a machine that has no roots of its own.
+            let nobody = Secure::new("nobody.test").make().1;
+            let trusted: Vec<_> = trusted.chain([nobody]).map(|root| trust::pem(&root)).collect();
             std::fs::write(&roots, trusted.concat()).expect("a file");
             config.intercept = Some(InterceptSettings {
                 certificate: authority.certificate,
                 key: authority.key,
-                upstream_roots: if trusted.is_empty() { Vec::new() } else { vec![roots] },
+                upstream_roots: vec![roots],
                 exclude: Vec::new(),
             });
             change(config);
