@@ -44,7 +44,7 @@ use reconfigure::pending;
 
 pub use reconfigure::ConfigFile;
 pub use rules::{mode, ports, who};
-pub use settings::{authority, guards, roster};
+pub use settings::{authority, guards, roster, unreadable};
 
 /// How long the audit log may take to be written out at the end.
 const WRITE_OUT: Duration = Duration::from_secs(5);
@@ -216,6 +216,9 @@ fn first_load(config: &Config) -> Result<First, StartError> {
     let mut store = Store::new(path, roster(config));
     let guards = guards(config, &[]).context("cannot list this host's addresses")?;
     let (policies, report) = Reloader::first(&mut store, guards).map_err(StartError::Policy)?;
+    for problem in settings::unreadable(config, &policies) {
+        tracing::warn!("{problem}");
+    }
     let registry = settings::registry(config)?;
     Ok(First { store, policies, registry, report })
 }

@@ -16,9 +16,11 @@ use crate::config::{
 };
 use crate::identity::{self, Registry, Sandbox};
 use crate::intercept::{self, AuthorityError};
-use crate::policy::{Authority, Guards, Interception, Limit, Limits as ShareLimits, Roster};
+use crate::policy::document::{Secret, SecretKey};
+use crate::policy::{Authority, Guards, Interception, Limit, Limits as ShareLimits, PolicySet, Roster};
 use crate::proxy::Limits;
 use crate::secrets::{Allowed, Secrets};
+use crate::source::Problem;
 use crate::upstream::local::OwnAddresses;
 use crate::upstream::resolve::MAX_LOOKUPS;
 use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Tls, TlsSettings};
@@ -195,6 +197,24 @@ pub(super) fn audit(config: &Config) -> audit::Settings {
         open: config.audit.open,
         ..audit::Settings::default()
     }
+}
+
+/// A warning for each secret of the policies whose value cannot be read: requests that need it are denied until it can.
+#[must_use]
+pub fn unreadable(config: &Config, policies: &PolicySet) -> Vec<Problem> {
+    let allowed = allowed(config);
+    let keys = policies.secrets().iter().flat_map(|secret| secret.keys.iter().map(move |key| (secret, key)));
+    let warning = |(secret, key): (&Arc<Secret>, &SecretKey)| {
+        let error = allowed.read(key.source.given()?).err()?;
+        let problem =
+            Problem::warning(format!("the value of `{}/{}` cannot be had: {error}", secret.name, key.name));
+        Some(
+            problem
+                .at(key.place.clone())
+                .cure("until it can, requests that need it are denied `secret_unavailable`"),
+        )
+    };
+    keys.filter_map(warning).collect()
 }
 
 #[cfg(test)]

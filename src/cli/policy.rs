@@ -49,7 +49,11 @@ pub(super) fn load(path: &Path, config: &Config, told: bool) -> anyhow::Result<L
         guards.interception.authority = Authority::Unknown;
     }
     let mut store = Store::new(path.to_owned(), app::roster(config));
-    store.load(&Arc::new(guards), None).context("nothing was loaded")
+    let mut loaded = store.load(&Arc::new(guards), None).context("nothing was loaded")?;
+    if told {
+        loaded.problems.extend(app::unreadable(config, &loaded.policies));
+    }
+    Ok(loaded)
 }
 
 /// What is wrong with the sandbox CA of a configuration, and what should be known of it.

@@ -77,6 +77,20 @@ pub enum KeySource {
     ManagedIdentity(ManagedIdentity),
 }
 
+impl KeySource {
+    /// What must be there before the value can be had: the value itself, or what it is asked for with. None: nothing that
+    /// the gateway holds.
+    #[must_use]
+    pub const fn given(&self) -> Option<&SecretSource> {
+        match self {
+            Self::Given(source) => Some(source),
+            Self::ClientCredentials(client) => Some(&client.client_secret),
+            Self::GithubApp(app) => Some(&app.private_key),
+            Self::ManagedIdentity(_) => None,
+        }
+    }
+}
+
 /// A client of a token endpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientCredentials {
