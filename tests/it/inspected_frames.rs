@@ -200,7 +200,7 @@ async fn f6_frames_that_break_the_protocol_end_the_connection() {
             "§6.10: a head of another stream inside a head",
             [frame(HEADERS, END_STREAM, 1, &good), frame(CONTINUATION, END_HEADERS, 3, &[])].concat(),
         ),
-        ("§4.2: a frame that is too large", frame(PRIORITY, 0, 1, &[0; 20_000])),
+        ("§4.2: a frame that is too large", frame(PRIORITY, 0, 1, &vec![0; 20_000])),
         ("§4.3: fields that cannot be read", frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0xff; 30])),
     ] {
         let mut raw = raw(&gateway, &origin).await;

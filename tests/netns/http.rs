@@ -21,7 +21,8 @@ async fn net(label: &str) -> Option<(Topology, Origin)> {
     for name in ["good.test", "also-good.test", "ruled.test"] {
         net.dns.says(name, Answer::addresses([ORIGIN]));
     }
-    net.gateway(POLICY, CONFIG).await;
+    let config = net.intercepting(CONFIG, &[]);
+    net.gateway(POLICY, &config).await;
     let origin = net.origin(&format!("{ORIGIN}:80"), Behaviour::Http(vec![Reply::ok("hello")]));
     Some((net, origin))
 }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::kit::dns::Answer;
+use crate::kit::http::Reply;
 use crate::kit::origin::Behaviour;
+use crate::kit::tool;
 use crate::topology::{CONFIG, FOREIGN, LITERAL, ORIGIN, ORIGIN6, Topology};
 
 /// What a TLS client that may not is told: fatal, `access_denied`.
@@ -288,4 +290,44 @@ async fn n7_i4_explain_says_of_a_redirected_connection_what_becomes_of_it() {
         }
     }
     assert!(reasons.len() >= 6, "{reasons:?}");
+}
+
+#[tokio::test]
+async fn i4_i2_redirected_tls_is_decrypted_where_rules_ask_for_paths_and_each_request_is_judged() {
+    let Some(mut net) = Topology::new("inspected") else { return };
+    if tool::find("curl").is_none() {
+        return;
+    }
+    net.redirect();
+    net.dns.says("good.test", Answer::addresses([ORIGIN]));
+    let replies = Behaviour::Http(vec![Reply::ok("hello")]);
+    let origin = net.tls_origin(&format!("{ORIGIN}:443"), "good.test", replies);
+    let config = net.intercepting(CONFIG, &[&origin]);
+    let policy = "mode: Limited
+rules: [{name: in, match: {host: good.test, path: /in/*}, action: Allow}]
+";
+    net.gateway(policy, &config).await;
+    let ca = net.place.text("ca/ca.pem");
+    // Where the client thinks to go does not matter, and both requests are on one connection.
+    let to = format!("good.test:443:{FOREIGN}");
+    let (good, bad) = ("https://good.test/in/1", "https://good.test/out");
+    let always = ["-sS", "--max-time", "20", "--cacert", &ca, "--resolve", &to, "-w", " %{http_code} "];
+    let ran = net.sandbox(1).run_all("curl", &[&always[..], &[good, bad, good]].concat()).await;
+    assert!(
+        ran.stdout.starts_with("hello 200 ") && ran.stdout.ends_with("hello 200 "),
+        "{} {}",
+        ran.stdout,
+        ran.stderr
+    );
+    assert!(ran.stdout.contains("default_deny") && ran.stdout.contains(" 403 "), "{}", ran.stdout);
+    let other = ["-H", "host: also-good.test", good];
+    let ran = net.sandbox(1).run_all("curl", &[&always[..], &other].concat()).await;
+    assert!(ran.stdout.ends_with(" 421 "), "{} {}", ran.stdout, ran.stderr);
+    assert_eq!(origin.connections(), 1);
+    let inner = |all: &[serde_json::Value]| all.iter().filter(|one| one["ingress"] == "inspected").count();
+    let records = net.records("the records of requests", |all| inner(all) >= 4).await;
+    let told: Vec<_> = records.iter().filter(|one| one["ingress"] == "inspected").collect();
+    assert!(told.iter().all(|one| one["sandbox"] == "one" && one["host"] == "good.test"), "{told:#?}");
+    let reasons: Vec<_> = told.iter().map(|one| one["reason"].as_str().unwrap_or("-")).collect();
+    assert_eq!(reasons, ["-", "default_deny", "-", "authority_mismatch"]);
 }

@@ -19,6 +19,7 @@
 
 use rustix::process::Signal;
 use serde_json::Value;
+use sluicegate::intercept::{create, trust};
 
 use crate::kit::client::Client;
 use crate::kit::dns::Dns;
@@ -143,6 +144,17 @@ impl Topology {
         let mut command = self.gate.command(BINARY);
         command.args(["run", "--config", "config.yaml"]).args(more).current_dir(self.place.path(""));
         self.process = Some(Process::spawn(command).await);
+    }
+
+    /// A configuration with a new sandbox CA, and the authorities of these origins.
+    pub fn intercepting(&self, config: &str, origins: &[&Origin]) -> String {
+        let made = create::create(&self.place.path("ca"), &[], 30).expect("an authority");
+        let own = std::fs::read_to_string(&made.certificate).expect("a certificate");
+        // Its own is there for a machine that has no roots.
+        let roots = origins.iter().map(|origin| trust::pem(&origin.certificate())).chain([own]);
+        let roots = self.file("roots.pem", roots.collect::<String>());
+        let (certificate, key) = (made.certificate.display(), made.key.display());
+        format!("{config}\nintercept: {{certificate: {certificate}, key: {key}, upstreamRoots: [{roots}]}}\n")
     }
 
     /// Kills the gateway, if it runs, and waits until it is gone.

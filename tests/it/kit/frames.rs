@@ -155,7 +155,7 @@ impl Frames {
         }
         let errors =
             self.seen.iter().filter(|frame| frame.kind == GOAWAY).map(|frame| number(&frame.payload[4..8]));
-        errors.last()
+        errors.fold(None, |_, error| Some(error))
     }
 }
 
