@@ -286,7 +286,9 @@ impl Connection {
         if let Some(address) = self.whence.address() {
             record.asked(address);
         }
-        let form = RequestTarget::parse(head.method(), head.target()).map_err(|error| {
+        let inside_tls = self.whence.outer().is_some();
+        let parse = if inside_tls { RequestTarget::parse_inside_tls } else { RequestTarget::parse };
+        let form = parse(head.method(), head.target()).map_err(|error| {
             if let Some(host) = named(head.target()) {
                 record.note(|event| event.host = Some(Text::new(host)));
             }

@@ -30,9 +30,9 @@ const HEAD: usize = 64 * 1024;
 /// The same of HTTP/2, where it is counted as a list.
 const HEADER_LIST: u32 = 64 * 1024;
 /// How much of one response of HTTP/2 may wait for its client.
-const STREAM_WINDOW: u32 = 512 * 1024;
+const STREAM_WINDOW: u32 = 256 * 1024;
 /// How much of all responses of one connection may.
-const WINDOW: u32 = 1024 * 1024;
+const WINDOW: u32 = 512 * 1024;
 /// How much of one request of HTTP/2 may wait for its origin.
 const SEND_BUFFER: usize = 64 * 1024;
 /// How many streams that were reset here are remembered.

@@ -84,7 +84,7 @@ impl RequestTarget {
             return Resource::parse(target).map(Self::Origin);
         }
         match target.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => absolute(rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => absolute(rest, Port::HTTP),
             Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => Err(RequestTargetError::Https),
             Some(_) => Err(RequestTargetError::Scheme),
             None if target == "*" && *method == Method::OPTIONS => Ok(Self::Asterisk),
@@ -94,11 +94,30 @@ impl RequestTarget {
     }
 }
 
-/// Reads what follows `http://`.
-fn absolute(rest: &str) -> Result<RequestTarget, RequestTargetError> {
+impl RequestTarget {
+    /// Reads the target of a request that came inside TLS, where an absolute form begins with `https://` (RFC 9112 §3.2.2).
+    ///
+    /// # Errors
+    /// As [`RequestTarget::parse`].
+    pub fn parse_inside_tls(method: &Method, target: &str) -> Result<Self, RequestTargetError> {
+        match target.split_once("://") {
+            Some((scheme, rest))
+                if *method != Method::CONNECT
+                    && !rest.contains('#')
+                    && scheme.eq_ignore_ascii_case("https") =>
+            {
+                absolute(rest, Port::HTTPS)
+            }
+            _ => Self::parse(method, target),
+        }
+    }
+}
+
+/// Reads what follows `http://` or `https://`.
+fn absolute(rest: &str, usual: Port) -> Result<RequestTarget, RequestTargetError> {
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, resource) = rest.split_at(end);
-    let target = Target::parse_or(authority, Port::HTTP)?;
+    let target = Target::parse_or(authority, usual)?;
     let resource =
         if resource.starts_with('/') { Cow::Borrowed(resource) } else { Cow::Owned(format!("/{resource}")) };
     Ok(RequestTarget::Absolute(target, Resource::parse(&resource)?))
@@ -151,6 +170,19 @@ mod tests {
             RequestTarget::Origin(resource) => (None, resource.to_string()),
             RequestTarget::Authority(_) | RequestTarget::Asterisk => unreachable!(),
         })
+    }
+
+    #[test]
+    fn inside_tls_an_absolute_form_is_an_https_url() {
+        let inside = |target: &str| RequestTarget::parse_inside_tls(&Method::GET, target);
+        let Ok(RequestTarget::Absolute(target, resource)) = inside("HTTPS://a.example/x?y") else {
+            unreachable!()
+        };
+        assert_eq!((target.to_string().as_str(), resource.to_string().as_str()), ("a.example:443", "/x?y"));
+        assert_eq!(inside("/x"), RequestTarget::parse(&Method::GET, "/x"));
+        assert_eq!(inside("https://a.example/#x"), Err(RequestTargetError::Fragment));
+        assert!(inside("https://me@a.example/").is_err());
+        assert!(RequestTarget::parse_inside_tls(&Method::CONNECT, "https://a.example/").is_err());
     }
 
     #[test]

@@ -160,7 +160,8 @@ async fn a_client_that_names_no_protocol_is_served_whichever_http1_it_sends() {
     assert_eq!(client.ask(get("api.test", "/open/x")).await.body, "hello");
     let port = origin.port();
     let absolute = format!("GET http://api.test:{port}/open/x HTTP/1.1\r\nhost: api.test:{port}\r\n\r\n");
-    assert_eq!(client.ask(absolute).await.status, 200);
+    assert_eq!(client.ask(&absolute).await.status, 200);
+    assert_eq!(client.ask(absolute.replace("http://", "https://")).await.status, 200);
     assert_eq!(client.ask(get("api.test", "/closed")).await.status, 403);
 }
 
@@ -180,7 +181,9 @@ async fn i2_a_request_inside_tls_for_another_authority_is_misdirected_and_sent_n
         );
         let absolute = format!("GET http://{host}:{port}/open/x HTTP/1.1\r\nhost: {host}:{port}\r\n\r\n");
         let mut client = gateway.inside("api.test", &origin, &["http/1.1"]).await;
-        assert_eq!(client.ask(absolute).await.status, 421, "{host}, absolute");
+        assert_eq!(client.ask(&absolute).await.status, 421, "{host}, absolute");
+        let secure = absolute.replace("http://", "https://");
+        assert_eq!(client.ask(secure).await.status, 421, "{host}, absolute, https");
     }
     // The port is a part of the authority.
     let mut client = gateway.inside("api.test", &origin, &["http/1.1"]).await;
