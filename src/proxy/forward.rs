@@ -194,7 +194,9 @@ impl Forward<'_> {
     fn alias(&self) -> Result<Option<Host>, Refusal> {
         let Some(host) = self.head.host() else {
             let optional = self.head.version() == Version::Http10;
-            return if optional { Ok(None) } else { Err(Refusal::malformed("the request has no Host")) };
+            // SECURITY: what the TLS was opened for is asked about all the same: the target may be its literal.
+            let outer = self.outer.cloned();
+            return if optional { Ok(outer) } else { Err(Refusal::malformed("the request has no Host")) };
         };
         let named = Target::parse_or(host, self.target.port())
             .map_err(|error| Refusal::malformed(format!("the Host header is malformed: {error}")))?;
