@@ -80,7 +80,7 @@ impl Forward<'_> {
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         let dressed = onward.dress(to, asked, parts.headers, exchange).await?;
         let body = Arriving::new(body, parts.version);
-        let body = ClientBody::new(body, Arc::clone(self.session), upload).keeping_out(dressed.bearing);
+        let body = ClientBody::new(body, Arc::clone(self.session), upload).keeping_out(dressed.decided);
         let mut outward = Request::new(body);
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = dressed.uri;

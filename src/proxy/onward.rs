@@ -4,20 +4,21 @@
 //! judged ─► another place? ─► what is for this hop goes ─► placeholders ─► the plan's edits, values of secrets last
 //! ```
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::Gateway;
 use super::cover::Cover;
 use super::exchange::Exchange;
-use super::inject::{EditError, apply};
+use super::inject::{EditError, apply, decided};
 use super::refusal::Refusal;
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Sent, Text};
-use crate::policy::plan::{Change, EditValue, SecretUse};
+use crate::policy::plan::SecretUse;
 use crate::policy::{Denial, Plan, Policy, Reason, RequestPermit, TargetPermit};
 use crate::secrets::Revealed;
 use crate::secrets::placeholder::{self, Found, Parts, PlaceholderError};
@@ -46,8 +47,8 @@ pub(super) struct Onward {
 pub(super) struct Dressed {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
-    /// The headers that carry secrets: nothing of the client's own may follow by these names.
-    pub(super) bearing: Vec<HeaderName>,
+    /// The headers that the plan decides, by their folded names: nothing of the client's own may follow by these.
+    pub(super) decided: HashSet<String>,
     /// The names of the secrets that are in it.
     pub(super) secrets: Vec<Arc<str>>,
     /// What keeps their values out of the answer.
@@ -135,7 +136,7 @@ impl Onward {
             event.headers_changed = applied.changed;
             event.secrets.clone_from(&secrets);
         });
-        Ok(Dressed { uri, headers, bearing: self.bearing(), secrets, cover })
+        Ok(Dressed { uri, headers, decided: decided(&self.plan), secrets, cover })
     }
 
     /// The client's headers as far as they go on, before anything is put into them.
@@ -182,15 +183,6 @@ impl Onward {
             values.0.push((used, value));
         }
         Ok(values)
-    }
-
-    /// The headers that carry secrets of the plan.
-    fn bearing(&self) -> Vec<HeaderName> {
-        let carries = |change: &Change| {
-            matches!(change, Change::Set(EditValue::Secret(_)) | Change::Insert(EditValue::Secret(_)))
-        };
-        let edits = self.plan.edits().iter().filter(|edit| carries(&edit.change));
-        edits.filter_map(|edit| HeaderName::from_bytes(edit.name.as_bytes()).ok()).collect()
     }
 
     /// What a placeholder stands for, where the request goes.

@@ -1,9 +1,27 @@
 //! Inside TLS: what a client cannot get by it, whatever it writes (threats I2, P4, S4, S5, S7).
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tempfile::NamedTempFile;
+
 use crate::kit::client::Client;
 use crate::kit::gateway::Gateway;
+use crate::kit::http2::Http2;
+use crate::kit::http2_origin::Stream;
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
+
+/// The value of a secret.
+const CANARY: &str = "canary-5f3a9c77e1";
+
+/// A secret whose value is in a file, bound to `api.test`, and a policy.
+fn with_secret(file: &NamedTempFile, more: &str, spec: &str) -> String {
+    std::fs::write(file.path(), CANARY).expect("a file");
+    let path = file.path().display();
+    format!(
+        "kind: Secret\nmetadata: {{name: s}}\nspec: {{keys: {{token: {{file: '{path}'}}}}, hosts: ['api.test'], {more}}}\n\
+         ---\nkind: EgressPolicy\nmetadata: {{name: p}}\nspec: {spec}\n"
+    )
+}
 
 #[tokio::test]
 async fn i2_a_request_without_a_host_is_judged_by_the_name_that_the_tls_was_opened_for() {
@@ -23,4 +41,32 @@ rules:
     let all: String = (0..origin.connections()).map(|at| origin.received(at)).collect();
     let expected = format!("GET /open HTTP/1.1\r\nhost: api.test:{}\r\n\r\n", origin.port());
     assert_eq!(all, expected, "nothing else was sent");
+}
+
+#[tokio::test]
+async fn s7_a_trailer_cannot_stand_for_the_header_of_a_secret_in_any_spelling() {
+    let file = NamedTempFile::new().expect("a file");
+    let spec = "
+  mode: Limited
+  ports: [1-65535]
+  rules:
+  - match: {host: api.test}
+    action: {type: Transform, headers: [{operation: Set, name: x-api-key, valueRef: {secretRef: {secretId: s}}}, {operation: Set, name: x-org, value: ours}, {operation: Remove, name: x-gone}]}
+";
+    let origin = Origin::http2("api.test", [Stream::ok("hello")]).await;
+    let gateway = Gateway::inspecting(&with_secret(&file, "", spec), [("api.test", &origin)]).await;
+    let client = gateway.inside("api.test", &origin, &["h2"]).await.http2().await;
+    let mut stream =
+        client.open(Http2::request("POST", &format!("https://api.test:{}/", origin.port()))).await;
+    stream.send("body").await;
+    let mut trailers = HeaderMap::new();
+    for name in ["x-api-key", "x_api_key", "x.api-key", "x-org", "x_org", "x-gone", "x-sum"] {
+        trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("theirs"));
+    }
+    stream.finish_with(trailers);
+    assert_eq!(stream.answer().await.expect("an answer").status, 200);
+    let asked = origin.wait_for_stream(0, "its end", |asked| asked.whole == Some(true)).await;
+    assert_eq!(asked.header("x-api-key"), Some(CANARY));
+    let names: Vec<&str> = asked.trailers.keys().map(HeaderName::as_str).collect();
+    assert_eq!(names, ["x-sum"]);
 }
