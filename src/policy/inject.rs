@@ -10,8 +10,8 @@ use super::plan::{Change, Edit, EditValue, Format, Plan, SecretUse};
 use super::reason::Reason;
 use super::request::Taken;
 use super::scope::Policy;
-use super::secret_set::{Missing, has_host, key_of, sendable};
-use crate::addr::Target;
+use super::secret_set::{Missing, has_host, key_of, names_host, sendable};
+use crate::addr::{Host, Target};
 use crate::source::quoted;
 
 impl Policy {
@@ -108,6 +108,19 @@ impl Policy {
         let key = key_of(secret, key).map_err(|missing| unavailable(id, missing))?;
         sendable(&secret.name, has_host(secret, &permit.target), &permit.target, secure)?;
         Ok(used(secret, key, Format::default()))
+    }
+
+    /// The secrets that placeholders can stand for at the host of `permit`, on whatever port: an origin that was made to keep
+    /// one may show it with any answer.
+    pub fn placeholders_at(&self, permit: &TargetPermit) -> impl Iterator<Item = SecretUse> {
+        let port = permit.target.port();
+        let alias = permit.alias.clone().map(Host::Name);
+        let is_there = move |secret: &&Arc<Secret>| {
+            let names = |host: &Host| names_host(secret, host, port);
+            secret.placeholder && (names(permit.target.host()) || alias.as_ref().is_some_and(names))
+        };
+        let seen = self.secrets().seen_by(self.group()).filter(is_there);
+        seen.flat_map(|secret| secret.keys.iter().map(|key| used(secret, key, Format::default())))
     }
 }
 

@@ -55,9 +55,12 @@ pub(super) struct Dressed {
     pub(super) cover: Option<Cover>,
 }
 
-/// The values that a request needs.
+/// The values that a request needs, and those that its answer may show besides.
 #[derive(Default)]
-struct Values(Vec<(SecretUse, Revealed)>);
+struct Values {
+    needed: Vec<(SecretUse, Revealed)>,
+    shown: Vec<(SecretUse, Revealed)>,
+}
 
 impl Onward {
     /// Where the request for `path` goes that came for `named`; `outer` is what the TLS around it was opened for.
@@ -156,7 +159,7 @@ impl Onward {
         Ok(fields)
     }
 
-    /// The values of the plan's secrets and of those that placeholders stand for.
+    /// The values of the plan's secrets, of those that placeholders stand for, and of those that could.
     async fn reveal(
         &self,
         (gateway, policy): (&Gateway, &Policy),
@@ -180,7 +183,15 @@ impl Onward {
                     format!("the value of the secret {} cannot be had", used.name),
                 )
             })?;
-            values.0.push((used, value));
+            values.needed.push((used, value));
+        }
+        // SECURITY: S4: the sandbox may have had the origin keep one, and ask for it without a placeholder.
+        for used in policy.placeholders_at(&self.permit) {
+            if values.of(&used).is_none()
+                && let Ok(value) = gateway.secrets.reveal(&used.source).await
+            {
+                values.shown.push((used, value));
+            }
         }
         Ok(values)
     }
@@ -194,7 +205,8 @@ impl Onward {
 impl Values {
     /// The value of a use.
     fn of(&self, used: &SecretUse) -> Option<Revealed> {
-        let known = self.0.iter().find(|(known, _)| known.source == used.source && known.name == used.name);
+        let known =
+            self.needed.iter().find(|(known, _)| known.source == used.source && known.name == used.name);
         known.map(|(_, value)| value.clone())
     }
 
@@ -205,7 +217,7 @@ impl Values {
 
     /// What keeps them out of the answer.
     fn cover(self) -> Option<Cover> {
-        let values = self.0.into_iter().map(|(used, value)| (used.scrub, value));
+        let values = self.needed.into_iter().chain(self.shown).map(|(used, value)| (used.scrub, value));
         Some(values.collect::<Vec<_>>()).filter(|values| !values.is_empty()).map(Cover::new)
     }
 }

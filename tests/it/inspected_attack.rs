@@ -70,3 +70,27 @@ async fn s7_a_trailer_cannot_stand_for_the_header_of_a_secret_in_any_spelling() 
     let names: Vec<&str> = asked.trailers.keys().map(HeaderName::as_str).collect();
     assert_eq!(names, ["x-sum"]);
 }
+
+#[tokio::test]
+async fn s4_a_value_that_an_origin_was_made_to_keep_does_not_come_back_with_another_request() {
+    let file = NamedTempFile::new().expect("a file");
+    let spec = "
+  mode: Limited
+  ports: [1-65535]
+  rules: [{match: {host: api.test}, action: Allow}]
+";
+    let kept = format!("kept: {CANARY}");
+    let origin = Origin::tls("api.test", Behaviour::Http(vec![Reply::ok(&kept)])).await;
+    let gateway =
+        Gateway::inspecting(&with_secret(&file, "placeholder: true", spec), [("api.test", &origin)]).await;
+    let mut client = gateway.inside("api.test", &origin, &["http/1.1"]).await;
+    let store = "GET /notes?add=sluicegate:s/token HTTP/1.1\r\nhost: api.test\r\n\r\n";
+    let masked = format!("kept: {}", "*".repeat(CANARY.len()));
+    assert_eq!(client.ask(store).await.body, masked);
+    assert!(origin.received(0).contains(CANARY), "it was swapped: {}", origin.received(0));
+    let read = "GET /notes HTTP/1.1\r\nhost: api.test\r\nrange: bytes=0-9\r\n\r\n";
+    assert_eq!(client.ask(read).await.body, masked);
+    let clear = Origin::http([Reply::ok(&kept)]).await;
+    let read = format!("GET http://api.test:{0}/notes HTTP/1.1\r\nhost: api.test:{0}\r\n\r\n", clear.port());
+    assert_eq!(gateway.client().await.ask(read).await.body, masked, "in the clear too");
+}
