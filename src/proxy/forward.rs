@@ -167,15 +167,16 @@ impl Forward<'_> {
         exchange.allowed(request.cause(), request.would_deny().or(permit.would_deny()));
         let named =
             Target::new(alias.clone().unwrap_or_else(|| self.target.host().clone()), self.target.port());
+        let onward = Onward::new(permit, request, (named, path), self.outer);
+        let (method, path, elsewhere) = (method.to_owned(), path.to_owned(), onward.elsewhere());
         exchange.stand(Standing {
             sandbox: self.call.sandbox.clone(),
             target: self.target.clone(),
             alias,
             nameless_tls: false,
-            content: Content::Request { method: method.to_owned(), path: path.to_owned(), secure },
+            content: Content::Request { method, path, secure, elsewhere },
             address: None,
         });
-        let onward = Onward::new(permit, request, (named, path), self.outer);
         if onward.is_elsewhere {
             exchange.note(|event| event.sent = Some(onward.sent()));
         }

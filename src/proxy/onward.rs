@@ -16,6 +16,7 @@ use super::cover::Cover;
 use super::exchange::Exchange;
 use super::inject::{EditError, apply, decided};
 use super::refusal::Refusal;
+use super::session::Elsewhere;
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Sent, Text};
 use crate::policy::plan::SecretUse;
@@ -84,6 +85,15 @@ impl Onward {
         let usual = if proven.is_some() { Port::HTTPS } else { Port::HTTP };
         let authority = if named.port() == usual { named.host().to_string() } else { named.to_string() };
         Self { permit, proven, is_elsewhere, authority, path, plan, by_request }
+    }
+
+    /// Where a rule sends it instead.
+    pub(super) fn elsewhere(&self) -> Option<Elsewhere> {
+        self.is_elsewhere.then(|| Elsewhere {
+            target: self.permit.target().clone(),
+            path: Arc::clone(&self.path),
+            secure: self.proven.is_some(),
+        })
     }
 
     /// What of it the record tells, where it goes to another place.

@@ -1,13 +1,14 @@
 //! Inside TLS: what a client cannot get by it, whatever it writes (threats I2, P4, S4, S5, S7).
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use crate::kit::client::Client;
 use crate::kit::gateway::Gateway;
+use crate::kit::http::Reply;
 use crate::kit::http2::Http2;
 use crate::kit::http2_origin::Stream;
-use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
 
 /// The value of a secret.
@@ -93,4 +94,43 @@ async fn s4_a_value_that_an_origin_was_made_to_keep_does_not_come_back_with_anot
     let clear = Origin::http([Reply::ok(&kept)]).await;
     let read = format!("GET http://api.test:{0}/notes HTTP/1.1\r\nhost: api.test:{0}\r\n\r\n", clear.port());
     assert_eq!(gateway.client().await.ask(read).await.body, masked, "in the clear too");
+}
+
+/// Whether a request ended like this, by its record.
+fn ended(records: &[Value], outcome: &str) -> bool {
+    records.iter().any(|record| record["kind"] == "request" && record["outcome"] == outcome)
+}
+
+#[tokio::test]
+async fn p4_a_request_that_was_sent_elsewhere_ends_when_it_may_not_go_there_any_more() {
+    let slow = Reply::chunked(["a", "b"]).step_by_step();
+    let origin = Origin::tls("other.test", Behaviour::Http(vec![slow])).await;
+    let port = origin.port();
+    let policy = |action: &str| {
+        format!("mode: Unrestricted\nrules: [{{match: {{host: api.test}}, action: {action}}}]\n")
+    };
+    let rewriting = |more: &str| policy(&format!("{{type: Rewrite, host: 'other.test:{port}'{more}}}"));
+    let same = rewriting("") + "limits: {connections: 99}\n";
+    for (next, outcome) in [
+        (policy("Allow"), "policy_change"),
+        (policy("{type: Rewrite, path: /x}"), "policy_change"),
+        (rewriting(", path: /x"), "policy_change"),
+        (same, "ok"),
+    ] {
+        let names = [("other.test", &origin), ("api.test", &origin)];
+        let gateway = Gateway::inspecting(&rewriting(""), names).await;
+        let mut client = gateway.inside("api.test", &origin, &["http/1.1"]).await;
+        client.send("GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200"));
+        gateway.set_policy(&next).await;
+        if outcome == "ok" {
+            // Those before wait as well.
+            (0..12).for_each(|_| origin.step());
+        }
+        let records = gateway.wait_for("the end", |records| ended(records, outcome)).await;
+        assert!(
+            !ended(&records, if outcome == "ok" { "policy_change" } else { "ok" }),
+            "{next}: {records:#?}"
+        );
+    }
 }
