@@ -237,10 +237,15 @@ pub(super) fn size(fields: &HeaderMap) -> usize {
 }
 
 /// What a failure says, and what was behind it.
+///
+/// SECURITY: S5: an origin may say anything in the `GOAWAY` of HTTP/2, what it was sent as well: only its code is told.
 fn told(error: &Cut) -> Text {
-    match std::error::Error::source(error) {
-        Some(source) => Text::new(&format!("{error}: {source}")),
-        None => Text::of(error),
+    let source = std::error::Error::source(error);
+    let code = source.and_then(|source| source.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
+    match (code, source) {
+        (Some(code), _) => Text::new(&format!("{error}: {code}")),
+        (None, Some(source)) => Text::new(&format!("{error}: {source}")),
+        (None, None) => Text::of(error),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::kit::http::Reply;
 use crate::kit::http2::Http2;
 use crate::kit::http2_origin::Stream;
 use crate::kit::origin::{Behaviour, Origin};
+use crate::kit::tls::Secure;
 
 /// The value of a secret.
 const CANARY: &str = "canary-5f3a9c77e1";
@@ -133,4 +134,32 @@ async fn p4_a_request_that_was_sent_elsewhere_ends_when_it_may_not_go_there_any_
             "{next}: {records:#?}"
         );
     }
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a small one").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+#[tokio::test]
+async fn s5_what_an_origin_says_as_it_goes_away_is_in_no_record() {
+    let hello = [frame(4, 0, 0, &[]), frame(4, 1, 0, &[])].concat();
+    let goes = [&[0, 0, 0, 0, 0, 0, 0, 2], format!("bad header: {CANARY}").as_bytes()].concat();
+    let answer = [frame(1, 4, 1, &[0x88]), frame(0, 0, 1, b"a"), frame(7, 0, 0, &goes)].concat();
+    // The preface of HTTP/2 ends as two heads of HTTP/1 do, and the body of the request ends as one more.
+    let replies = [hello, Vec::new(), answer].map(Reply::raw);
+    let secure = Secure::new("api.test").speaking(&["h2"]);
+    let origin = Origin::secure(secure, Behaviour::Http(replies.to_vec())).await;
+    let policy = "mode: Unrestricted\ntrafficInspection: Full\n";
+    let gateway = Gateway::inspecting(policy, [("api.test", &origin)]).await;
+    let client = gateway.inside("api.test", &origin, &["h2"]).await.http2().await;
+    let request = Http2::request("POST", &format!("https://api.test:{}/", origin.port()));
+    let mut stream = client.open(request).await;
+    stream.send("\r\n\r\n").await;
+    assert!(stream.answer().await.is_err(), "it is cut off");
+    let records = gateway.wait_for("the end", |records| ended(records, "upstream_closed")).await;
+    let texts: Vec<String> = records.iter().map(Value::to_string).collect();
+    assert!(texts.iter().any(|text| text.contains("unexpected internal error")), "{texts:#?}");
+    assert!(!texts.iter().any(|text| text.contains("canary")), "{texts:#?}");
 }
