@@ -163,3 +163,31 @@ async fn s5_what_an_origin_says_as_it_goes_away_is_in_no_record() {
     assert!(texts.iter().any(|text| text.contains("unexpected internal error")), "{texts:#?}");
     assert!(!texts.iter().any(|text| text.contains("canary")), "{texts:#?}");
 }
+
+#[tokio::test]
+async fn s4_an_answer_that_is_text_by_any_of_its_types_is_searched() {
+    let file = NamedTempFile::new().expect("a file");
+    let spec = "
+  mode: Limited
+  ports: [1-65535]
+  rules:
+  - match: {host: api.test}
+    action: {type: Transform, headers: [{operation: Set, name: x-key, valueRef: {secretRef: {secretId: s}}}]}
+";
+    let masked = "*".repeat(CANARY.len());
+    for (types, body) in [
+        (&["image/png", "text/html"][..], masked.as_str()),
+        (&[""], masked.as_str()),
+        (&["message/http"], masked.as_str()),
+        (&["multipart/form-data; boundary=x"], masked.as_str()),
+        (&["image/png"], CANARY),
+    ] {
+        let fields: String = types.iter().map(|kind| format!("content-type: {kind}\r\n")).collect();
+        let reply = format!("HTTP/1.1 200 OK\r\n{fields}content-length: {}\r\n\r\n{CANARY}", CANARY.len());
+        let origin = Origin::tls("api.test", Behaviour::Http(vec![Reply::raw(reply)])).await;
+        let gateway = Gateway::inspecting(&with_secret(&file, "", spec), [("api.test", &origin)]).await;
+        let mut client = gateway.inside("api.test", &origin, &["http/1.1"]).await;
+        let answer = client.ask("GET / HTTP/1.1\r\nhost: api.test\r\n\r\n").await;
+        assert_eq!(answer.body, body, "{types:?}");
+    }
+}
