@@ -182,7 +182,8 @@ async fn s4_an_answer_that_is_text_by_any_of_its_types_is_searched() {
         (&["multipart/form-data; boundary=x"], masked.as_str()),
         (&["image/png"], CANARY),
     ] {
-        let fields: String = types.iter().map(|kind| format!("content-type: {kind}\r\n")).collect();
+        let fields =
+            types.iter().map(|kind| format!("content-type: {kind}\r\n")).collect::<Vec<_>>().concat();
         let reply = format!("HTTP/1.1 200 OK\r\n{fields}content-length: {}\r\n\r\n{CANARY}", CANARY.len());
         let origin = Origin::tls("api.test", Behaviour::Http(vec![Reply::raw(reply)])).await;
         let gateway = Gateway::inspecting(&with_secret(&file, "", spec), [("api.test", &origin)]).await;
