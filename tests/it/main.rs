@@ -32,6 +32,7 @@ mod half_close;
 mod handshake;
 mod identity;
 mod inspected;
+mod inspected_attack;
 mod inspected_flow;
 mod inspected_frames;
 mod inspected_tls;
