@@ -31,6 +31,7 @@ mod framing;
 mod half_close;
 mod handshake;
 mod identity;
+mod inspected;
 mod kept;
 mod kit;
 mod kit_itself;
