@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::account::Pace;
 use super::arriving::{Arriving, Cut};
 use super::cover::Cover;
 use super::exchange::Exchange;
+use super::inject::remove;
 use super::outlet::Outlet;
 use super::session::Session;
 use crate::audit::{Outcome, Text};
@@ -257,8 +258,8 @@ pub(super) struct ClientBody {
     rest: Bytes,
     /// What follows it, and how many bytes of that wait for their turn.
     trailers: Option<(HeaderMap, usize)>,
-    /// The fields that may not follow it.
-    kept_out: Vec<HeaderName>,
+    /// The folded names of fields that may not follow it.
+    kept_out: Vec<String>,
 }
 
 impl ClientBody {
@@ -277,8 +278,8 @@ impl ClientBody {
         }
     }
 
-    /// The same; fields of these names do not follow it.
-    pub(super) fn keeping_out(mut self, kept_out: Vec<HeaderName>) -> Self {
+    /// The same; fields of these folded names do not follow it.
+    pub(super) fn keeping_out(mut self, kept_out: Vec<String>) -> Self {
         self.kept_out = kept_out;
         self
     }
@@ -332,7 +333,7 @@ impl http_body::Body for ClientBody {
                     Err(frame) => {
                         let mut fields = frame.into_trailers().unwrap_or_default();
                         for name in &this.kept_out {
-                            fields.remove(name);
+                            remove(&mut fields, name);
                         }
                         if let Err(error) = check_trailers(&fields) {
                             return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))));

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use super::Gateway;
 use super::cover::Cover;
 use super::exchange::Exchange;
-use super::inject::{EditError, apply};
+use super::inject::{EditError, apply, folded};
 use super::refusal::Refusal;
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Sent, Text};
@@ -46,8 +46,8 @@ pub(super) struct Onward {
 pub(super) struct Dressed {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
-    /// The headers that carry secrets: nothing of the client's own may follow by these names.
-    pub(super) bearing: Vec<HeaderName>,
+    /// The folded names of the headers that carry secrets: nothing of the client's own may follow by these.
+    pub(super) bearing: Vec<String>,
     /// The names of the secrets that are in it.
     pub(super) secrets: Vec<Arc<str>>,
     /// What keeps their values out of the answer.
@@ -184,13 +184,14 @@ impl Onward {
         Ok(values)
     }
 
-    /// The headers that carry secrets of the plan.
-    fn bearing(&self) -> Vec<HeaderName> {
+    /// The folded names of the headers that carry secrets of the plan.
+    fn bearing(&self) -> Vec<String> {
         let carries = |change: &Change| {
             matches!(change, Change::Set(EditValue::Secret(_)) | Change::Insert(EditValue::Secret(_)))
         };
         let edits = self.plan.edits().iter().filter(|edit| carries(&edit.change));
-        edits.filter_map(|edit| HeaderName::from_bytes(edit.name.as_bytes()).ok()).collect()
+        let names = edits.filter_map(|edit| HeaderName::from_bytes(edit.name.as_bytes()).ok());
+        names.map(|name| folded(&name)).collect()
     }
 
     /// What a placeholder stands for, where the request goes.
