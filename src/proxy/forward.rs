@@ -126,7 +126,7 @@ impl Forward<'_> {
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
             _ => {
-                let cover = match cover.map(|cover| Ok((cover.body(response.headers())?, cover))).transpose()
+                let cover = match cover.map(|cover| Ok((cover.body(&response)?, cover))).transpose()
                 {
                     Ok(cover) => cover,
                     Err(refusal) => {
