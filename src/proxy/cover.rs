@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body::Body;
 
 use super::refusal::Refusal;
@@ -67,7 +67,7 @@ impl Cover {
         if values.is_empty() {
             return Ok(None);
         }
-        let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+        let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
         if !headers.get_all(CONTENT_ENCODING).iter().all(plain) {
             let detail = "the origin encoded its answer though it was asked not to, so that it cannot be searched for the \
                           secret that went there; `scrub: Never` of the secret lets it pass";
@@ -80,12 +80,18 @@ impl Cover {
 
 /// Whether a body is text, or does not say what it is.
 fn is_text(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE) else { return true };
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter().peekable();
+    kinds.peek().is_none() || kinds.any(says_text)
+}
+
+/// Whether a media type is one of text.
+fn says_text(kind: &HeaderValue) -> bool {
     // One that cannot be read is searched.
     let Ok(kind) = kind.to_str() else { return true };
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is = |texts: &[&str]| texts.iter().any(|text| kind.contains(text));
-    kind.starts_with("text/")
+    // A message is what a request looks like that is sent back (RFC 9110 §9.3.8), and parts may be anything.
+    ["text/", "message/", "multipart/"].iter().any(|start| kind.starts_with(start))
         || is(&[
             "json",
             "xml",
