@@ -130,12 +130,8 @@ impl Onward {
             headers.remove(RANGE);
             headers.remove(IF_RANGE);
         }
-        let secrets = applied.secrets;
-        exchange.note(|event| {
-            event.headers_changed = applied.changed;
-            event.secrets.clone_from(&secrets);
-        });
-        Ok(Dressed { uri, headers, bearing: self.bearing(), secrets, cover })
+        exchange.note(|event| event.headers_changed = applied.changed);
+        Ok(Dressed { uri, headers, bearing: self.bearing(), secrets: applied.secrets, cover })
     }
 
     /// The client's headers as far as they go on, before anything is put into them.
