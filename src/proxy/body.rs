@@ -18,7 +18,7 @@ use super::outlet::Outlet;
 use super::session::Session;
 use crate::audit::{Outcome, Text};
 use crate::secrets::Scrubber;
-use crate::secrets::placeholder::check_trailers;
+use crate::secrets::placeholder::{PlaceholderError, check_trailers};
 
 /// The body of a response to the client.
 #[derive(Debug)]
@@ -59,6 +59,8 @@ struct UploadState {
     cut: bool,
     /// Whom to wake then.
     waker: Option<Waker>,
+    /// Why it was broken off: it has a placeholder where none is swapped.
+    misplaced: Option<PlaceholderError>,
 }
 
 impl Upload {
@@ -73,6 +75,11 @@ impl Upload {
             waker.wake();
         }
         bytes
+    }
+
+    /// Why it was broken off from this side, if it was.
+    pub(super) fn misplaced(&self) -> Option<PlaceholderError> {
+        self.state().misplaced.clone()
     }
 
     /// The state; a panic elsewhere leaves it consistent.
@@ -336,6 +343,7 @@ impl http_body::Body for ClientBody {
                             remove(&mut fields, name);
                         }
                         if let Err(error) = check_trailers(&fields) {
+                            state.misplaced = Some(error.clone());
                             return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))));
                         }
                         let owed = size(&fields);

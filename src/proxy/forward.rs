@@ -14,7 +14,7 @@ use tokio::sync::watch::Receiver;
 use super::arriving::Arriving;
 use super::body::{self, Body, ClientBody, Upload};
 use super::exchange::{Call, Exchange};
-use super::onward::Onward;
+use super::onward::{Onward, misplaced};
 use super::origins::{Errand, Origins, failed};
 use super::outlet::Outlet;
 use super::refusal::Refusal;
@@ -80,7 +80,8 @@ impl Forward<'_> {
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         let dressed = onward.dress(to, asked, parts.headers, exchange).await?;
         let body = Arriving::new(body, parts.version);
-        let body = ClientBody::new(body, Arc::clone(self.session), upload).keeping_out(dressed.bearing);
+        let body = ClientBody::new(body, Arc::clone(self.session), Arc::clone(&upload));
+        let body = body.keeping_out(dressed.bearing);
         let mut outward = Request::new(body);
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = dressed.uri;
@@ -97,7 +98,10 @@ impl Forward<'_> {
             proven: onward.proven.as_ref(),
             secrets: &dressed.secrets,
         };
-        let mut response = self.origins.send(&errand, outward, exchange).await?;
+        let sent = self.origins.send(&errand, outward, exchange).await;
+        // An origin that gets half of a request has not failed.
+        let mut response =
+            sent.map_err(|refusal| upload.misplaced().map_or(refusal, |error| misplaced(&error).closing()))?;
         // What an origin says beside the status in words of its own is nobody's.
         response.extensions_mut().remove::<ReasonPhrase>();
         let cover = dressed.cover;
@@ -126,8 +130,7 @@ impl Forward<'_> {
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
             _ => {
-                let cover = match cover.map(|cover| Ok((cover.body(&response)?, cover))).transpose()
-                {
+                let cover = match cover.map(|cover| Ok((cover.body(&response)?, cover))).transpose() {
                     Ok(cover) => cover,
                     Err(refusal) => {
                         *pending = Some(exchange);

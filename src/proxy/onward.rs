@@ -216,7 +216,7 @@ impl Values {
 }
 
 /// The refusal of a placeholder that would go on as it is.
-fn misplaced(error: &PlaceholderError) -> Refusal {
+pub(super) fn misplaced(error: &PlaceholderError) -> Refusal {
     Denial::new(Reason::SecretUnavailable, error.to_string()).into()
 }
 
