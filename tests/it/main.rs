@@ -48,6 +48,7 @@ mod readme;
 mod real_clients;
 mod reload;
 mod resolver;
+mod secrets;
 mod slow;
 mod stream;
 mod supply;
