@@ -15,6 +15,7 @@ use crate::kit::origin::{Behaviour, Origin};
 
 mod answer;
 mod canary;
+mod clients;
 mod file;
 mod identity;
 mod place;
