@@ -88,7 +88,7 @@ pub struct Metrics {
     enforcement: IntGauge,
     /// `certificates_minted_total`.
     minted: IntCounter,
-    /// `secret_injections_total`: ok, unavailable, host_mismatch.
+    /// `secret_injections_total`: `ok`, `unavailable`, `host_mismatch`.
     injections: [IntCounter; 3],
     /// `limited_total`.
     limited: IntCounterVec,

@@ -54,8 +54,7 @@ fn token(at: usize) -> Reply {
 
 /// The policy: each request to `/all` shows every value.
 fn policy(place: &Place, login: &Origin) -> String {
-    let mut text = String::new();
-    for at in 0..=SERVED[0] {
+    let document = |at: usize| {
         let source = match at {
             0..8 => format!("{{env: CANARY_{at}}}"),
             8..15 => {
@@ -67,11 +66,12 @@ fn policy(place: &Place, login: &Origin) -> String {
                 login.port()
             ),
         };
-        text += &format!(
+        format!(
             "kind: Secret\nmetadata: {{name: s{at}}}\nspec: {{keys: {{token: {source}}}, placeholder: true, \
              hosts: [api.test, streams.test, stranger.test]}}\n---\n"
-        );
-    }
+        )
+    };
+    let text: String = (0..=SERVED[0]).map(document).collect();
     let set =
         |at: usize| format!("{{{SET}, name: X-Key-{at}, valueRef: {{secretRef: {{secretId: s{at}}}}}}}");
     let identity = format!(

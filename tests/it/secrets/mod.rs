@@ -135,7 +135,8 @@ fn assert_hidden(value: &str, text: impl AsRef<[u8]>, what: &str) {
 /// The ways in which a value is looked for: as it is, with escapes, in hexadecimal digits, and in base64 whatever stands
 /// before and behind it.
 fn forms(value: &str) -> Vec<String> {
-    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<_> = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
     let percent = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
         other => format!("%{other:02X}"),

@@ -1,4 +1,4 @@
-//! The same in HTTP/2 and in WebSockets.
+//! The same in HTTP/2 and in web sockets.
 
 use http::HeaderValue;
 
