@@ -21,7 +21,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Something did not work.
 const FAILED: u8 = 1;
@@ -120,15 +124,23 @@ fn complain(text: &str) {
 
 /// Sends the process's own log to standard error.
 fn log() {
-    let filter = EnvFilter::try_from_env("SLUICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
+    let wanted = EnvFilter::try_from_env("SLUICEGATE_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
     let plain = !io::stderr().is_terminal() || crate::config::no_color();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(!plain)
         .with_writer(io::stderr)
         // It would complain on standard error, and a closed one would turn that into a panic.
-        .log_internal_errors(false)
-        .init();
+        .log_internal_errors(false);
+    let allowed = filter_fn(|about| may_be_logged(about.target(), *about.level()));
+    tracing_subscriber::registry().with(lines.with_filter(wanted.and(allowed))).init();
+}
+
+/// Whether something may be logged at all, whatever `SLUICEGATE_LOG` says.
+///
+/// SECURITY: S5: libraries do not know what is secret. What they would log in detail has paths, headers and names in it.
+fn may_be_logged(target: &str, level: Level) -> bool {
+    let own = target.strip_prefix(env!("CARGO_PKG_NAME"));
+    own.is_some_and(|rest| rest.is_empty() || rest.starts_with("::")) || level <= Level::INFO
 }
 
 #[cfg(test)]

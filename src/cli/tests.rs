@@ -118,3 +118,18 @@ fn the_readme_names_every_subcommand_flag_and_variable_and_no_file_names_another
         }
     }
 }
+
+#[test]
+fn s5_no_wish_makes_a_library_tell_in_detail() {
+    for (target, level, shown) in [
+        ("sluicegate::proxy", Level::TRACE, true),
+        ("sluicegate", Level::DEBUG, true),
+        ("h2::server", Level::INFO, true),
+        ("h2::server", Level::DEBUG, false),
+        ("hyper::proto", Level::TRACE, false),
+        ("sluicegate_other", Level::TRACE, false),
+        ("", Level::DEBUG, false),
+    ] {
+        assert_eq!(may_be_logged(target, level), shown, "{target} {level}");
+    }
+}

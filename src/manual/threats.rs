@@ -70,22 +70,31 @@
 //! | F4 | a body left unread, so that its bytes become a request | `src/proxy/strict.rs`, `src/proxy/origin.rs`: a connection goes on only when both messages ended | `tests/it/forward.rs`, `tests/it/framing.rs` |
 //! | F5 | bytes after `Upgrade` or CONNECT before the answer | `src/proxy/strict.rs` holds them back; `src/proxy/upgrade.rs` wants a 101 | `tests/it/framing.rs` |
 //! | F6 | streams of HTTP/2 that would be something else in HTTP/1: CR and LF in values, CONNECT, another `host` than `:authority`, a body of another length than it says | the HTTP engine and [`Head::of_stream`](crate::wire::head::Head::of_stream): `PROTOCOL_ERROR`, and nothing goes on | `src/wire/head/stream.rs`, `src/proxy/shape.rs`, `tests/it/inspected_frames.rs`, `tests/it/inspected.rs` |
-//! | F7 | hop-by-hop headers, `Connection` that names others | [`wire::headers`](crate::wire::headers), before [`inject::apply`](crate::proxy::inject::apply) | `src/wire/headers.rs`, `src/proxy/inject/tests.rs`, `tests/it/forward.rs` |
+//! | F7 | hop-by-hop headers, `Connection` that names others | [`wire::headers`](crate::wire::headers), before [`inject::apply`](crate::proxy::inject::apply) | `src/wire/headers.rs`, `src/proxy/inject/tests.rs`, `tests/it/forward.rs`, `tests/it/secrets/sent.rs` |
 //! | F8 | request targets in other forms | [`RequestTarget`](crate::wire::request_target::RequestTarget) | `src/wire/request_target.rs`, `tests/it/framing.rs` |
 //!
 //! # Policies and the gateway's own doors
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | P1 | an origin connection that two clients share | none does: `src/proxy/origin.rs` belongs to one client connection, one sandbox, one target, one address | `tests/it/tenants.rs`, `tests/it/kept.rs` |
+//! | P1 | an origin connection that two clients share, or two secrets | none does: `src/proxy/origins.rs` belongs to one client connection, and a connection of it to one sandbox, one target, one verified name, one set of secrets | `tests/it/tenants.rs`, `tests/it/kept.rs`, `tests/it/secrets/pool.rs`, `tests/it/secrets/streams.rs` |
 //! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs`, `tests/it/reload.rs`, `tests/it/identity.rs` |
 //! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole, policies and who is who; a call takes both from one | `tests/it/reload.rs`, `tests/it/identity.rs` |
 //! | P4 | a tunnel that outlives the rule that allowed it, or the sandbox that it was opened by | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs`, `tests/it/reload.rs`, `tests/it/identity.rs`, `tests/it/proxied.rs`, `tests/netns/change.rs`, `tests/it/cut.rs` |
 //! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests.rs`, `src/admin/socket.rs`, `tests/it/tenants.rs` |
 //! | P6 | the admin server, through the proxy, or around it from a sandbox | `guard_self`: the sockets in [`Guards`](crate::policy::Guards); the input chain of [`capture`](crate::capture) | `tests/it/names.rs`, `tests/it/nft_net.rs`, `tests/netns/forged.rs` |
-//! | S5 | a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text); memory that other processes cannot read | `src/admin/tests.rs`, `src/audit/text.rs`, `tests/it/memory.rs`, `tests/it/tokens/bad.rs` |
-//! | S4 | an origin that shows what it was sent: a reflected header, an error page, an endpoint that echoes | [`Mask`](crate::secrets::Mask): values are masked in what comes back, in the encodings that [`scrub`](crate::secrets::scrub) lists, whatever the pieces; an origin that hides them in another way is beyond it | `src/secrets/scrub/tests.rs` |
-//! | S7 | a header of one's own where a secret is injected, also as `X_Api_Key` or named by `Connection` | [`inject::apply`](crate::proxy::inject::apply): it is dropped before, and the value comes last | `src/proxy/inject/tests.rs` |
+//!
+//! # Secrets
+//!
+//! | id | what is tried | where it ends | shown in |
+//! |---|---|---|---|
+//! | S1 | a `Host`, an SNI or a certificate of one's own that makes a secret go elsewhere; plain HTTP | [`Policy::admit_request`](crate::policy::Policy::admit_request): over verified TLS only; `src/proxy/onward.rs` says who must prove to be there, and [`upstream`](crate::upstream) verifies it before a byte of a request goes | `tests/it/secrets/place.rs`, `tests/it/secrets/placeholder.rs`, `tests/it/secrets/sent.rs` |
+//! | S2 | another host, port or group; a rewritten place; a placeholder anywhere | the same, and [`Policy::admit_placeholder`](crate::policy::Policy::admit_placeholder): the final host and port, and the group of the sandbox; what would go on unswapped is a denial | `tests/it/secrets/place.rs`, `tests/it/secrets/placeholder.rs`, `tests/it/secrets/pool.rs` |
+//! | S3 | a redirect | none is followed: the next request is judged by itself | `tests/it/secrets/sent.rs` |
+//! | S4 | an origin that shows what it was sent: a reflected header, an error page, an endpoint that echoes, TRACE | [`Mask`](crate::secrets::Mask): values are masked in what comes back, in the encodings that [`scrub`](crate::secrets::scrub) lists, whatever the pieces; what is encoded is refused, and so is TRACE; an origin that hides them in another way is beyond it, and so are the messages of a WebSocket | `src/secrets/scrub/tests.rs`, `tests/it/secrets/answer.rs`, `tests/it/secrets/streams.rs`, `tests/it/secrets/sent.rs` |
+//! | S5 | a secret, a token or a query in what is shown or logged | [`secrets`](crate::secrets), [`audit::Text`](crate::audit::Text); libraries log no details (`src/cli/mod.rs`); memory that other processes cannot read, and that no crash leaves behind | `src/admin/tests.rs`, `src/audit/text.rs`, `src/cli/tests.rs`, `tests/it/memory.rs`, `tests/it/tokens/bad.rs`, `tests/it/secrets/canary.rs`, `tests/it/secrets/file.rs` |
+//! | S6 | memory of one client that another reads | no unsafe code (`Cargo.toml`), and no buffer is used again for another connection: `src/proxy/socket.rs`, `src/proxy/relay.rs` | `tests/it/layers.rs`, `tests/it/secrets/pool.rs` |
+//! | S7 | a header or trailer of one's own where a secret is injected, also as `X_Api_Key` or named by `Connection` | [`inject::apply`](crate::proxy::inject::apply): it is dropped before, and the value comes last; `src/proxy/body.rs` drops trailers | `src/proxy/inject/tests.rs`, `tests/it/secrets/sent.rs`, `tests/it/secrets/streams.rs` |
 //!
 //! # Exhaustion, logs, metrics
 //!
@@ -102,9 +111,3 @@
 //! | M1 | series without end | [`Metrics`](crate::metrics::Metrics): labels are members of closed lists | `src/metrics/tests.rs` |
 //! | C1 | an origin that cannot be verified; a certificate of the sandbox CA for a name that is denied | [`upstream::tls`](crate::upstream::tls): there is no switch; `src/proxy/inspect.rs`: a name is judged before its certificate is made | `tests/it/inspected_tls.rs`, `tests/it/ca.rs`, `tests/it/tokens/bad.rs` |
 //! | C2 | a panic | [`drain::Tasks`](crate::drain::Tasks): caught, counted, and only its connection ends | `src/drain.rs` |
-//!
-//! # Not covered
-//!
-//! | id | why |
-//! |---|---|
-//! | S1, S2, S3, S6 | no secret is put into a request in this version |

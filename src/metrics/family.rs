@@ -103,6 +103,12 @@ impl Families<'_> {
         self.add(IntCounter::with_opts(options("certificates_minted_total", help))?)
     }
 
+    pub(super) fn secret_injections(&self) -> Result<IntCounterVec> {
+        let help =
+            "Secrets that were sent with requests, and requests that were refused because one could not be.";
+        self.counters("secret_injections_total", help, &["result"])
+    }
+
     pub(super) fn limited(&self) -> Result<IntCounterVec> {
         let help =
             "What was refused, or for upload_bytes had to wait, by the limit of a sandbox that was reached.";

@@ -21,7 +21,7 @@ use prometheus::{
 use thiserror::Error;
 
 use crate::audit::{Counted, Counts, Decision, Event, Ingress, Kind, Observe, Outcome, Route};
-use crate::policy::Limit;
+use crate::policy::{Limit, Reason};
 use children::{Children, INGRESSES, REASONS};
 pub use result::{DnsAnswer, DnsResult, Reload};
 
@@ -88,6 +88,8 @@ pub struct Metrics {
     enforcement: IntGauge,
     /// `certificates_minted_total`.
     minted: IntCounter,
+    /// `secret_injections_total`: `ok`, `unavailable`, `host_mismatch`.
+    injections: [IntCounter; 3],
     /// `limited_total`.
     limited: IntCounterVec,
     /// What is brought up to date from the audit log's own counts.
@@ -146,6 +148,7 @@ impl Metrics {
             // From the start, so that the first rejection is an increase.
             reloads.with_label_values(&[reload.as_str()]);
         }
+        let injections = family.secret_injections()?;
         let limited = family.limited()?;
         for limit in Limit::ALL {
             // From the start, for the same reason.
@@ -170,6 +173,8 @@ impl Metrics {
             rules: family.rules()?,
             panics: family.panics()?,
             minted: family.minted()?,
+            injections: ["ok", "unavailable", "host_mismatch"]
+                .map(|result| injections.with_label_values(&[result])),
             enforcement: family::enforcement()?,
             limited,
             audit: Mutex::new(family.audit()?),
@@ -285,6 +290,17 @@ impl Metrics {
         }
     }
 
+    /// Counts the secrets that went with a request, or the one that could not.
+    fn observe_secrets(&self, event: &Event) {
+        let [ok, unavailable, host_mismatch] = &self.injections;
+        ok.inc_by(event.secrets.len() as u64);
+        if event.reason == Some(Reason::SecretUnavailable) {
+            unavailable.inc();
+        } else if event.reason == Some(Reason::SecretHostMismatch) {
+            host_mismatch.inc();
+        }
+    }
+
     /// Counts what is known at the end of a connection or request.
     fn observe_end(&self, event: &Event) {
         let (place, ingress) = children::ingress(event);
@@ -351,6 +367,7 @@ impl Observe for Metrics {
         }
         if event.ends() {
             self.observe_end(event);
+            self.observe_secrets(event);
         }
     }
 }

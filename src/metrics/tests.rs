@@ -144,6 +144,33 @@ fn a_query_is_a_decision_and_neither_a_connection_nor_a_request() {
 }
 
 #[test]
+fn secrets_are_counted_by_what_became_of_them() {
+    let bench = bench();
+    let counted = |result: &str, count: u64| {
+        let line = format!("sluicegate_secret_injections_total{{result=\"{result}\"}} {count}");
+        assert_has(&bench.text(), &line);
+    };
+    for result in ["ok", "unavailable", "host_mismatch"] {
+        counted(result, 0);
+    }
+    let end = |reason: Option<Reason>, secrets: &[&str]| {
+        let mut record = bench.audit.record(Kind::Request);
+        record.event().reason = reason;
+        record.event().secrets = secrets.iter().copied().map(Arc::from).collect();
+        record.finish(if reason.is_some() { Outcome::Refused } else { Outcome::Ok });
+    };
+    end(None, &[]);
+    end(None, &["github/token", "npm/token"]);
+    end(Some(Reason::SecretUnavailable), &[]);
+    end(Some(Reason::SecretHostMismatch), &[]);
+    end(Some(Reason::DefaultDeny), &[]);
+    counted("ok", 2);
+    counted("unavailable", 1);
+    counted("host_mismatch", 1);
+    assert!(!bench.text().contains("github"), "no secret is a label");
+}
+
+#[test]
 fn m1_a_hundred_thousand_hosts_add_no_series() {
     let bench = bench();
     let hostile = |number: u64| {

@@ -19,7 +19,8 @@ use super::outlet::Outlet;
 use super::session::Session;
 use crate::audit::{Outcome, Text};
 use crate::secrets::Scrubber;
-use crate::secrets::placeholder::check_trailers;
+use crate::secrets::placeholder::{PlaceholderError, check_trailers};
+use crate::wire::headers;
 
 /// The body of a response to the client.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ struct UploadState {
     cut: bool,
     /// Whom to wake then.
     waker: Option<Waker>,
+    /// Why it was broken off: it has a placeholder where none is swapped.
+    misplaced: Option<PlaceholderError>,
 }
 
 impl Upload {
@@ -74,6 +77,11 @@ impl Upload {
             waker.wake();
         }
         bytes
+    }
+
+    /// Why it was broken off from this side, if it was.
+    pub(super) fn misplaced(&self) -> Option<PlaceholderError> {
+        self.state().misplaced.clone()
     }
 
     /// The state; a panic elsewhere leaves it consistent.
@@ -339,7 +347,9 @@ impl http_body::Body for ClientBody {
                     Err(frame) => {
                         let mut fields = frame.into_trailers().unwrap_or_default();
                         keep_out(&this.kept_out, &mut fields);
+                        headers::remove_overrides(&mut fields);
                         if let Err(error) = check_trailers(&fields) {
+                            state.misplaced = Some(error.clone());
                             return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))));
                         }
                         let owed = size(&fields);

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body::Body;
 
 use super::refusal::Refusal;
 use crate::policy::document::Scrub;
@@ -35,6 +36,11 @@ impl Cover {
         self.values.iter().any(|(scrub, _)| *scrub != Scrub::Never)
     }
 
+    /// Whether nothing may pass that cannot be searched.
+    pub(super) fn reads_everything(&self) -> bool {
+        self.values.iter().any(|(scrub, _)| *scrub == Scrub::Always)
+    }
+
     /// Masks the values in headers or trailers; a header that has one in its name goes.
     pub(super) fn fields(&self, fields: &mut HeaderMap) {
         let shows = |name: &&HeaderName| self.mask.text(name.as_str().as_bytes()).is_some();
@@ -49,11 +55,16 @@ impl Cover {
         }
     }
 
-    /// What masks the body of an answer with these headers; nothing where it is not searched.
+    /// What masks the body of an answer; nothing where there is none, or it is not searched.
     ///
     /// # Errors
     /// It is encoded, and cannot be searched.
-    pub(super) fn body(&self, headers: &HeaderMap) -> Result<Option<Scrubber>, Refusal> {
+    pub(super) fn body(&self, answer: &Response<impl Body>) -> Result<Option<Scrubber>, Refusal> {
+        if answer.body().is_end_stream() {
+            // What the head says is then of another answer: that to a GET (RFC 9110 §8.6).
+            return Ok(None);
+        }
+        let headers = answer.headers();
         let text = is_text(headers);
         let searched = |scrub: Scrub| scrub == Scrub::Always || scrub == Scrub::Text && text;
         let values: Vec<&Revealed> =

@@ -16,7 +16,7 @@ use super::arriving::Arriving;
 use super::body::{self, Body, ClientBody, Upload};
 use super::cover::Cover;
 use super::exchange::{Call, Exchange};
-use super::onward::Onward;
+use super::onward::{Onward, misplaced};
 use super::origins::{Errand, Origins, failed};
 use super::outlet::Outlet;
 use super::refusal::Refusal;
@@ -82,7 +82,8 @@ impl Forward<'_> {
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         let dressed = onward.dress(to, asked, parts.headers, exchange).await?;
         let body = Arriving::new(body, parts.version);
-        let body = ClientBody::new(body, Arc::clone(self.session), upload).keeping_out(dressed.decided);
+        let body = ClientBody::new(body, Arc::clone(self.session), Arc::clone(&upload));
+        let body = body.keeping_out(dressed.decided);
         let mut outward = Request::new(body);
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = dressed.uri;
@@ -99,7 +100,10 @@ impl Forward<'_> {
             proven: onward.proven.as_ref(),
             secrets: &dressed.secrets,
         };
-        let mut response = self.origins.send(&errand, outward, exchange).await?;
+        let sent = self.origins.send(&errand, outward, exchange).await;
+        // An origin that gets half of a request has not failed.
+        let mut response =
+            sent.map_err(|refusal| upload.misplaced().map_or(refusal, |error| misplaced(&error).closing()))?;
         if self.is_secure() {
             // Another way to the origin would lead around this one (RFC 7838).
             response.headers_mut().remove(ALT_SVC);
@@ -130,6 +134,11 @@ impl Forward<'_> {
         };
         match (response.status(), client) {
             (StatusCode::SWITCHING_PROTOCOLS, Some(client)) if agrees_to_websocket(&response) => {
+                if cover.is_some_and(|cover| cover.reads_everything()) {
+                    return Err(failed(
+                        "the messages of a WebSocket cannot be searched for the secret that went there",
+                    ));
+                }
                 // It sends nothing before its record is certain: one that would only wait for that is refused while it
                 // can still be told why.
                 self.session.gateway.audit.expect_certainty()?;
@@ -139,10 +148,8 @@ impl Forward<'_> {
                 Err(failed("the origin switched to a protocol that it was not asked for"))
             }
             _ => {
-                // What has no body needs none that can be searched.
-                let cover = cover.filter(|_| !response.body().is_end_stream());
-                let cover = cover.map(|cover| Ok::<_, Refusal>((cover.body(response.headers())?, cover)));
-                let cover = cover.transpose()?;
+                let cover =
+                    cover.map(|cover| Ok::<_, Refusal>((cover.body(&response)?, cover))).transpose()?;
                 let (mut parts, body) = response.into_parts();
                 parts.version = http::Version::HTTP_11;
                 headers::strip_response(&mut parts.headers, KeepUpgrade::No);

@@ -175,7 +175,7 @@ fn formatted(used: &SecretUse, value: &Revealed) -> Option<HeaderValue> {
 }
 
 /// Removes every header with this folded name; says whether there was one.
-fn remove(headers: &mut HeaderMap, name: &str) -> bool {
+pub(super) fn remove(headers: &mut HeaderMap, name: &str) -> bool {
     let found: Vec<HeaderName> = headers.keys().filter(|other| folded(other) == name).cloned().collect();
     for name in &found {
         headers.remove(name);
@@ -184,7 +184,7 @@ fn remove(headers: &mut HeaderMap, name: &str) -> bool {
 }
 
 /// A name with `-` for whatever is no letter or digit.
-fn folded(name: &HeaderName) -> String {
+pub(super) fn folded(name: &HeaderName) -> String {
     name.as_str().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
 }
 

@@ -144,12 +144,8 @@ impl Onward {
             headers.remove(RANGE);
             headers.remove(IF_RANGE);
         }
-        let secrets = applied.secrets;
-        exchange.note(|event| {
-            event.headers_changed = applied.changed;
-            event.secrets.clone_from(&secrets);
-        });
-        Ok(Dressed { uri, headers, decided: decided(&self.plan), secrets, cover })
+        exchange.note(|event| event.headers_changed = applied.changed);
+        Ok(Dressed { uri, headers, decided: decided(&self.plan), secrets: applied.secrets, cover })
     }
 
     /// The client's headers as far as they go on, before anything is put into them.
@@ -233,7 +229,7 @@ impl Values {
 }
 
 /// The refusal of a placeholder that would go on as it is.
-fn misplaced(error: &PlaceholderError) -> Refusal {
+pub(super) fn misplaced(error: &PlaceholderError) -> Refusal {
     Denial::new(Reason::SecretUnavailable, error.to_string()).into()
 }
 

@@ -175,6 +175,8 @@ impl Origins {
             }
             let again = if origin.used { repeated(&request, origin.is_multiplexed()) } else { None };
             let fresh = !origin.used;
+            // What was not sent is not in the record: whoever reads it would think that an origin has it.
+            exchange.note(|event| event.secrets = errand.secrets.to_vec());
             match attempt(&mut origin, request, errand.session).await? {
                 Ok(response) => {
                     check_framing(&response)?;

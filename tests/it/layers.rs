@@ -290,3 +290,16 @@ fn what_keeps_the_layers_passes() {
     let (_, files) = without_tests("#[cfg(test)]\nmod naive;\nmod real;");
     assert_eq!(files, ["naive"]);
 }
+
+#[test]
+fn s6_no_code_is_unsafe_but_the_call_that_gives_memory_back() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let is_unsafe = |path: &PathBuf| {
+        let code = without_comments_and_strings(&fs::read_to_string(path).expect("a source file"));
+        code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe")
+    };
+    let found: Vec<_> = rust_files(&root).into_iter().filter(is_unsafe).collect();
+    assert_eq!(found, [root.join("heap.rs")]);
+    let manifest = fs::read_to_string(root.with_file_name("Cargo.toml")).expect("the manifest");
+    assert!(manifest.contains("unsafe_code = \"deny\""));
+}

@@ -53,6 +53,7 @@ mod real_clients;
 mod reload;
 mod resolver;
 mod schema;
+mod secrets;
 mod slow;
 mod stream;
 mod supply;

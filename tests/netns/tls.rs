@@ -323,7 +323,8 @@ rules: [{name: in, match: {host: good.test, path: /in/*}, action: Allow}]
     let other = ["-H", "host: also-good.test", good];
     let ran = net.sandbox(1).run_all("curl", &[&always[..], &other].concat()).await;
     assert!(ran.stdout.ends_with(" 421 "), "{} {}", ran.stdout, ran.stderr);
-    assert_eq!(origin.connections(), 1);
+    // Whether the second of them finds the first one's connection idle is a matter of moments.
+    assert!((1..=2).contains(&origin.connections()), "{}", origin.connections());
     let inner = |all: &[serde_json::Value]| all.iter().filter(|one| one["ingress"] == "inspected").count();
     let records = net.records("the records of requests", |all| inner(all) >= 4).await;
     let told: Vec<_> = records.iter().filter(|one| one["ingress"] == "inspected").collect();

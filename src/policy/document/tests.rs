@@ -625,9 +625,10 @@ fn every_example_and_every_inline_policy_of_the_corpus_loads() {
 }
 
 /// The example policies.
-const EXAMPLES: [(&str, &str); 9] = [
+const EXAMPLES: [(&str, &str); 10] = [
     ("policies/agent-python.yaml", include_str!("../../../policies/agent-python.yaml")),
     ("policies/ci-build.yaml", include_str!("../../../policies/ci-build.yaml")),
+    ("policies/github-read.yaml", include_str!("../../../policies/github-read.yaml")),
     ("policies/limited.yaml", include_str!("../../../policies/limited.yaml")),
     ("policies/report-only.yaml", include_str!("../../../policies/report-only.yaml")),
     ("policies/unrestricted.yaml", include_str!("../../../policies/unrestricted.yaml")),

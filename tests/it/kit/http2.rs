@@ -196,6 +196,11 @@ impl Stream {
         Ok(body)
     }
 
+    /// Whether the head was the last of the answer.
+    pub fn is_ended(&self) -> bool {
+        self.body.as_ref().is_some_and(RecvStream::is_end_stream)
+    }
+
     /// What comes behind the answer's body.
     pub async fn trailers(&mut self) -> Result<HeaderMap, h2::Error> {
         let body = self.body.as_mut().expect("the head was taken");

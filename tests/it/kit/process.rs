@@ -97,7 +97,10 @@ impl Process {
         let stdout = lines(child.stdout.take());
         let stderr = lines(child.stderr.take());
         let ready = |lines: &[String]| lines.iter().any(|line| line.contains("admin server is listening"));
-        let log = stderr.wait_until("the gateway to listen", ready).await;
+        let log = tokio::select! {
+            log = stderr.wait_until("the gateway to listen", ready) => log,
+            status = child.wait() => panic!("it ended with {status:?}: {:#?}", stderr.all()),
+        };
         let addresses = (address(&log, "explicit proxy"), address(&log, "admin server"));
         Self { child, stdout, stderr, addresses }
     }
