@@ -27,7 +27,7 @@ use tokio::sync::watch;
 
 use super::body::Body;
 use super::connect::connect;
-use super::exchange::Exchange;
+use super::exchange::{Call, Exchange};
 use super::forward::Forward;
 use super::origins::Origins;
 use super::outlet::Outlet;
@@ -277,11 +277,15 @@ impl Connection {
         if let Some(refusal) = self.whence.refusal() {
             return Err(refusal.clone());
         }
-        let head = head.ok_or_else(|| Refusal::malformed("the request has no head").closing())?;
-        let head = head.map_err(|error| Refusal::malformed(error.to_string()).closing())?;
         let Some(record) = exchange.as_mut() else {
             return Err(Refusal::malformed("the request has no record"));
         };
+        // RACE: subscribed before anything is asked, so that no change in between is missed.
+        let changes = self.session.gateway.live.subscribe();
+        // SECURITY: R2: where it is known who asks, what is malformed counts too.
+        let known = self.whence.sandbox().map(|_| self.call(record, request.headers())).transpose()?;
+        let head = head.ok_or_else(|| Refusal::malformed("the request has no head").closing())?;
+        let head = head.map_err(|error| Refusal::malformed(error.to_string()).closing())?;
         record.note(|event| event.method = Some(Text::new(head.method().as_str())));
         if let Some(address) = self.whence.address() {
             record.asked(address);
@@ -298,10 +302,7 @@ impl Connection {
         let target = target.as_ref();
         record.asked(target);
         *asked = Some(target.clone());
-        // RACE: subscribed before anything is asked, so that no change in between is missed.
-        let changes = self.session.gateway.live.subscribe();
-        let call = record.call(self.identify(request.headers())?);
-        self.session.admit_request(&call)?;
+        let call = known.map_or_else(|| self.call(record, request.headers()), Ok)?;
         match resource {
             None => connect(&self.session, request, &head, target, call, changes, exchange).await,
             Some(resource) => {
@@ -321,6 +322,13 @@ impl Connection {
                 forward.run(request, exchange).await
             }
         }
+    }
+
+    /// Finds out who asks, and takes the request from their share.
+    fn call(&self, record: &mut Exchange, headers: &HeaderMap) -> Result<Call, Refusal> {
+        let call = record.call(self.identify(headers)?);
+        self.session.admit_request(&call)?;
+        Ok(call)
     }
 
     /// Finds out who asks.

@@ -192,3 +192,21 @@ async fn s4_an_answer_that_is_text_by_any_of_its_types_is_searched() {
         assert_eq!(answer.body, body, "{types:?}");
     }
 }
+
+#[tokio::test]
+async fn r2_what_is_malformed_inside_tls_is_the_request_of_its_sandbox() {
+    let origin = Origin::tls("api.test", Behaviour::Http(vec![Reply::ok("hello")])).await;
+    let policy = "
+mode: Unrestricted
+rules:
+- {match: {host: api.test}, action: Allow}
+";
+    let gateway = Gateway::inspecting(policy, [("api.test", &origin)]).await;
+    let mut client = gateway.inside("api.test", &origin, &["http/1.1"]).await;
+    let answer = client.ask("GET / HTTP/1.1\r\nhost: api.test\r\nbad header\r\n\r\n").await;
+    assert_eq!(answer.status, 400, "{}", answer.head);
+    let records = gateway.calls(2).await;
+    let told = records.iter().find(|record| record["kind"] == "request").expect("a record");
+    assert_eq!((&told["sandbox"], &told["reason"]), (&"default".into(), &"bad_request".into()), "{told}");
+    assert_eq!(origin.connections(), 0);
+}
