@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 use sluicegate::audit::{self, Audit, FileSettings, Kind, Outcome, Text};
@@ -671,8 +672,17 @@ async fn r2_queries_beyond_the_rate_of_a_sandbox_wait_for_no_audit_log_and_keep_
             flood.send(&query("evil")).await.unwrap();
         }
         let mut answer = [0; 512];
-        good.send(&query("good")).await.unwrap();
-        within("an answer", good.recv(&mut answer)).await.unwrap();
+        // A datagram can be lost where the machine is busy: it is sent again, as every client does.
+        within("an answer", async {
+            loop {
+                good.send(&query("good")).await.unwrap();
+                let answered = tokio::time::timeout(Duration::from_secs(1), good.recv(&mut answer)).await;
+                if let Ok(answered) = answered {
+                    return answered.unwrap();
+                }
+            }
+        })
+        .await;
         assert_eq!(answer[3] & 15, 0, "no error");
     }
     gateway.finish_after(asking).await;

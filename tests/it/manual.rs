@@ -19,7 +19,7 @@ const FAMILIES: [(char, u32); 12] = [
     ('M', 1),
     ('C', 2),
 ];
-/// The heading of the rows that no test shows.
+/// The heading of the rows that no test shows, while there are any.
 const NOT_COVERED: &str = "//! # Not covered";
 
 /// A row of a table of the manual.
@@ -97,7 +97,7 @@ fn every_threat_of_the_manual_has_the_tests_it_names() {
     let manual = &files["src/manual/threats.rs"];
     let shown: BTreeMap<&str, BTreeSet<String>> =
         files.iter().map(|(path, text)| (path.as_str(), shown_in(text))).collect();
-    let (covered, not_covered) = manual.split_once(NOT_COVERED).expect("it says what is not covered");
+    let (covered, not_covered) = manual.split_once(NOT_COVERED).unwrap_or((manual, ""));
 
     let mut problems = Vec::new();
     for Row { ids, stops, shows } in rows(covered) {
