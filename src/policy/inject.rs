@@ -10,8 +10,8 @@ use super::plan::{Change, Edit, EditValue, Format, Plan, SecretUse};
 use super::reason::Reason;
 use super::request::Taken;
 use super::scope::Policy;
-use super::secret_set::{Missing, has_host, key_of, sendable};
-use crate::addr::Target;
+use super::secret_set::{Missing, has_host, key_of, names_host, sendable};
+use crate::addr::{Host, Name, Target};
 use crate::source::quoted;
 
 impl Policy {
@@ -21,7 +21,12 @@ impl Policy {
     ///
     /// # Errors
     /// `secret_host_mismatch`, `secret_unavailable`.
-    pub(super) fn plan(&self, mut taken: Vec<Taken>, to: &Target, secure: bool) -> Result<Plan, Denial> {
+    pub(super) fn plan(
+        &self,
+        mut taken: Vec<Taken>,
+        to: &TargetPermit,
+        secure: bool,
+    ) -> Result<Plan, Denial> {
         taken.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         let mut edits = Vec::new();
         for (place, (at, rule)) in taken.iter().copied().enumerate() {
@@ -55,14 +60,15 @@ impl Policy {
         document: &Compiled,
         own: &Changing,
         value: &HeaderValue,
-        to: &Target,
+        to: &TargetPermit,
         secure: bool,
     ) -> Result<EditValue, Denial> {
-        let home = || own.home.as_ref().is_some_and(|home| home.matches(to.host(), to.port()));
+        let is_home = |to: &Target| own.home.as_ref().is_some_and(|home| home.matches(to.host(), to.port()));
+        let home = || to.is_all(is_home);
         match value {
             HeaderValue::Text(text) => Ok(EditValue::Text(Arc::clone(text))),
             HeaderValue::Identity(identity) => {
-                sendable(&identity.resource, home(), to, secure)?;
+                sendable(&identity.resource, home(), &to.target, secure)?;
                 Ok(EditValue::Secret(SecretUse {
                     name: Arc::clone(&identity.resource),
                     source: Arc::clone(&identity.source),
@@ -79,8 +85,9 @@ impl Policy {
                 let secret =
                     self.secrets().find(group, id).ok_or_else(|| unavailable(id, Missing::Secret))?;
                 let key = key_of(secret, key.as_deref()).map_err(|missing| unavailable(id, missing))?;
-                let bound = if secret.hosts.is_some() { has_host(secret, to) } else { home() };
-                sendable(&secret.name, bound, to, secure)?;
+                let is_host = |to: &Target| has_host(secret, to);
+                let bound = if secret.hosts.is_some() { to.is_all(is_host) } else { home() };
+                sendable(&secret.name, bound, &to.target, secure)?;
                 Ok(EditValue::Secret(used(secret, key, format.clone())))
             }
         }
@@ -106,8 +113,32 @@ impl Policy {
         let found = self.secrets().find(self.group(), id).filter(|secret| secret.placeholder);
         let secret = found.ok_or_else(|| unavailable(id, Missing::Secret))?;
         let key = key_of(secret, key).map_err(|missing| unavailable(id, missing))?;
-        sendable(&secret.name, has_host(secret, &permit.target), &permit.target, secure)?;
+        let bound = permit.is_all(|to| has_host(secret, to));
+        sendable(&secret.name, bound, &permit.target, secure)?;
         Ok(used(secret, key, Format::default()))
+    }
+
+    /// The secrets that placeholders can stand for at the host of `permit`, on whatever port: an origin that was made to keep
+    /// one may show it with any answer.
+    pub fn placeholders_at(&self, permit: &TargetPermit) -> impl Iterator<Item = SecretUse> {
+        let port = permit.target.port();
+        let alias = permit.alias.clone().map(Host::Name);
+        let is_there = move |secret: &&Arc<Secret>| {
+            let names = |host: &Host| names_host(secret, host, port);
+            secret.placeholder && (names(permit.target.host()) || alias.as_ref().is_some_and(names))
+        };
+        let seen = self.secrets().seen_by(self.group()).filter(is_there);
+        seen.flat_map(|secret| secret.keys.iter().map(|key| used(secret, key, Format::default())))
+    }
+}
+
+impl TargetPermit {
+    /// Whether this holds for the target, and for the name that the call gives it besides.
+    ///
+    /// SECURITY: S1: it is that name which the origin's certificate is for, and the target where the call leads.
+    fn is_all(&self, holds: impl Fn(&Target) -> bool) -> bool {
+        let named = |name: &Name| Target::new(Host::Name(name.clone()), self.target.port());
+        holds(&self.target) && self.alias.as_ref().is_none_or(|name| holds(&named(name)))
     }
 }
 

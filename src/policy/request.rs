@@ -57,7 +57,7 @@ impl Policy {
             by_request |= rewritten.is_some();
             let (to, secure) =
                 rewritten.as_ref().map_or((permit, facts.secure), |new| (&new.permit, new.secure));
-            plan = self.plan(taken, &to.target, secure)?;
+            plan = self.plan(taken, to, secure)?;
         }
         Ok(RequestPermit { cause: answer.cause, by_request, would_deny, plan, rewritten })
     }

@@ -13,7 +13,7 @@ use super::decision::Denial;
 use super::document::{Secret, SecretKey};
 use super::reason::Reason;
 use super::scope::Roster;
-use crate::addr::Target;
+use crate::addr::{Host, Port, Target};
 use crate::source::{Problem, quoted};
 
 /// The secrets in force, by group and name.
@@ -97,6 +97,14 @@ impl SecretSet {
         group.and_then(|group| self.get(Some(group), id)).or_else(|| self.get(None, id))
     }
 
+    /// The secrets that somebody of a group can mean.
+    pub(super) fn seen_by<'s>(&'s self, group: Option<&'s str>) -> impl Iterator<Item = &'s Arc<Secret>> {
+        let own = group.and_then(|group| self.groups.get(group));
+        let hidden = move |secret: &&Arc<Secret>| own.is_some_and(|own| own.contains_key(&secret.name));
+        let global = self.global.values().filter(move |secret| !hidden(secret));
+        own.into_iter().flat_map(BTreeMap::values).chain(global)
+    }
+
     /// A secret by its own group and name.
     fn get(&self, group: Option<&str>, name: &str) -> Option<&Arc<Secret>> {
         match group {
@@ -145,6 +153,12 @@ pub(super) fn sendable(what: &str, bound: bool, to: &Target, secure: bool) -> Re
 pub(super) fn has_host(secret: &Secret, target: &Target) -> bool {
     let mut hosts = secret.hosts.iter().flatten();
     hosts.any(|pattern| pattern.matches(target.host(), target.port()))
+}
+
+/// Whether one of the hosts of a secret is a host, on whatever port.
+pub(super) fn names_host(secret: &Secret, host: &Host, port: Port) -> bool {
+    let mut hosts = secret.hosts.iter().flatten();
+    hosts.any(|pattern| pattern.matches(host, pattern.port().unwrap_or(port)))
 }
 
 /// What a secret is called in problems.

@@ -1,18 +1,20 @@
 //! Bodies on their way through: counted, never held.
 
+use std::collections::HashSet;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::account::Pace;
 use super::arriving::{Arriving, Cut};
 use super::cover::Cover;
 use super::exchange::Exchange;
+use super::inject::keep_out;
 use super::outlet::Outlet;
 use super::session::Session;
 use crate::audit::{Outcome, Text};
@@ -235,10 +237,15 @@ pub(super) fn size(fields: &HeaderMap) -> usize {
 }
 
 /// What a failure says, and what was behind it.
+///
+/// SECURITY: S5: an origin may say anything in the `GOAWAY` of HTTP/2, what it was sent as well: only its code is told.
 fn told(error: &Cut) -> Text {
-    match std::error::Error::source(error) {
-        Some(source) => Text::new(&format!("{error}: {source}")),
-        None => Text::of(error),
+    let source = std::error::Error::source(error);
+    let code = source.and_then(|source| source.downcast_ref::<h2::Error>()).and_then(h2::Error::reason);
+    match (code, source) {
+        (Some(code), _) => Text::new(&format!("{error}: {code}")),
+        (None, Some(source)) => Text::new(&format!("{error}: {source}")),
+        (None, None) => Text::of(error),
     }
 }
 
@@ -257,8 +264,8 @@ pub(super) struct ClientBody {
     rest: Bytes,
     /// What follows it, and how many bytes of that wait for their turn.
     trailers: Option<(HeaderMap, usize)>,
-    /// The fields that may not follow it.
-    kept_out: Vec<HeaderName>,
+    /// The fields that may not follow it, by their folded names.
+    kept_out: HashSet<String>,
 }
 
 impl ClientBody {
@@ -273,12 +280,12 @@ impl ClientBody {
             pace,
             rest: Bytes::new(),
             trailers: None,
-            kept_out: Vec::new(),
+            kept_out: HashSet::new(),
         }
     }
 
     /// The same; fields of these names do not follow it.
-    pub(super) fn keeping_out(mut self, kept_out: Vec<HeaderName>) -> Self {
+    pub(super) fn keeping_out(mut self, kept_out: HashSet<String>) -> Self {
         self.kept_out = kept_out;
         self
     }
@@ -299,7 +306,7 @@ impl ClientBody {
             outlet: Arc::default(),
             rest: Bytes::new(),
             trailers: None,
-            kept_out: Vec::new(),
+            kept_out: HashSet::new(),
         })
     }
 }
@@ -331,9 +338,7 @@ impl http_body::Body for ClientBody {
                     Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
                     Err(frame) => {
                         let mut fields = frame.into_trailers().unwrap_or_default();
-                        for name in &this.kept_out {
-                            fields.remove(name);
-                        }
+                        keep_out(&this.kept_out, &mut fields);
                         if let Err(error) = check_trailers(&fields) {
                             return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::InvalidData, error))));
                         }

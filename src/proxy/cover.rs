@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::refusal::Refusal;
 use crate::policy::document::Scrub;
@@ -61,7 +61,7 @@ impl Cover {
         if values.is_empty() {
             return Ok(None);
         }
-        let plain = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+        let plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
         if !headers.get_all(CONTENT_ENCODING).iter().all(plain) {
             let detail = "the origin encoded its answer though it was asked not to, so that it cannot be searched for the \
                           secret that went there; `scrub: Never` of the secret lets it pass";
@@ -72,14 +72,20 @@ impl Cover {
     }
 }
 
-/// Whether a body is text, or does not say what it is.
+/// Whether a body is text by any of its types, or does not say what it is.
 fn is_text(headers: &HeaderMap) -> bool {
-    let Some(kind) = headers.get(CONTENT_TYPE) else { return true };
-    // One that cannot be read is searched.
+    let mut kinds = headers.get_all(CONTENT_TYPE).iter().peekable();
+    // SECURITY: which of several a client believes, nobody knows.
+    kinds.peek().is_none() || kinds.any(is_kind_of_text)
+}
+
+/// Whether a type is one of text, or has text in its parts; one that cannot be read is.
+fn is_kind_of_text(kind: &HeaderValue) -> bool {
     let Ok(kind) = kind.to_str() else { return true };
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is = |texts: &[&str]| texts.iter().any(|text| kind.contains(text));
-    kind.starts_with("text/")
+    ["text/", "message/", "multipart/"].iter().any(|family| kind.starts_with(family))
+        || kind.is_empty()
         || is(&[
             "json",
             "xml",

@@ -80,7 +80,7 @@ impl Forward<'_> {
         // SECURITY: what was judged is what is sent; `parts` is another reader's view of the same message.
         let dressed = onward.dress(to, asked, parts.headers, exchange).await?;
         let body = Arriving::new(body, parts.version);
-        let body = ClientBody::new(body, Arc::clone(self.session), upload).keeping_out(dressed.bearing);
+        let body = ClientBody::new(body, Arc::clone(self.session), upload).keeping_out(dressed.decided);
         let mut outward = Request::new(body);
         *outward.method_mut() = self.head.method().clone();
         *outward.uri_mut() = dressed.uri;
@@ -167,15 +167,16 @@ impl Forward<'_> {
         exchange.allowed(request.cause(), request.would_deny().or(permit.would_deny()));
         let named =
             Target::new(alias.clone().unwrap_or_else(|| self.target.host().clone()), self.target.port());
+        let onward = Onward::new(permit, request, (named, path), self.outer);
+        let (method, path, elsewhere) = (method.to_owned(), path.to_owned(), onward.elsewhere());
         exchange.stand(Standing {
             sandbox: self.call.sandbox.clone(),
             target: self.target.clone(),
             alias,
             nameless_tls: false,
-            content: Content::Request { method: method.to_owned(), path: path.to_owned(), secure },
+            content: Content::Request { method, path, secure, elsewhere },
             address: None,
         });
-        let onward = Onward::new(permit, request, (named, path), self.outer);
         if onward.is_elsewhere {
             exchange.note(|event| event.sent = Some(onward.sent()));
         }
@@ -194,7 +195,9 @@ impl Forward<'_> {
     fn alias(&self) -> Result<Option<Host>, Refusal> {
         let Some(host) = self.head.host() else {
             let optional = self.head.version() == Version::Http10;
-            return if optional { Ok(None) } else { Err(Refusal::malformed("the request has no Host")) };
+            // SECURITY: what the TLS was opened for is asked about all the same: the target may be its literal.
+            let outer = self.outer.cloned();
+            return if optional { Ok(outer) } else { Err(Refusal::malformed("the request has no Host")) };
         };
         let named = Target::parse_or(host, self.target.port())
             .map_err(|error| Refusal::malformed(format!("the Host header is malformed: {error}")))?;

@@ -123,6 +123,23 @@ pub fn apply(
     Ok(applied)
 }
 
+/// The headers that a plan decides: what a client writes behind its body by one of these names does not follow it.
+pub(super) fn decided(plan: &Plan) -> HashSet<String> {
+    let decides = |change: &Change| !matches!(change, Change::Insert(EditValue::Text(_)));
+    let edits = plan.edits().iter().filter(|edit| decides(&edit.change));
+    edits
+        .filter_map(|edit| HeaderName::from_bytes(edit.name.as_bytes()).ok())
+        .map(|name| folded(&name))
+        .collect()
+}
+
+/// Removes every header of these folded names.
+pub(super) fn keep_out(names: &HashSet<String>, fields: &mut HeaderMap) {
+    for name in names {
+        remove(fields, name);
+    }
+}
+
 /// A change with its value.
 fn ready(
     change: &Change,

@@ -4,20 +4,22 @@
 //! judged ─► another place? ─► what is for this hop goes ─► placeholders ─► the plan's edits, values of secrets last
 //! ```
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, HOST, IF_RANGE, RANGE, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue, Uri};
 
 use super::Gateway;
 use super::cover::Cover;
 use super::exchange::Exchange;
-use super::inject::{EditError, apply};
+use super::inject::{EditError, apply, decided};
 use super::refusal::Refusal;
+use super::session::Elsewhere;
 use crate::addr::{Host, Port, Target};
 use crate::audit::{Scheme, Sent, Text};
-use crate::policy::plan::{Change, EditValue, SecretUse};
+use crate::policy::plan::SecretUse;
 use crate::policy::{Denial, Plan, Policy, Reason, RequestPermit, TargetPermit};
 use crate::secrets::Revealed;
 use crate::secrets::placeholder::{self, Found, Parts, PlaceholderError};
@@ -46,17 +48,20 @@ pub(super) struct Onward {
 pub(super) struct Dressed {
     pub(super) uri: Uri,
     pub(super) headers: HeaderMap,
-    /// The headers that carry secrets: nothing of the client's own may follow by these names.
-    pub(super) bearing: Vec<HeaderName>,
+    /// The headers that the plan decides, by their folded names: nothing of the client's own may follow by these.
+    pub(super) decided: HashSet<String>,
     /// The names of the secrets that are in it.
     pub(super) secrets: Vec<Arc<str>>,
     /// What keeps their values out of the answer.
     pub(super) cover: Option<Cover>,
 }
 
-/// The values that a request needs.
+/// The values that a request needs, and those that its answer may show besides.
 #[derive(Default)]
-struct Values(Vec<(SecretUse, Revealed)>);
+struct Values {
+    needed: Vec<(SecretUse, Revealed)>,
+    shown: Vec<(SecretUse, Revealed)>,
+}
 
 impl Onward {
     /// Where the request for `path` goes that came for `named`; `outer` is what the TLS around it was opened for.
@@ -80,6 +85,15 @@ impl Onward {
         let usual = if proven.is_some() { Port::HTTPS } else { Port::HTTP };
         let authority = if named.port() == usual { named.host().to_string() } else { named.to_string() };
         Self { permit, proven, is_elsewhere, authority, path, plan, by_request }
+    }
+
+    /// Where a rule sends it instead.
+    pub(super) fn elsewhere(&self) -> Option<Elsewhere> {
+        self.is_elsewhere.then(|| Elsewhere {
+            target: self.permit.target().clone(),
+            path: Arc::clone(&self.path),
+            secure: self.proven.is_some(),
+        })
     }
 
     /// What of it the record tells, where it goes to another place.
@@ -135,7 +149,7 @@ impl Onward {
             event.headers_changed = applied.changed;
             event.secrets.clone_from(&secrets);
         });
-        Ok(Dressed { uri, headers, bearing: self.bearing(), secrets, cover })
+        Ok(Dressed { uri, headers, decided: decided(&self.plan), secrets, cover })
     }
 
     /// The client's headers as far as they go on, before anything is put into them.
@@ -155,7 +169,7 @@ impl Onward {
         Ok(fields)
     }
 
-    /// The values of the plan's secrets and of those that placeholders stand for.
+    /// The values of the plan's secrets, of those that placeholders stand for, and of those that could.
     async fn reveal(
         &self,
         (gateway, policy): (&Gateway, &Policy),
@@ -179,18 +193,17 @@ impl Onward {
                     format!("the value of the secret {} cannot be had", used.name),
                 )
             })?;
-            values.0.push((used, value));
+            values.needed.push((used, value));
+        }
+        // SECURITY: S4: the sandbox may have had the origin keep one, and ask for it without a placeholder.
+        for used in policy.placeholders_at(&self.permit) {
+            if values.of(&used).is_none()
+                && let Ok(value) = gateway.secrets.reveal(&used.source).await
+            {
+                values.shown.push((used, value));
+            }
         }
         Ok(values)
-    }
-
-    /// The headers that carry secrets of the plan.
-    fn bearing(&self) -> Vec<HeaderName> {
-        let carries = |change: &Change| {
-            matches!(change, Change::Set(EditValue::Secret(_)) | Change::Insert(EditValue::Secret(_)))
-        };
-        let edits = self.plan.edits().iter().filter(|edit| carries(&edit.change));
-        edits.filter_map(|edit| HeaderName::from_bytes(edit.name.as_bytes()).ok()).collect()
     }
 
     /// What a placeholder stands for, where the request goes.
@@ -202,7 +215,8 @@ impl Onward {
 impl Values {
     /// The value of a use.
     fn of(&self, used: &SecretUse) -> Option<Revealed> {
-        let known = self.0.iter().find(|(known, _)| known.source == used.source && known.name == used.name);
+        let known =
+            self.needed.iter().find(|(known, _)| known.source == used.source && known.name == used.name);
         known.map(|(_, value)| value.clone())
     }
 
@@ -213,7 +227,7 @@ impl Values {
 
     /// What keeps them out of the answer.
     fn cover(self) -> Option<Cover> {
-        let values = self.0.into_iter().map(|(used, value)| (used.scrub, value));
+        let values = self.needed.into_iter().chain(self.shown).map(|(used, value)| (used.scrub, value));
         Some(values.collect::<Vec<_>>()).filter(|values| !values.is_empty()).map(Cover::new)
     }
 }

@@ -15,7 +15,8 @@ use crate::addr::{Host, Target};
 use crate::audit::Outcome;
 use crate::identity::Identity;
 use crate::live::Snapshot;
-use crate::policy::{Denial, Policy, RequestFacts, TargetPermit};
+use crate::policy::plan::Rewritten;
+use crate::policy::{Denial, Policy, Reason, RequestFacts, TargetPermit};
 use crate::wire::proxy_header::Proxied;
 
 /// Where a connection came in.
@@ -113,7 +114,19 @@ pub(super) enum Content {
         path: String,
         /// Whether it is sent on over TLS.
         secure: bool,
+        /// Where a rule sends it instead.
+        elsewhere: Option<Elsewhere>,
     },
+}
+
+/// Where a request goes instead of where it asked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Elsewhere {
+    pub(super) target: Target,
+    /// The canonical path there.
+    pub(super) path: Arc<str>,
+    /// Whether it goes over TLS.
+    pub(super) secure: bool,
 }
 
 /// Who asks, and the snapshot that says so: what applies to them is taken from the same.
@@ -146,15 +159,29 @@ impl Standing {
             Content::Opaque => policy.admit_opaque(&permit)?,
             Content::Sealed => policy.admit_sealed(&permit)?,
             Content::Unseen | Content::Requests => {}
-            Content::Request { method, path, secure } => {
+            Content::Request { method, path, secure, elsewhere } => {
                 let mut request =
                     policy.admit_request(&permit, &RequestFacts { method, path, secure: *secure })?;
-                if let Some(rewritten) = request.rewritten() {
+                let rewritten = request.rewritten();
+                // SECURITY: P4: it is under way to where it was sent; that another place may be asked says nothing of that.
+                if rewritten.as_ref().map(|to| Elsewhere::of(to, path)) != *elsewhere {
+                    let detail = "a request like this goes to another place than this one went to";
+                    return Err(Denial::new(Reason::PolicyChange, detail));
+                }
+                if let Some(rewritten) = rewritten {
                     permit = rewritten.permit;
                 }
             }
         }
         Ok(permit)
+    }
+}
+
+impl Elsewhere {
+    /// The new place of a request for `path`.
+    fn of(Rewritten { permit, path: new, secure }: &Rewritten, path: &str) -> Self {
+        let path = new.clone().unwrap_or_else(|| path.into());
+        Self { target: permit.target().clone(), path, secure: *secure }
     }
 }
 

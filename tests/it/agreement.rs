@@ -1,6 +1,7 @@
 //! One call has one name: CONNECT, its `Host`, the SNI and the `Host` inside agree, on every way in (threats.md §1.4, §1.5).
 
 use serde_json::Value;
+use sluicegate::app::StartError;
 use sluicegate::config::Ech;
 
 use crate::kit::client::{Client, Response};
@@ -566,8 +567,7 @@ fn requests(all: &[Value]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_rule_that_needs_the_inside_closes_connect_with_a_hint_and_works_on_plain_http() {
-    let origin = Origin::http([Reply::ok("yes")]).await;
+async fn a_rule_that_needs_the_inside_wants_an_authority_and_then_judges_each_request_alike() {
     let policy = "
 mode: Limited
 ports: [1-65535]
@@ -575,15 +575,15 @@ rules:
   - {name: no-admin, match: {host: good.test, path: /admin}, action: Deny}
   - {name: read-only, match: {host: good.test, methods: [GET, HEAD]}, action: Allow}
 ";
-    let gateway = gateway(policy).await;
-    let port = origin.port();
-    let refused = Client::try_tunnel(gateway.proxy(), &format!("good.test:{port}")).await.err().unwrap();
-    assert_eq!(verdict(&refused), (403, "rule_denied"));
-    let error: Value = serde_json::from_str(&refused.body).unwrap();
-    let hint = error["error"]["hint"].as_str().expect("a hint");
-    assert!(!hint.is_empty(), "{hint}");
-    let told = error["error"]["message"].as_str().unwrap();
-    assert!(told.contains("path or method"), "{told}");
+    let Err(StartError::Policy(loaded)) = Gateway::try_with(policy, |_| {}).await else {
+        panic!("it starts without an authority")
+    };
+    assert!(loaded.problems[0].message.contains("needs the `intercept` authority"), "{:?}", loaded.problems);
+
+    let plain = Origin::http([Reply::ok("yes")]).await;
+    let secure = Origin::tls("good.test", Behaviour::Http(vec![Reply::ok("yes")])).await;
+    let gateway = Gateway::inspecting(policy, [("good.test", &secure)]).await;
+    let (plain_port, secure_port) = (plain.port(), secure.port());
     for (method, path, expected) in [
         ("GET", "/", (200, "none")),
         ("GET", "/admin", (403, "rule_denied")),
@@ -595,9 +595,13 @@ rules:
         ("POST", "/", (403, "default_deny")),
         ("get", "/", (403, "default_deny")),
     ] {
-        let request = format!("{method} http://good.test:{port}{path} HTTP/1.1\r\nHost: good.test\r\n\r\n");
+        let request =
+            format!("{method} http://good.test:{plain_port}{path} HTTP/1.1\r\nHost: good.test\r\n\r\n");
         let response = gateway.client().await.ask(request).await;
         assert_eq!(verdict(&response), expected, "{method} {path}");
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: good.test:{secure_port}\r\n\r\n");
+        let mut tunnel = gateway.inside("good.test", &secure, &[]).await;
+        assert_eq!(verdict(&tunnel.ask(request).await), expected, "{method} {path} inside TLS");
     }
 }
 
@@ -609,7 +613,8 @@ mode: Limited
 ports: [1-65535]
 rules: [{name: read-only, match: {host: good.test, methods: [GET]}, action: Allow}]
 ";
-    let gateway = gateway(policy).await;
+    let gateway = Gateway::inspecting(policy, []).await;
+    names_lead_to_origins(&gateway);
     // If the proxy and its HTTP engine disagreed on where the body ends, what is judged as a GET would go
     // out as the POST inside its header.
     let carrier =

@@ -124,10 +124,10 @@ async fn p4_a_policy_that_changes_while_a_name_is_looked_up_is_asked_about_the_a
 #[tokio::test]
 async fn a_trailer_cannot_override_the_method_or_path_either() {
     let origin = Origin::http([Reply::ok("hello")]).await;
-    let gateway = Gateway::start(&format!(
+    let gateway = Gateway::inspecting(&format!(
         "mode: Limited\nrules:\n- {{match: {{host: 'good.test:{}', path: '/a', methods: [POST]}}, action: Allow}}\n",
         origin.port()
-    ))
+    ), [])
     .await;
     gateway.name("good.test", &origin);
     for name in ["X-HTTP-Method-Override", "x_original_url"] {
@@ -151,7 +151,7 @@ async fn no_spelling_of_an_override_that_cgi_reads_as_one_reaches_the_origin() {
     let origin = Origin::http([Reply::ok("hello")]).await;
     let port = origin.port();
     let rule = format!("{{match: {{host: 'good.test:{port}', path: /a}}, action: Allow}}");
-    let gateway = Gateway::start(&format!("mode: Limited\nrules: [{rule}]\n")).await;
+    let gateway = Gateway::inspecting(&format!("mode: Limited\nrules: [{rule}]\n"), []).await;
     gateway.name("good.test", &origin);
     // lighttpd makes an underscore of everything that is no letter or digit.
     let fields =

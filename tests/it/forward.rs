@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use sluicegate::config::InterceptSettings;
 use sluicegate::explain::{Question, answer};
 use sluicegate::live::store::Store;
 
@@ -164,10 +165,13 @@ async fn the_canonical_path_is_sent_and_the_query_as_it_came() {
 async fn headers_that_override_method_or_path_pass_only_where_no_rule_decides_by_them() {
     let origin = Origin::http([Reply::ok("hello")]).await;
     let port = origin.port();
-    let gateway = Gateway::start(&format!(
-        "mode: Limited\nhostRules: ['free.test:{port}']\nrules:\n\
+    let gateway = Gateway::inspecting(
+        &format!(
+            "mode: Limited\nhostRules: ['free.test:{port}']\nrules:\n\
          - {{match: {{host: 'good.test:{port}', path: '/a*', methods: [GET]}}, action: Allow}}\n"
-    ))
+        ),
+        [],
+    )
     .await;
     gateway.name("good.test", &origin);
     gateway.name("free.test", &origin);
@@ -184,13 +188,13 @@ async fn headers_that_override_method_or_path_pass_only_where_no_rule_decides_by
 async fn rules_by_method_and_path_decide_in_their_order_request_by_request() {
     let origin = Origin::http([Reply::ok("hello")]).await;
     let port = origin.port();
-    let gateway = Gateway::start(&format!(
+    let gateway = Gateway::inspecting(&format!(
         "mode: Limited\nrules:\n\
          - {{name: public, match: {{host: 'good.test:{port}', path: /admin/public}}, action: Allow}}\n\
          - {{name: no-admin, match: {{host: 'good.test:{port}', path: /admin}}, action: Deny}}\n\
          - {{name: read, match: {{host: 'good.test:{port}', methods: [GET, HEAD]}}, action: Allow}}\n\
          - {{name: drop, match: {{host: 'good.test:{port}', path: '/drop/*', methods: [PUT]}}, action: Allow}}\n"
-    ))
+    ), [])
     .await;
     gateway.name("good.test", &origin);
     let good = good(&origin);
@@ -604,9 +608,10 @@ async fn f4_an_early_answer_ends_the_upload_that_goes_on_behind_it() {
 
 #[tokio::test]
 async fn a_denial_says_what_was_asked_who_denied_it_and_what_to_add() {
-    let gateway = Gateway::start(
+    let gateway = Gateway::inspecting(
         "mode: Limited\nhostRules:\n- {pattern: bad.test, action: Deny}\n- port.test\n- good.test\nrules:\n\
          - {name: no-admin, match: {host: good.test, path: /admin}, action: Deny}\n",
+        [],
     )
     .await;
     let file = gateway.policies().join("policy.yaml");
@@ -802,7 +807,7 @@ async fn n7_explain_and_the_gateway_give_the_same_answer() {
     let (mut asked, mut allowed, mut reasons) = (0, 0, std::collections::BTreeSet::new());
     for _ in 0..12 {
         let policy = dice.policy();
-        let gateway = Gateway::start(&policy).await;
+        let gateway = Gateway::inspecting(&policy, []).await;
         for (name, address) in names {
             if let Some(address) = address {
                 gateway.dns.says(name.trim_end_matches('.'), Answer::addresses([address]));
@@ -810,6 +815,12 @@ async fn n7_explain_and_the_gateway_give_the_same_answer() {
         }
         let mut config = sluicegate::config::Config::default();
         config.guards.exempt = vec![EXEMPT.parse().expect("a prefix")];
+        config.intercept = Some(InterceptSettings {
+            certificate: "ca.pem".into(),
+            key: "ca-key.pem".into(),
+            upstream_roots: Vec::new(),
+            exclude: Vec::new(),
+        });
         let sockets = [gateway.proxy(), gateway.admin(), gateway.dns.address()];
         let guards =
             std::sync::Arc::new(sluicegate::app::guards(&config, &sockets).expect("this host's addresses"));
@@ -842,7 +853,16 @@ async fn n7_explain_and_the_gateway_give_the_same_answer() {
             // Nobody listens there: what is allowed fails upstream.
             let done = header("x-deny-reason:").filter(|reason| reason != "upstream_failed");
             let said = match question {
-                Ok(question) => answer(&explained, &question).reason.map(str::to_owned),
+                Ok(question) => {
+                    let mut whole = answer(&explained, &question);
+                    let waits =
+                        method == "CONNECT" && (whole.decrypted == Some(true) || whole.hangs_on.is_some());
+                    if waits && done.is_none() {
+                        // Granted until what is inside is seen; where that leads is asked then.
+                        whole = answer(&explained, &Question { address: None, ..question });
+                    }
+                    whole.reason.map(str::to_owned)
+                }
                 Err(_) => Some("bad_request".to_owned()),
             };
             assert_eq!(done, said, "{request}{policy}");

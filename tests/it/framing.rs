@@ -421,7 +421,7 @@ async fn f4_a_refused_upgrade_with_a_body_does_not_shift_the_requests_after_it()
         "mode: Limited\nrules:\n- {{match: {{host: 'good.test:{}', methods: [GET]}}, action: Allow}}\n",
         origin.port()
     );
-    let gateway = Gateway::start(&policy).await;
+    let gateway = Gateway::inspecting(&policy, []).await;
     gateway.dns.says("good.test", Answer::addresses(["127.0.0.8"]));
     let authority = format!("good.test:{}", origin.port());
     let inner = format!("GET http://{authority}/ HTTP/1.1\r\nhost: {authority}\r\n\r\n");

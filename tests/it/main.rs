@@ -31,6 +31,8 @@ mod framing;
 mod half_close;
 mod handshake;
 mod identity;
+mod inspected;
+mod inspected_attack;
 mod kept;
 mod kit;
 mod kit_itself;

@@ -206,7 +206,7 @@ hostRules:
 rules:
   - {name: no-admin, match: {host: api.good.test, path: /admin}, action: Deny}
 ";
-    let gateway = Gateway::start(policy).await;
+    let gateway = Gateway::inspecting(policy, []).await;
     for (authority, reason) in [
         ("denied.test:80", "default_deny"),
         ("secret-data.denied.test:443", "default_deny"),

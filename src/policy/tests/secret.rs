@@ -281,3 +281,20 @@ fn l6_a_placeholder_stands_for_a_secret_that_allows_it_toward_its_hosts_only() {
     let nobody = PolicySet::default().policy_for("sbx", None, false);
     assert_eq!(nobody.admit_placeholder(&permit, "s", None, true).unwrap_err().reason(), Reason::NoPolicy);
 }
+
+#[test]
+fn s1_a_secret_of_a_literal_goes_to_no_name_that_a_client_gives_it() {
+    for (hosts, reference, answer) in [
+        (", hosts: [\"192.0.2.7\"]", "secretId: s", "secret_host_mismatch"),
+        (", hosts: [x.test]", "secretId: s", "secret_host_mismatch"),
+        ("", "secretId: s", "secret_host_mismatch"),
+        (", hosts: [\"192.0.2.7\", x.test]", "secretId: s", "authorization=<s/token>"),
+    ] {
+        let text = secret("name: s", &format!("{KEY}{hosts}"))
+            + &layers(&[("Global", &spec("192.0.2.7", reference))]);
+        let policy = policy_over(&text, Guards::default());
+        let permit = admit(&policy, "192.0.2.7:443").unwrap();
+        let permit = policy.admit_alias(permit, &"x.test".parse().unwrap()).unwrap();
+        assert_eq!(sent(&policy, &permit, "/", true), answer, "{hosts}");
+    }
+}

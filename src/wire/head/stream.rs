@@ -8,8 +8,11 @@ use http::uri::Scheme;
 use http::{HeaderMap, Method, Uri};
 
 use super::super::headers::agrees;
-use super::{Framing, Head, HeadError, Version, framing};
+use super::{Framing, Head, HeadError, MAX_FIELDS, Version, framing};
 use crate::addr::{Port, Target};
+
+/// The most crumbs that a cookie comes in.
+const MAX_CRUMBS: usize = 200;
 
 impl Head {
     /// The head of a stream; `ended` when no body follows.
@@ -22,6 +25,11 @@ impl Head {
         }
         if uri.scheme() != Some(&Scheme::HTTPS) {
             return Err(HeadError::StreamScheme);
+        }
+        // SECURITY: R3: a byte of HTTP/2 can stand for a field, which takes hundreds here as long as the request lasts.
+        let crumbs = fields.get_all(COOKIE).iter().count();
+        if crumbs > MAX_CRUMBS || fields.len() - crumbs > MAX_FIELDS {
+            return Err(HeadError::TooManyFields);
         }
         let mut headers = fields.clone();
         let blank = |byte: Option<&u8>| byte.is_some_and(|byte| matches!(byte, b' ' | b'\t'));
@@ -136,6 +144,19 @@ mod tests {
         for value in ["a\r\nb: c", "a\nb", "a\rb", "a\0b"] {
             assert!(HeaderValue::from_bytes(value.as_bytes()).is_err(), "{value:?}");
         }
+    }
+
+    #[test]
+    fn r3_a_stream_has_no_more_fields_than_a_request_of_http1() {
+        let with = |fields: usize, crumbs: usize| {
+            let names: Vec<String> = (0..fields).map(|at| format!("x-{at}")).collect();
+            let mut all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+            all.extend(vec![("cookie", "a"); crumbs]);
+            head("GET", "https://a.example/", &all, true).map(drop)
+        };
+        assert_eq!(with(MAX_FIELDS, MAX_CRUMBS), Ok(()));
+        assert_eq!(with(MAX_FIELDS + 1, 0), Err(HeadError::TooManyFields));
+        assert_eq!(with(0, MAX_CRUMBS + 1), Err(HeadError::TooManyFields));
     }
 
     #[test]

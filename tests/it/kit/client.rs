@@ -23,6 +23,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::http::{chunked_end, find};
+use super::http2::Http2;
 use super::within;
 
 /// A connection of a test, plain or inside TLS.
@@ -111,12 +112,23 @@ impl Client {
         name: &str,
         trusted: CertificateDer<'static>,
     ) -> std::io::Result<Client<tokio_rustls::client::TlsStream<TcpStream>>> {
+        self.try_tls_with(name, trusted, &[]).await
+    }
+
+    /// The same, offering these protocols (ALPN).
+    pub async fn try_tls_with(
+        self,
+        name: &str,
+        trusted: CertificateDer<'static>,
+        protocols: &[&str],
+    ) -> std::io::Result<Client<tokio_rustls::client::TlsStream<TcpStream>>> {
         assert!(self.buffer.is_empty(), "bytes before TLS: {:?}", String::from_utf8_lossy(&self.buffer));
         let mut roots = RootCertStore::empty();
         roots.add(trusted).expect("a certificate");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        let mut config = config.expect("versions").with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let name = ServerName::try_from(name.to_owned()).expect("a server name");
         let handshake = TlsConnector::from(Arc::new(config)).connect(name, self.stream);
         Ok(Client { stream: within("a TLS handshake", handshake).await?, buffer: Vec::new() })
@@ -142,6 +154,37 @@ impl Client {
     /// The address it came from.
     pub fn local(&self) -> SocketAddr {
         self.stream.local_addr().expect("a connection")
+    }
+}
+
+impl Client<tokio_rustls::client::TlsStream<TcpStream>> {
+    /// The protocol that both sides agreed on.
+    pub fn protocol(&self) -> Option<&str> {
+        let protocol = self.stream.get_ref().1.alpn_protocol()?;
+        Some(std::str::from_utf8(protocol).expect("the name of a protocol"))
+    }
+
+    /// The certificate that was shown.
+    pub fn shown(&self) -> CertificateDer<'static> {
+        let chain = self.stream.get_ref().1.peer_certificates().expect("a certificate");
+        chain[0].clone().into_owned()
+    }
+
+    /// The address it came from.
+    pub fn source(&self) -> SocketAddr {
+        self.stream.get_ref().0.local_addr().expect("a connection")
+    }
+
+    /// Breaks the connection off with a reset under the TLS.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(self.stream.get_ref().0);
+        socket.set_linger(Some(std::time::Duration::ZERO)).expect("SO_LINGER");
+    }
+
+    /// Speaks HTTP/2 from here on.
+    pub async fn http2(self) -> Http2 {
+        assert!(self.buffer.is_empty(), "bytes before HTTP/2: {:?}", self.text());
+        Http2::over(self.stream).await
     }
 }
 

@@ -7,9 +7,13 @@ pub mod client;
 pub mod dns;
 pub mod gateway;
 pub mod http;
+pub mod http2;
+pub mod http2_origin;
+pub mod inspecting;
 pub mod net;
 pub mod origin;
 pub mod process;
+pub mod tls;
 pub mod tool;
 
 use std::future::Future;

@@ -12,10 +12,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::SupportedKxGroup;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -23,6 +22,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::http::{self, Reply};
+use super::http2_origin::{self, Asked, Stream};
+use super::tls::Secure;
 use super::{Seen, background};
 
 /// What an origin does with a connection.
@@ -34,6 +35,8 @@ pub enum Behaviour {
     Banner(Vec<u8>),
     /// Answers HTTP/1.1 requests with these, in turn; the last one stays.
     Http(Vec<Reply>),
+    /// Answers the streams of HTTP/2 with these, in turn over all connections; the last one stays.
+    Http2(Vec<Stream>),
     /// Says this once the client has sent its FIN.
     AfterFin(Vec<u8>),
     /// Sends this and its FIN at once, then goes on reading.
@@ -80,6 +83,8 @@ pub struct Origin {
     seen: Arc<Seen<Connection>>,
     /// Steps a test has granted.
     steps: Arc<Semaphore>,
+    /// Every stream, where it speaks HTTP/2, in the order of their heads.
+    asked: Arc<Seen<Asked>>,
     /// Its certificate, where it speaks TLS.
     certificate: Option<CertificateDer<'static>>,
     /// Its loop.
@@ -109,7 +114,7 @@ impl Origin {
 
     /// An origin inside TLS, with a certificate for `name` signed by itself.
     pub async fn tls(name: &str, behaviour: Behaviour) -> Self {
-        Self::tls_with(name, behaviour, default_provider().kx_groups, rustls::ALL_VERSIONS).await
+        Self::secure(Secure::new(name), behaviour).await
     }
 
     /// The same, knowing these groups and versions only.
@@ -119,33 +124,44 @@ impl Origin {
         kx_groups: Vec<&'static dyn SupportedKxGroup>,
         versions: &[&'static SupportedProtocolVersion],
     ) -> Self {
-        let tls = Some(tls(name, kx_groups, versions));
-        Self::start_at((Ipv4Addr::new(127, 0, 0, 8), 0).into(), behaviour, tls).await
+        Self::secure(Secure::new(name).knowing(kx_groups, versions), behaviour).await
+    }
+
+    /// An origin inside TLS that speaks HTTP/2, and answers streams with these, in turn.
+    pub async fn http2(name: &str, streams: impl IntoIterator<Item = Stream>) -> Self {
+        let behaviour = Behaviour::Http2(streams.into_iter().collect());
+        Self::secure(Secure::new(name).speaking(&["h2"]), behaviour).await
+    }
+
+    /// An origin inside TLS.
+    pub async fn secure(secure: Secure, behaviour: Behaviour) -> Self {
+        Self::start_at((Ipv4Addr::new(127, 0, 0, 8), 0).into(), behaviour, Some(secure)).await
     }
 
     /// An origin inside TLS on this address.
     pub async fn tls_on(address: SocketAddr, name: &str, behaviour: Behaviour) -> Self {
-        let tls = tls(name, default_provider().kx_groups, rustls::ALL_VERSIONS);
-        Self::start_at(address, behaviour, Some(tls)).await
+        Self::start_at(address, behaviour, Some(Secure::new(name))).await
     }
 
     /// Binds and runs.
-    async fn start_at(
-        address: SocketAddr,
-        behaviour: Behaviour,
-        tls: Option<(TlsAcceptor, CertificateDer<'static>)>,
-    ) -> Self {
+    async fn start_at(address: SocketAddr, behaviour: Behaviour, secure: Option<Secure>) -> Self {
         let listener = {
             let _on_background = background().enter();
             TcpListener::bind(address).await.expect("a free port")
         };
         let address = listener.local_addr().expect("a bound socket");
-        let (acceptor, certificate) = tls.unzip();
-        let (seen, steps) = (Arc::new(Seen::new()), Arc::new(Semaphore::new(0)));
+        let (acceptor, certificate) = secure.map(Secure::make).unzip();
+        let (seen, asked) = (Arc::new(Seen::new()), Arc::new(Seen::new()));
+        let steps = Arc::new(Semaphore::new(0));
         let mut tasks = JoinSet::new();
-        let serve = serve(listener, behaviour, acceptor, Arc::clone(&seen), Arc::clone(&steps));
-        tasks.spawn_on(serve, background());
-        Self { address, seen, steps, certificate, _tasks: tasks }
+        let serving = Serving {
+            behaviour,
+            seen: Arc::clone(&seen),
+            asked: Arc::clone(&asked),
+            steps: Arc::clone(&steps),
+        };
+        tasks.spawn_on(serve(listener, acceptor, serving), background());
+        Self { address, seen, steps, asked, certificate, _tasks: tasks }
     }
 
     /// Where it listens.
@@ -163,6 +179,11 @@ impl Origin {
         self.certificate.clone().expect("an origin that speaks TLS")
     }
 
+    /// Its certificate, where it speaks TLS.
+    pub fn try_certificate(&self) -> Option<CertificateDer<'static>> {
+        self.certificate.clone()
+    }
+
     /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.seen.count()
@@ -176,6 +197,17 @@ impl Origin {
     /// Everything received on connection number `at` so far, as text.
     pub fn received(&self, at: usize) -> String {
         String::from_utf8_lossy(&self.connection(at).received).into_owned()
+    }
+
+    /// Every stream of HTTP/2, as far as it came.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.all()
+    }
+
+    /// Waits until stream number `at`, over all connections, is as wanted, and gives it.
+    pub async fn wait_for_stream(&self, at: usize, what: &str, enough: impl Fn(&Asked) -> bool) -> Asked {
+        let all = self.asked.wait_until(what, |all| all.get(at).is_some_and(&enough)).await;
+        all[at].clone()
     }
 
     /// Lets one held piece go out, or a slow reader read.
@@ -211,47 +243,34 @@ impl Origin {
     }
 }
 
-/// A certificate for `name`, signed by itself, and what speaks TLS with it.
-fn tls(
-    name: &str,
-    kx_groups: Vec<&'static dyn SupportedKxGroup>,
-    versions: &[&'static SupportedProtocolVersion],
-) -> (TlsAcceptor, CertificateDer<'static>) {
-    let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
-    let certificate = made.cert.der().clone();
-    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-    let provider = Arc::new(CryptoProvider { kx_groups, ..default_provider() });
-    let config = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
-    let config = config.expect("versions").with_no_client_auth();
-    let config = config.with_single_cert(vec![certificate.clone()], key).expect("a key that fits");
-    (TlsAcceptor::from(Arc::new(config)), certificate)
+/// What the connections of an origin share.
+#[derive(Clone)]
+struct Serving {
+    behaviour: Behaviour,
+    seen: Arc<Seen<Connection>>,
+    asked: Arc<Seen<Asked>>,
+    steps: Arc<Semaphore>,
 }
 
 /// Accepts until the origin is dropped, and every connection with it.
-async fn serve(
-    listener: TcpListener,
-    behaviour: Behaviour,
-    tls: Option<TlsAcceptor>,
-    seen: Arc<Seen<Connection>>,
-    steps: Arc<Semaphore>,
-) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, serving: Serving) {
     let mut connections = JoinSet::new();
     for at in 0.. {
         let Ok((stream, peer)) = listener.accept().await else { return };
         let _ = stream.set_nodelay(true);
-        seen.push(Connection { peer, received: Vec::new(), count: 0, end: End::Open });
-        let (behaviour, tls) = (behaviour.clone(), tls.clone());
-        let (seen, steps) = (Arc::clone(&seen), Arc::clone(&steps));
+        serving.seen.push(Connection { peer, received: Vec::new(), count: 0, end: End::Open });
+        let (tls, serving) = (tls.clone(), serving.clone());
         connections.spawn(async move {
-            let keep = !matches!(behaviour, Behaviour::Sink | Behaviour::SlowReader);
+            let Serving { behaviour, seen, asked, steps } = serving;
+            let keep = !matches!(behaviour, Behaviour::Sink | Behaviour::SlowReader | Behaviour::Http2(_));
             let tap = move |io| Tapped { io, seen, at, keep };
             let _ = match (tls, behaviour) {
                 (None, Behaviour::Reset(after)) => reset(stream, after, tap).await,
-                (None, behaviour) => behave(tap(Box::new(stream) as Io), behaviour, &steps).await,
                 (Some(tls), behaviour) => match tls.accept(stream).await {
-                    Ok(stream) => behave(tap(Box::new(stream) as Io), behaviour, &steps).await,
+                    Ok(stream) => behave(tap(Box::new(stream) as Io), behaviour, &asked, &steps).await,
                     Err(_) => Ok(()),
                 },
+                (None, behaviour) => behave(tap(Box::new(stream) as Io), behaviour, &asked, &steps).await,
             };
         });
     }
@@ -266,7 +285,12 @@ async fn reset(stream: TcpStream, after: usize, tap: impl FnOnce(Io) -> Tapped) 
 }
 
 /// Does what the origin is to do, until the connection ends.
-async fn behave(mut io: Tapped, behaviour: Behaviour, steps: &Semaphore) -> std::io::Result<()> {
+async fn behave(
+    mut io: Tapped,
+    behaviour: Behaviour,
+    asked: &Arc<Seen<Asked>>,
+    steps: &Arc<Semaphore>,
+) -> std::io::Result<()> {
     match behaviour {
         Behaviour::Echo => return echo(io).await,
         Behaviour::Banner(banner) => {
@@ -274,6 +298,7 @@ async fn behave(mut io: Tapped, behaviour: Behaviour, steps: &Semaphore) -> std:
             return echo(io).await;
         }
         Behaviour::Http(replies) => return http::serve(io, &replies, steps).await,
+        Behaviour::Http2(streams) => return http2_origin::serve(io, &streams, asked, steps).await,
         Behaviour::AfterFin(answer) => {
             drain(&mut io).await?;
             io.write_all(&answer).await?;
