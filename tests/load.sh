@@ -6,6 +6,9 @@
 #   RULES=1000000 tests/load.sh rules
 # What new connections at once cost that are redirected, beside CONNECT; as root, in network namespaces of its own:
 #   CONNECTIONS=2000 ROUNDS=5 tests/load.sh transparent
+# What interception costs, beside mitmproxy and Squid where they can be had (they are fetched once, into RIVALS), and beside
+# another build of the gateway (OTHER); TASKS picks those whose names have it:
+#   ROUNDS=5 SECONDS_EACH=2 TASKS=kept OTHER=/path/to/sluicegate tests/load.sh intercept
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,6 +25,31 @@ if [[ "$limit" == unlimited || "$limit" -gt 20000 ]]; then
     ulimit -n 20000
 fi
 cargo build --locked --release --bin sluicegate
+if [[ "$what" == intercept ]]; then
+    # By itself, so that what tests need of a dependency is not in the gateway that is measured.
+    cargo build --locked --release --example load
+    rivals="${RIVALS:-${TMPDIR:-/tmp}/sluicegate-rivals}"
+    mkdir -p "$rivals"
+    if [[ ! -x "$rivals/mitmproxy/bin/mitmdump" ]]; then
+        { python3 -m venv "$rivals/mitmproxy" && "$rivals/mitmproxy/bin/pip" install -q mitmproxy; } >&2 ||
+            echo "mitmproxy cannot be installed here" >&2
+    fi
+    if [[ ! -x "$rivals/squid/usr/sbin/squid" ]]; then
+        # Unpacked, not installed: nothing of this machine changes.
+        (
+            set -e
+            cd "$rivals"
+            apt-get download -q squid-openssl squid-common squid-langpack libecap3 libltdl7 libtdb1
+            mkdir -p squid
+            for package in *.deb; do
+                dpkg-deb -x "$package" squid
+            done
+        ) >&2 || echo "Squid cannot be had here" >&2
+    fi
+    export MITMPROXY="$rivals/mitmproxy" SQUID="$rivals/squid"
+    exec timeout 1800 target/release/examples/load "${ROUNDS:-5}" "${SECONDS_EACH:-2}" "$PWD/target/release/sluicegate" \
+        ${OTHER:+"$OTHER"}
+fi
 mkdir -p target/load
 rustc --edition 2024 -O -A dead_code -o "target/load/$what" "tests/load/$what.rs"
 if [[ "$what" == rules ]]; then

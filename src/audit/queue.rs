@@ -4,7 +4,7 @@ use std::borrow::BorrowMut;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     ended: Condvar,
     /// Told whenever the writer got on, or stopped.
     progress: Notify,
+    /// Whether somebody waits for the writer's progress.
+    hurried: AtomicBool,
     /// The length of the longest queue, to be read without the lock.
     depth: AtomicUsize,
     /// The length at which a queue is full.
@@ -50,8 +52,8 @@ pub(super) struct State {
     seq: u64,
     /// One queue a sink.
     pub(super) queues: Vec<Queue>,
-    /// Whether the writer sleeps and must be woken.
-    pub(super) writer_sleeps: bool,
+    /// How many lines of one queue wake the writer; none while it is awake.
+    wakes_at: Option<usize>,
     /// Whether the sinks shall open their files anew.
     pub(super) reopen: bool,
     /// Set when the writer shall end: until then it may try.
@@ -92,12 +94,13 @@ impl Shared {
         seed: u64,
     ) -> Self {
         let state =
-            State { seq: 0, queues: sinks, writer_sleeps: false, reopen: false, closing: None, ended: false };
+            State { seq: 0, queues: sinks, wakes_at: None, reopen: false, closing: None, ended: false };
         Self {
             state: Mutex::new(state),
             wake: Condvar::new(),
             ended: Condvar::new(),
             progress: Notify::new(),
+            hurried: AtomicBool::new(false),
             depth: AtomicUsize::new(0),
             limit,
             on_full,
@@ -139,8 +142,37 @@ impl Shared {
             if holds(self) {
                 return;
             }
+            self.hurry();
             progress.await;
         }
+    }
+
+    /// Has the writer write what there is, however little.
+    fn hurry(&self) {
+        // One is enough for all who wait. It has nothing ready while a single line would wake it.
+        if self.hurried.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // RACE: said first, then looked whether it sleeps: it looks before it does, under the same lock.
+        let wake = self.lock().wakes_at.take_if(|least| *least > 1).is_some();
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// How many lines may wait for others: at most `most`, and half of what there is room for.
+    pub(super) fn enough(&self, most: usize) -> usize {
+        most.min(self.limit / 2)
+    }
+
+    /// Whether somebody waits for the writer's progress.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
+    }
+
+    /// Notes that what there is goes out: who waits for more says so again.
+    pub(super) fn calm(&self) {
+        self.hurried.store(false, Ordering::Release);
     }
 
     /// Whether every sink has taken what was emitted up to the place `seq`.
@@ -209,8 +241,9 @@ impl Shared {
             }
             event
         });
-        self.depth.store(state.longest(), Ordering::Release);
-        let wake = prepared.is_some() && std::mem::take(&mut state.writer_sleeps);
+        let longest = state.longest();
+        self.depth.store(longest, Ordering::Release);
+        let wake = prepared.is_some() && state.wakes_at.take_if(|least| longest >= *least).is_some();
         drop(state);
         if wake {
             self.wake.notify_one();
@@ -242,13 +275,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps until something is asked of the writer, or until `until`.
+    /// Sleeps until something is asked of the writer, a queue has `least` lines, or it is `until`.
     pub(super) fn sleep<'a>(
         &self,
         mut state: MutexGuard<'a, State>,
+        least: usize,
         until: Option<Instant>,
     ) -> MutexGuard<'a, State> {
-        state.writer_sleeps = true;
+        state.wakes_at = Some(least);
         let mut state = match until {
             None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
@@ -256,7 +290,7 @@ impl Shared {
                 self.wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
             }
         };
-        state.writer_sleeps = false;
+        state.wakes_at = None;
         state
     }
 
@@ -325,7 +359,7 @@ impl State {
     }
 
     /// The length of the longest queue.
-    fn longest(&self) -> usize {
+    pub(super) fn longest(&self) -> usize {
         self.queues.iter().map(|queue| queue.lines.len()).max().unwrap_or(0)
     }
 }

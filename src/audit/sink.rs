@@ -9,6 +9,9 @@ use super::queue::{Shared, State};
 
 /// The most lines that a sink gets at once.
 const BATCH: usize = 256;
+/// The pause after a batch, unless somebody waits or there are many lines. A writer that wakes for each line takes a third of
+/// what a small request costs in all.
+const PACE: Duration = Duration::from_millis(1);
 /// The pause after the first failure of a sink; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
@@ -87,9 +90,11 @@ enum Step {
 pub(super) fn run(shared: &Arc<Shared>, sinks: Vec<Box<dyn Sink>>) {
     let ended = Ended(Arc::clone(shared));
     let mut outlets: Vec<Outlet> = sinks.into_iter().map(Outlet::new).collect();
+    let mut rested = Instant::now();
     loop {
-        match next(shared, &outlets) {
+        match next(shared, &outlets, rested) {
             Step::Write(batches) => {
+                rested = Instant::now() + PACE;
                 for (index, lines) in batches {
                     if let Some(outlet) = outlets.get_mut(index) {
                         let written = outlet.write(&lines);
@@ -125,8 +130,9 @@ impl Drop for Ended {
     }
 }
 
-/// Waits until there is something to do.
-fn next(shared: &Shared, outlets: &[Outlet]) -> Step {
+/// Waits until there is something to do; for less than a batch, which nobody waits for, until `rested`.
+fn next(shared: &Shared, outlets: &[Outlet], rested: Instant) -> Step {
+    let enough = shared.enough(BATCH);
     let mut state = shared.lock();
     loop {
         if std::mem::take(&mut state.reopen) {
@@ -138,10 +144,20 @@ fn next(shared: &Shared, outlets: &[Outlet]) -> Step {
         let retry = waiting.map(|(_, outlet)| outlet.retry.unwrap_or(now)).min();
         match state.closing {
             Some(deadline) if retry.is_none() || deadline <= now => return Step::End,
-            _ if !batches.is_empty() => return Step::Write(batches),
+            None if !batches.is_empty()
+                && !shared.is_hurried()
+                && now < rested
+                && state.longest() < enough =>
+            {
+                state = shared.sleep(state, enough, Some(rested));
+            }
+            _ if !batches.is_empty() => {
+                shared.calm();
+                return Step::Write(batches);
+            }
             closing => {
                 let until = retry.into_iter().chain(closing).min();
-                state = shared.sleep(state, until);
+                state = shared.sleep(state, 1, until);
             }
         }
     }

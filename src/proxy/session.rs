@@ -262,7 +262,11 @@ impl Session {
         let mut all = self.all();
         match all.iter_mut().find(|(known, _)| *known == number) {
             Some((_, known)) => *known = standing,
-            None => all.push((number, standing)),
+            None => {
+                // Most connections have one thing under way, and many for long: room for more is taken when there is more.
+                all.reserve_exact(usize::from(all.is_empty()));
+                all.push((number, standing));
+            }
         }
     }
 
@@ -281,14 +285,17 @@ impl Session {
         address: IpAddr,
         changes: &tokio::sync::watch::Receiver<Arc<Snapshot>>,
     ) -> Result<(), Denial> {
-        let standing = self.all().iter_mut().find(|(known, _)| *known == number).map(|(_, standing)| {
+        let mut all = self.all();
+        let standing = all.iter_mut().find(|(known, _)| *known == number).map(|(_, standing)| {
             standing.address = Some(address);
-            standing.clone()
+            standing
         });
         // RACE: `overruled` has asked about earlier changes without the address; it asks about later ones with it.
         if !changes.has_changed().unwrap_or(true) {
             return Ok(());
         }
+        let standing = standing.cloned();
+        drop(all);
         let snapshot = self.gateway.live.current();
         standing.map_or(Ok(()), |standing| self.ask_again(&standing, &snapshot))
     }

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -192,9 +193,22 @@ pub(super) fn poll_receive(
 ) -> Poll<io::Result<()>> {
     loop {
         ready!(stream.poll_read_ready(cx))?;
-        match stream.try_read_buf(read) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return Poll::Ready(done.map(drop)),
+        let mut received = None;
+        let tried = stream.try_io(Interest::READABLE, || {
+            let space = read.initialize_unfilled();
+            let room = space.len();
+            let (_, length) = recv(stream, space, RecvFlags::empty())?;
+            received = Some(length);
+            // What leaves room was all there is: to ask again would tell just that.
+            if (1..room).contains(&length) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        match (received, tried) {
+            (Some(length), _) => {
+                read.advance(length);
+                return Poll::Ready(Ok(()));
+            }
+            (None, Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
+            (None, done) => return Poll::Ready(done),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long anything may take.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running gateway.
 pub struct Gateway {
@@ -31,9 +31,16 @@ pub struct Usage {
 impl Gateway {
     /// Starts the binary with the `policy.yaml` that is in a directory.
     pub fn start(binary: &str, directory: &Path) -> Self {
+        Self::start_with(binary, directory, "")
+    }
+
+    /// The same, with more lines in its configuration.
+    pub fn start_with(binary: &str, directory: &Path, more: &str) -> Self {
         let config = "policy: {path: policy.yaml}\nguards: {exempt: [127.0.0.8/29]}\n\
-                      audit: {sinks: [{file: {path: audit.jsonl}}]}\nlimits: {connections: 20000}\n";
-        fs::write(directory.join("config.yaml"), config).unwrap();
+                      audit: {sinks: [{file: {path: audit/log.jsonl}}]}\nlimits: {connections: 20000}\n";
+        fs::write(directory.join("config.yaml"), format!("{config}{more}")).unwrap();
+        // Beside a file that is watched, each line would be looked at for a change of that.
+        fs::create_dir(directory.join("audit")).unwrap();
         let mut child = Command::new(binary)
             .args(["run", "--config", "config.yaml", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .current_dir(directory)
@@ -52,6 +59,11 @@ impl Gateway {
         }
         thread::spawn(move || log.for_each(drop));
         Self { child, proxy: addresses[0], admin: addresses[1] }
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it uses.
@@ -120,6 +132,26 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a process has used: resident memory in KiB, and processor time in milliseconds; nothing where there is none.
+pub fn spent(id: u32) -> (usize, usize) {
+    let proc = Path::new("/proc").join(id.to_string());
+    let read = |name: &str| fs::read_to_string(proc.join(name)).ok();
+    let (Some(status), Some(stat)) = (read("status"), read("stat")) else { return (0, 0) };
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+    let resident = resident.trim_end_matches("kB").trim().parse().unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    // The kernel counts in hundredths of a second.
+    let ticks = |at: usize| fields[at].parse::<usize>().unwrap();
+    (resident, (ticks(11) + ticks(12)) * 10)
+}
+
+/// A process and those that it started, and they in turn.
+pub fn family(id: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    std::iter::once(id).chain(children.flat_map(family)).collect()
 }
 
 /// Opens a tunnel through a proxy.

@@ -11,11 +11,15 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
+
+mod kit;
+
+use kit::spent;
 
 /// How long a connection may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -263,19 +267,6 @@ fn gateway(net: &Net, binary: &str) -> Running {
     running
 }
 
-/// What the gateway has used: resident memory in KiB, and processor time in milliseconds.
-fn usage(id: u32) -> (usize, usize) {
-    let proc = Path::new("/proc").join(id.to_string());
-    let status = fs::read_to_string(proc.join("status")).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    let resident = resident.trim_end_matches("kB").trim().parse().unwrap();
-    let stat = fs::read_to_string(proc.join("stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    // The kernel counts in hundredths of a second.
-    let ticks = |at: usize| fields[at].parse::<usize>().unwrap();
-    (resident, (ticks(11) + ticks(12)) * 10)
-}
-
 /// What the rounds of one way came to.
 #[derive(Default)]
 struct Way {
@@ -307,11 +298,11 @@ fn drive(binary: &str, count: &str, rounds: usize, name: &str) -> ExitCode {
     // The first round of each warms up, and is not counted.
     for round in 0..=rounds {
         for (name, way) in WAYS.iter().zip(&mut ways) {
-            let before = usage(gateway.0.id());
+            let before = spent(gateway.0.id());
             tell(name);
             let mut line = String::new();
             answers.read_line(&mut line).unwrap();
-            let after = usage(gateway.0.id());
+            let after = spent(gateway.0.id());
             tell("");
             let numbers: Vec<usize> = line.split_whitespace().map(|one| one.parse().unwrap()).collect();
             let [failed, whole, times @ ..] = &numbers[..] else { panic!("{line}") };
