@@ -260,14 +260,15 @@ impl Session {
     /// Notes what the record of this number has under way, so that a policy change can end it.
     pub(super) fn stand(&self, number: u64, standing: Standing) {
         let mut all = self.all();
-        match all.iter_mut().find(|(known, _)| *known == number) {
-            Some((_, known)) => *known = standing,
-            None => {
-                // Most connections have one thing under way, and many for long: room for more is taken when there is more.
-                all.reserve_exact(usize::from(all.is_empty()));
-                all.push((number, standing));
-            }
+        if let Some((_, known)) = all.iter_mut().find(|(known, _)| *known == number) {
+            *known = standing;
+            return;
         }
+        if all.is_empty() {
+            // Most connections have one thing under way, and many for long: room for more is taken when there is more.
+            all.reserve_exact(1);
+        }
+        all.push((number, standing));
     }
 
     /// Forgets what the record of this number had under way.
