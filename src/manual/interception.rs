@@ -57,7 +57,7 @@
 //! | encoded answers | asked for without encoding while a secret is searched for; one that comes encoded is `upstream_failed` |
 //! | ranges | not asked for while a secret is searched for: a part could begin in the middle of a value |
 //! | bodies of requests | not read: neither judged nor searched for placeholders |
-//! | WebSocket | over HTTP/1.1; what passes after the 101 is not read |
+//! | WebSocket | over HTTP/1.1; what passes after the 101 is not read, so none is opened with a secret of `scrub: Always` |
 //! | streams of one HTTP/2 connection | 100; its floods end with the connection |
 //! | certificates | [`MOST_BYTES`](crate::intercept::leaf::MOST_BYTES) of them are kept; new ones are a share of the sandbox |
 //! | client certificates | none is shown to an origin, and none is asked of a client |

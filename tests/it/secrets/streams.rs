@@ -112,3 +112,15 @@ async fn a_websocket_gets_the_value_in_its_handshake_and_its_answer_does_not_sho
     assert!(received.contains(&format!("authorization: Bearer {VALUE}\r\n")), "{received}");
     assert!(!received.contains("mine"), "{received}");
 }
+
+#[tokio::test]
+async fn s4_no_websocket_is_opened_with_a_secret_that_nothing_may_pass_unsearched_for() {
+    let agreed = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    let scene = Scene::with(", scrub: Always", BEARER, [Reply::raw(agreed)]).await;
+    let mut client = scene.client().await;
+    let own = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+               sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let answer = client.ask(get("/ws", own)).await;
+    assert_eq!((answer.status, answer.header("x-deny-reason")), (502, Some("upstream_failed")));
+    assert!(answer.body.contains("WebSocket"), "{}", answer.body);
+}
