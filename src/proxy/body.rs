@@ -57,6 +57,8 @@ struct UploadState {
     bytes: u64,
     /// Its end was passed on.
     ended: bool,
+    /// The client broke it off.
+    broken: bool,
     /// The record has ended first.
     cut: bool,
     /// Whom to wake then.
@@ -82,6 +84,11 @@ impl Upload {
     /// Why it was broken off from this side, if it was.
     pub(super) fn misplaced(&self) -> Option<PlaceholderError> {
         self.state().misplaced.clone()
+    }
+
+    /// Whether the client broke it off, so that whoever waits for its end waits in vain.
+    pub(super) fn is_broken(&self) -> bool {
+        self.state().broken
     }
 
     /// The state; a panic elsewhere leaves it consistent.
@@ -356,7 +363,10 @@ impl http_body::Body for ClientBody {
                         this.trailers = Some((fields, owed));
                     }
                 },
-                Some(Err(error)) => return Poll::Ready(Some(Err(io::Error::other(error)))),
+                Some(Err(error)) => {
+                    state.broken = true;
+                    return Poll::Ready(Some(Err(io::Error::other(error))));
+                }
                 None => return Poll::Ready(None),
             }
         }

@@ -148,6 +148,11 @@ impl Exchange {
         self.carried = Some((upload, 0));
     }
 
+    /// Whether its client broke the request off.
+    pub(super) fn is_broken_off(&self) -> bool {
+        self.carried.as_ref().is_some_and(|(upload, _)| upload.is_broken())
+    }
+
     /// Counts a part of the response.
     pub(super) fn add_down(&mut self, bytes: usize) {
         if let Some((_, down)) = &mut self.carried {

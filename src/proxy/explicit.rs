@@ -345,11 +345,11 @@ impl Connection {
 
     /// Ends a request that failed. A body that has no end makes the origin fail too; then that is not its fault.
     fn fail(&self, refusal: Refusal, exchange: Option<Exchange>, target: Option<&Target>) -> Response<Body> {
-        let broken = self
-            .control
-            .as_ref()
-            .and_then(|control| control.broken())
-            .filter(|_| refusal.denial().reason() == Reason::UpstreamFailed);
+        let of_origin = refusal.denial().reason() == Reason::UpstreamFailed;
+        let read = || self.control.as_ref().and_then(|control| control.broken());
+        // A stream tells that by its body alone.
+        let gone = || exchange.as_ref().is_some_and(Exchange::is_broken_off).then_some(Broken::Gone);
+        let broken = of_origin.then(|| read().or_else(gone)).flatten();
         match broken {
             Some(Broken::Malformed(error)) => {
                 Self::refuse(&Refusal::malformed(error.to_string()).closing(), exchange, target)
