@@ -161,7 +161,11 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             accepted = connection.accept() => {
-                let Some(Ok((request, respond))) = accepted else { return Ok(()) };
+                let Some(Ok((request, respond))) = accepted else {
+                    // What is under way has yet to notice.
+                    under_way.detach_all();
+                    return Ok(());
+                };
                 let (head, body) = request.into_parts();
                 let at = asked.count();
                 let stream = streams.get(at).or(streams.last()).expect("at least one stream").clone();
