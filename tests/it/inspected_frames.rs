@@ -211,6 +211,26 @@ async fn f6_frames_that_break_the_protocol_end_the_connection() {
     assert_eq!(origin.connections(), 0);
 }
 
+/// Whether the test of this name has its process to itself. Where it has not, it is run again in one that it has, as the memory
+/// of other tests is not its own.
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "TEST_RUNS_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let binary = std::env::current_exe().expect("the tests");
+    let name = format!("inspected_frames::{test}");
+    let words = ["--exact", name.as_str(), "--nocapture"];
+    let ran = std::process::Command::new(binary).args(words).env(ALONE, "1").output().expect("it runs");
+    let told = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        ran.status.success() && told.contains("1 passed"),
+        "{told}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    false
+}
+
 /// The memory of this process, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("this process");
@@ -238,6 +258,9 @@ async fn flood(
 
 #[tokio::test]
 async fn r3_floods_that_are_nothing_but_work_end_the_connection_while_another_client_is_served() {
+    if !is_alone("r3_floods_that_are_nothing_but_work_end_the_connection_while_another_client_is_served") {
+        return;
+    }
     let (origin, gateway) = start().await;
     let other = gateway.inside("api.test", &origin, &["h2"]).await.http2().await;
     other.get("https://api.test/open/x").await;
@@ -309,6 +332,9 @@ async fn r3_more_streams_than_may_be_are_refused_and_the_others_are_answered() {
 
 #[tokio::test]
 async fn r3_ten_thousand_streams_one_after_the_other_leave_nothing_behind() {
+    if !is_alone("r3_ten_thousand_streams_one_after_the_other_leave_nothing_behind") {
+        return;
+    }
     let (origin, gateway) = start().await;
     let mut raw = raw(&gateway, &origin).await;
     let closed = fields(&with(":path", "/closed"));
@@ -338,6 +364,9 @@ async fn r3_ten_thousand_streams_one_after_the_other_leave_nothing_behind() {
 
 #[tokio::test]
 async fn r3_frames_without_a_use_cost_their_client_and_nobody_else() {
+    if !is_alone("r3_frames_without_a_use_cost_their_client_and_nobody_else") {
+        return;
+    }
     let (origin, gateway) = start().await;
     let other = gateway.inside("api.test", &origin, &["h2"]).await.http2().await;
     other.get("https://api.test/open/x").await;
