@@ -35,7 +35,6 @@ use crate::metrics::{Metrics, Reload};
 use crate::policy::PolicySet;
 use crate::proxy::{Gateway, accept, dns};
 use crate::share::{Newcomers, Shares};
-use crate::upstream::Resolver;
 use crate::upstream::local::AddressWatch;
 use doors::Doors;
 use enforcement::Enforcement;
@@ -128,12 +127,13 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
     let first = first_load(&config)?;
     let tokens = settings::tokens(&config)?;
     let authority = settings::authority(&config).context("TLS cannot be decrypted")?;
-    let resolver = Resolver::new(&settings::dns(&config)).context("cannot set up name resolution")?;
+    let uplinks = Arc::new(settings::uplinks(&config)?);
     let tls = settings::tls(&config)?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
     let doors = Doors::open(&config)?;
-    doors.check_no_loop(&resolver.servers())?;
-    let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(resolver.servers()).collect();
+    let servers: Vec<_> = uplinks.all().flat_map(|uplink| uplink.resolver.servers()).collect();
+    doors.check_no_loop(&servers)?;
+    let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(servers).collect();
     let (live, reloader, report) = keep_up(first, &config, file, own, (&audit, &metrics))?;
     let (drain, watcher) = Drain::new();
     let tasks = drain.tasks(on_panic(Arc::clone(&metrics)));
@@ -141,9 +141,8 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         live: live.clone(),
         audit: audit.clone(),
         metrics: Arc::clone(&metrics),
-        secrets: settings::secrets(&config, &resolver, &tls),
-        resolver,
-        dial: settings::dial(&config),
+        secrets: settings::secrets(&config, &uplinks, &tls),
+        uplinks,
         intercept: authority.map(|authority| intercepting(authority, &metrics)),
         tls,
         limits: settings::limits(&config),

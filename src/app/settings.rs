@@ -1,5 +1,6 @@
 //! From the configuration as written to what each room takes.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +18,15 @@ use crate::config::{
 use crate::identity::{self, Registry, Sandbox};
 use crate::intercept::{self, AuthorityError};
 use crate::policy::document::{Secret, SecretKey};
-use crate::policy::{Authority, Guards, Interception, Limit, Limits as ShareLimits, PolicySet, Roster};
+use crate::policy::{
+    Authority, Guards, Interception, Limit, Limits as ShareLimits, Networks, PolicySet, Roster, Route,
+};
 use crate::proxy::Limits;
 use crate::secrets::{Allowed, Secrets};
 use crate::source::Problem;
 use crate::upstream::local::OwnAddresses;
 use crate::upstream::resolve::MAX_LOOKUPS;
-use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Tls, TlsSettings};
+use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Tls, TlsSettings, Uplink, Uplinks};
 
 /// How many DNS queries a second one sandbox may make where a listener takes them and nobody says otherwise.
 const QUERIES_PER_SECOND: u64 = 1000;
@@ -47,6 +50,8 @@ pub fn guards(config: &Config, sockets: &[SocketAddr]) -> io::Result<Guards> {
         sockets: sockets.to_vec(),
         deny_ech: config.ech == Ech::Deny,
         interception,
+        networks: Networks { delegated: Some(BTreeMap::new()), ..Networks::default() },
+        skip_permitted: false,
     })
 }
 
@@ -118,19 +123,26 @@ fn allowed(config: &Config) -> Allowed {
     }
 }
 
-/// The values of secrets, of which `resolver` finds the services that give tokens.
-pub(super) fn secrets(config: &Config, resolver: &Resolver, tls: &Tls) -> Secrets {
-    let fetch = Fetcher::new(resolver.clone(), dial(config), &tls.client_config());
+/// The values of secrets; the services that give tokens are reached by the managed one of `uplinks`.
+pub(super) fn secrets(config: &Config, uplinks: &Arc<Uplinks>, tls: &Tls) -> Secrets {
+    let fetch = Fetcher::new(Arc::clone(uplinks), &tls.client_config());
     Secrets::new(allowed(config), config.secrets.managed_identity.clone(), Arc::new(fetch))
 }
 
+/// The ways out.
+pub(super) fn uplinks(config: &Config) -> anyhow::Result<Uplinks> {
+    let resolver = Resolver::new(&dns(config)).context("cannot set up name resolution")?;
+    let managed = Uplink { name: Route::MANAGED.into(), resolver, dial: dial(config) };
+    Ok(Uplinks::new(managed, Vec::new()))
+}
+
 /// How names are resolved.
-pub(super) fn dns(config: &Config) -> DnsSettings {
+fn dns(config: &Config) -> DnsSettings {
     DnsSettings { servers: config.dns.servers.clone(), max_ttl: config.dns.max_ttl, ..DnsSettings::default() }
 }
 
 /// How connections are opened.
-pub(super) fn dial(config: &Config) -> DialSettings {
+fn dial(config: &Config) -> DialSettings {
     DialSettings { connect_timeout: config.limits.connect_timeout, ..DialSettings::default() }
 }
 

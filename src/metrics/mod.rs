@@ -206,8 +206,8 @@ impl Metrics {
     }
 
     /// Counts a DNS query by a network of the configuration.
-    pub fn dns_query(&self, network: Option<&str>, result: DnsResult) {
-        self.dns_queries.with_label_values(&[network.unwrap_or(MANAGED), result.as_str()]).inc();
+    pub fn dns_query(&self, network: &str, result: DnsResult) {
+        self.dns_queries.with_label_values(&[network, result.as_str()]).inc();
     }
 
     /// Counts a load of the policy.

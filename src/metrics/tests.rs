@@ -218,8 +218,8 @@ fn the_policy_dns_panics_and_the_audit_log_have_their_families() {
     bench.metrics.policy_in_force(3, 12);
     bench.metrics.policy_loaded(1_700_000_000);
     bench.metrics.reloaded(Reload::Applied);
-    bench.metrics.dns_query(None, DnsResult::NotFound);
-    bench.metrics.dns_query(Some("prod"), DnsResult::Ok);
+    bench.metrics.dns_query("managed", DnsResult::NotFound);
+    bench.metrics.dns_query("prod", DnsResult::Ok);
     bench.metrics.dns_answer(DnsAnswer::Limited);
     bench.metrics.decided_in(Duration::from_micros(2));
     bench.metrics.panicked();
@@ -268,7 +268,7 @@ fn promtool_accepts_the_output() {
     request.event().policy = Some("a \"quoted\" \\ name".into());
     request.event().rule = Some("line\nbreak".into());
     request.finish(Outcome::Ok);
-    bench.metrics.dns_query(None, DnsResult::Ok);
+    bench.metrics.dns_query("managed", DnsResult::Ok);
     drop(bench.metrics.active(Ingress::Http));
     let promtool = Command::new("promtool")
         .args(["check", "metrics"])

@@ -21,6 +21,7 @@ use super::mode::Scope;
 use super::near::Near;
 use super::plan::{Plan, Rewritten};
 use super::reason::Reason;
+use super::route::Route;
 use crate::addr::{Name, Target};
 use crate::source::Place;
 
@@ -189,6 +190,7 @@ pub struct RequestFacts<'a> {
 pub struct TargetPermit {
     pub(super) target: Target,
     pub(super) alias: Option<Name>,
+    pub(super) route: Route,
     pub(super) cause: Cause,
     pub(super) open: Option<Cause>,
     pub(super) would_deny: Option<Denial>,
@@ -199,6 +201,12 @@ impl TargetPermit {
     #[must_use]
     pub const fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// The path that the call takes, DNS included.
+    #[must_use]
+    pub const fn route(&self) -> &Route {
+        &self.route
     }
 
     /// The lowest document that allowed it, and the rule; the highest one when all of them only report.
@@ -224,6 +232,7 @@ impl TargetPermit {
 #[derive(Debug)]
 pub struct AddressPermit {
     pub(super) address: SocketAddr,
+    pub(super) route: Route,
     pub(super) would_deny: Option<Denial>,
 }
 
@@ -232,6 +241,12 @@ impl AddressPermit {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The path on which it may be dialled, and on no other.
+    #[must_use]
+    pub const fn route(&self) -> &Route {
+        &self.route
     }
 
     /// What a document under `enforcement: Report` would have denied.
@@ -243,7 +258,29 @@ impl AddressPermit {
     /// A permit for the gateway's own dials in tests of lower rooms.
     #[cfg(all(test, feature = "proxy"))]
     pub(crate) const fn for_test(address: SocketAddr) -> Self {
-        Self { address, would_deny: None }
+        Self { address, route: Route::Managed, would_deny: None }
+    }
+}
+
+/// Question B cannot be asked, as the operator leaves it to the parent proxy of this path to resolve names: it may be given
+/// this name, once.
+#[derive(Debug)]
+pub struct NamePermit {
+    pub(super) target: Target,
+    pub(super) route: Route,
+}
+
+impl NamePermit {
+    /// The target that was judged.
+    #[must_use]
+    pub const fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The path on which it may be given to the parent proxy, and on no other.
+    #[must_use]
+    pub const fn route(&self) -> &Route {
+        &self.route
     }
 }
 

@@ -84,7 +84,8 @@ impl Policy {
     /// The denial of the highest scope that denies.
     pub fn admit(&self, target: &Target) -> Result<TargetPermit, Denial> {
         let Answer { cause, open, would_deny, .. } = self.ask(target, None)?;
-        Ok(TargetPermit { target: target.clone(), alias: None, cause, open, would_deny })
+        let route = self.route(target);
+        Ok(TargetPermit { target: target.clone(), alias: None, route, cause, open, would_deny })
     }
 
     /// Question B: may this address be dialled for the permitted target? Asked for each resolved address.
@@ -110,7 +111,10 @@ impl Policy {
             Some((reason, view)) => {
                 Err(Denial::new(reason, format!("{view} is a private or special-purpose address")))
             }
-            None => Ok(AddressPermit { address: SocketAddr::new(address, port.get()), would_deny }),
+            None => {
+                let address = SocketAddr::new(address, port.get());
+                Ok(AddressPermit { address, route: permit.route.clone(), would_deny })
+            }
         }
     }
 
@@ -167,26 +171,6 @@ impl Policy {
         }
         let cause = |(document, rule): (&Arc<Compiled>, _)| Cause { document: Arc::clone(document), rule };
         Ok(Answer { cause: cause(last), open: open.map(cause), would_deny, changing })
-    }
-
-    /// Whether some rule for `target` asks for a path or a method.
-    pub(super) fn decides_by_request(&self, target: &Target) -> bool {
-        let mut decides = false;
-        let mut documents = self.documents().filter(|document| document.has_rules()).peekable();
-        if documents.peek().is_none() {
-            return false;
-        }
-        let asked = Asked::of(target);
-        for document in documents {
-            let mut see = |asked: &Asked<'_>| {
-                document.hosts.rules(self.pool(), &asked.host, asked.port, |found| {
-                    decides |= document.rules_at(found.place).is_some_and(RuleList::is_conditional);
-                });
-            };
-            see(&asked);
-            asked.inner(&self.guards().nat64).for_each(|form| see(&form));
-        }
-        decides
     }
 
     /// Steps a to f for one document.

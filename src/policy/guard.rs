@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::network::Networks;
 use super::pattern::Pattern;
 use super::reason::Reason;
 use crate::addr::Port;
@@ -36,6 +37,10 @@ pub struct Guards {
     pub deny_ech: bool,
     /// Whether and where TLS can be decrypted.
     pub interception: Interception,
+    /// The networks that documents may delegate to.
+    pub networks: Networks,
+    /// Whether documents may ask that their rules are skipped (`skipEgressProxy: Permitted`).
+    pub skip_permitted: bool,
 }
 
 /// Whether and where TLS can be decrypted (`intercept` of the process configuration).

@@ -133,7 +133,7 @@ impl Policy {
     }
 
     /// Whether rules of some document that are such ones name this target.
-    fn names_target(&self, target: &Target, such: &impl Fn(&Compiled, &RuleList) -> bool) -> bool {
+    pub(super) fn names_target(&self, target: &Target, such: &impl Fn(&Compiled, &RuleList) -> bool) -> bool {
         let mut named = false;
         let mut documents = self.documents().filter(|document| document.has_rules()).peekable();
         if documents.peek().is_none() {

@@ -27,6 +27,7 @@ pub mod method_set;
 pub mod mode;
 mod name_key;
 mod near;
+pub mod network;
 pub mod path_pattern;
 mod path_tree;
 pub mod pattern;
@@ -38,6 +39,7 @@ pub mod query;
 pub mod reason;
 mod redirected;
 mod request;
+pub mod route;
 pub mod rule_list;
 pub mod scope;
 pub mod secret_set;
@@ -49,15 +51,19 @@ mod verdict;
 pub mod wildcard;
 
 pub use compile::Compiled;
-pub use decision::{AddressPermit, Cause, Denial, RequestFacts, RequestPermit, RuleId, TargetPermit, settle};
+pub use decision::{
+    AddressPermit, Cause, Denial, NamePermit, RequestFacts, RequestPermit, RuleId, TargetPermit, settle,
+};
 pub use draft::{Draft, lists};
 pub use guard::{Authority, Guards, Interception};
 pub use limit::{Limit, Limits};
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
+pub use network::{NetworkFacts, Networks};
 pub use plan::{Plan, SecretUse};
 pub use query::QueryPermit;
 pub use reason::Reason;
 pub use redirected::admit_name_at;
+pub use route::{Route, Way};
 pub use scope::{Policy, PolicySet, Roster};
 pub use secret_set::SecretSet;
 

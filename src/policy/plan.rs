@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::decision::TargetPermit;
 use super::document::secret::{KeySource, Scrub};
+use crate::addr::Target;
 
 /// Edits of a request's headers, in the order in which they are made: the Sandbox's, the Group's, the Global ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -143,7 +144,26 @@ pub struct Rewritten {
     pub secure: bool,
 }
 
+/// Where a request goes instead of where it asked to, to be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The new target.
+    pub target: Target,
+    /// The canonical path there.
+    pub path: Arc<str>,
+    /// Whether it goes over TLS.
+    pub secure: bool,
+}
+
 impl Rewritten {
+    /// Where it goes, of a request for `path`.
+    #[must_use]
+    pub fn elsewhere(&self, path: &str) -> Elsewhere {
+        let Self { permit, path: new, secure } = self;
+        let path = new.clone().unwrap_or_else(|| path.into());
+        Elsewhere { target: permit.target.clone(), path, secure: *secure }
+    }
+
     /// Where it goes, of a request for `path`.
     #[must_use]
     pub fn url(&self, path: &str) -> String {

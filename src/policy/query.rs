@@ -8,9 +8,10 @@
 use std::collections::BTreeSet;
 
 use super::compile::Compiled;
-use super::decision::{Cause, Denial};
+use super::decision::{Cause, Denial, TargetPermit};
 use super::port_set::PortSet;
 use super::reason::Reason;
+use super::route::Route;
 use super::scope::Policy;
 use crate::addr::{Host, Name, Port, Target};
 
@@ -21,6 +22,7 @@ const FIRST: [Port; 2] = [Port::HTTPS, Port::HTTP];
 #[derive(Debug)]
 pub struct QueryPermit {
     name: Name,
+    route: Route,
     cause: Cause,
     would_deny: Option<Denial>,
 }
@@ -30,6 +32,12 @@ impl QueryPermit {
     #[must_use]
     pub const fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// The path that the query takes: that of a call for the name on the port for which it was allowed.
+    #[must_use]
+    pub const fn route(&self) -> &Route {
+        &self.route
     }
 
     /// The lowest document that allowed it, and the rule; the highest one when all of them only report.
@@ -60,7 +68,8 @@ impl Policy {
     pub fn admit_query(&self, name: &Name) -> Result<QueryPermit, Denial> {
         let ask = |port: Port| {
             let permit = self.admit(&Target::new(Host::Name(name.clone()), port))?;
-            Ok(QueryPermit { name: name.clone(), cause: permit.cause, would_deny: permit.would_deny })
+            let TargetPermit { route, cause, would_deny, .. } = permit;
+            Ok(QueryPermit { name: name.clone(), route, cause, would_deny })
         };
         let (mut denial, mut reported) = (None, None);
         let mut settle = |answer: Result<QueryPermit, Denial>| match answer {

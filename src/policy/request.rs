@@ -7,8 +7,9 @@ use super::decision::{Cause, Denial, RequestFacts, RequestPermit, RuleId, Target
 use super::document::NewPlace;
 use super::evaluate::{Asked, hold};
 use super::pattern::Pattern;
-use super::plan::{Plan, Rewritten};
+use super::plan::{Elsewhere, Plan, Rewritten};
 use super::reason::Reason;
+use super::rule_list::RuleList;
 use super::scope::Policy;
 use super::verdict::Verdict;
 use crate::addr::{Host, Port, Target};
@@ -38,13 +39,14 @@ impl Policy {
         facts: &RequestFacts<'_>,
     ) -> Result<RequestPermit, Denial> {
         let answer = self.ask(&permit.target, Some(facts))?;
-        let mut by_request = self.decides_by_request(&permit.target);
+        let conditional = |_: &Compiled, list: &RuleList| list.is_conditional();
+        let mut by_request = self.names_target(&permit.target, &conditional);
         let mut would_deny = answer.would_deny;
         let mut changing = [answer.changing, [None; 3]];
         if let Some(name) = &permit.alias {
             let alias = Target::new(Host::Name(name.clone()), permit.target.port());
             let second = self.ask(&alias, Some(facts))?;
-            by_request |= self.decides_by_request(&alias);
+            by_request |= self.names_target(&alias, &conditional);
             would_deny = would_deny.or(second.would_deny);
             changing = [answer.changing, second.changing];
         }
@@ -60,6 +62,25 @@ impl Policy {
             plan = self.plan(taken, to, secure)?;
         }
         Ok(RequestPermit { cause: answer.cause, by_request, would_deny, plan, rewritten })
+    }
+
+    /// Question C for a request that is under way already: it must go where it went.
+    ///
+    /// # Errors
+    /// Question C's denial, or `policy_change`.
+    pub fn admit_request_again(
+        &self,
+        permit: TargetPermit,
+        facts: &RequestFacts<'_>,
+        went: Option<&Elsewhere>,
+    ) -> Result<TargetPermit, Denial> {
+        let rewritten = self.admit_request(&permit, facts)?.rewritten();
+        // SECURITY: P4: it is under way to where it was sent; that another place may be asked says nothing of that.
+        if rewritten.as_ref().map(|to| to.elsewhere(facts.path)).as_ref() != went {
+            let detail = "a request like this goes to another place than this one went to";
+            return Err(Denial::new(Reason::PolicyChange, detail));
+        }
+        Ok(rewritten.map_or(permit, |to| to.permit))
     }
 
     /// Where a request goes that one of the rules `taken` rewrites. What changes it on the way there is added to them.
@@ -90,7 +111,8 @@ impl Policy {
         }
         taken.extend(new);
         let cause = Cause { document: Arc::clone(document), rule: Some(RuleId::Rule(rule)) };
-        let permit = TargetPermit { target, alias, cause, open: None, would_deny: None };
+        let route = self.route(&target);
+        let permit = TargetPermit { target, alias, route, cause, open: None, would_deny: None };
         Ok(Some(Rewritten { permit, path, secure }))
     }
 

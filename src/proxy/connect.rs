@@ -14,6 +14,7 @@ use super::tunnel::Tunnel;
 use crate::addr::Target;
 use crate::audit::{Ingress, Scheme};
 use crate::live::Snapshot;
+use crate::upstream::Dialed;
 use crate::wire::head::Head;
 use crate::wire::headers::agrees;
 
@@ -42,7 +43,7 @@ pub(super) async fn connect(
         alias: None,
         nameless_tls: false,
         content: Content::Unseen,
-        address: None,
+        way: None,
     };
     let dialed = if call.policy.passes_unread(&permit) {
         Some(session.gateway.reach(&call.policy, &permit, exchange).await?)
@@ -57,9 +58,9 @@ pub(super) async fn connect(
     exchange.note(|event| event.status = Some(StatusCode::OK.as_u16()));
     exchange.open();
     let tasks = &session.gateway.tasks;
-    let address = dialed.as_ref().map(|dialed| dialed.address.ip());
+    let way = dialed.as_ref().map(Dialed::way);
     let content = if dialed.is_some() { Content::Opaque } else { Content::Unseen };
-    let standing = Standing { content, address, ..standing };
+    let standing = Standing { content, way, ..standing };
     let origin = dialed.map(|dialed| dialed.stream);
     let ingress = (Ingress::Connect, Ingress::Http);
     let session = Arc::clone(session);

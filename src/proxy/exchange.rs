@@ -1,6 +1,5 @@
 //! The record of one connection or request while it is under way.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use crate::addr::Target;
 use crate::audit::{Counted, Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
 use crate::identity::Identity;
 use crate::live::Snapshot;
-use crate::policy::{Cause, Denial, Policy, Reason};
+use crate::policy::{Cause, Denial, Policy, Reason, Way};
 
 /// The record of one connection or request, bound to its session.
 #[derive(Debug)]
@@ -112,12 +111,12 @@ impl Exchange {
         self.session.stand(self.number, standing);
     }
 
-    /// Adds the address in use to that.
+    /// Adds the way that it takes to that.
     ///
     /// # Errors
     /// The policy has changed since `changes` was subscribed, and denies it now.
-    pub(super) fn stand_on(&self, address: IpAddr, changes: &Receiver<Arc<Snapshot>>) -> Result<(), Denial> {
-        self.session.stand_on(self.number, address, changes)
+    pub(super) fn stand_on(&self, way: &Way, changes: &Receiver<Arc<Snapshot>>) -> Result<(), Denial> {
+        self.session.stand_on(self.number, way, changes)
     }
 
     /// Notes what is under way and was permitted in the snapshot of this generation.

@@ -11,7 +11,6 @@
 //! is known by its reset: at once where it sends one itself, else in answer to the first bytes written to it.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,7 +40,7 @@ use super::whence::{Inner, Whence};
 use crate::addr::Target;
 use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::live::Snapshot;
-use crate::policy::Reason;
+use crate::policy::{Reason, Way};
 use crate::upstream::Alpn;
 use crate::wire::head::{Head, HeadError, Upgrade};
 use crate::wire::request_target::RequestTarget;
@@ -117,14 +116,14 @@ pub(super) fn serve_tunnel(
     socket: Socket,
     first: BytesMut,
     tunnel: Inner,
-    origin: Option<(TcpStream, IpAddr)>,
+    origin: Option<(TcpStream, Way)>,
     changes: watch::Receiver<Arc<Snapshot>>,
 ) -> Pin<Box<dyn Future<Output = Outcome> + Send>> {
     Box::pin(async move {
         let origins = Origins::new(Alpn::Http1);
-        if let Some((stream, address)) = origin {
+        if let Some((stream, way)) = origin {
             let (sandbox, target) = (Arc::clone(&tunnel.sandbox.id), tunnel.target.clone());
-            if origins.adopt(stream, address, (sandbox, target), &session).await.is_err() {
+            if origins.adopt(stream, way, (sandbox, target), &session).await.is_err() {
                 return Outcome::UpstreamFailed;
             }
         }

@@ -191,7 +191,7 @@ impl Forward<'_> {
             alias,
             nameless_tls: false,
             content: Content::Request { method, path, secure, elsewhere },
-            address: None,
+            way: None,
         });
         if onward.is_elsewhere {
             exchange.note(|event| event.sent = Some(onward.sent()));

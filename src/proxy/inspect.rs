@@ -52,7 +52,7 @@ impl Tunnel {
     /// Decrypts what the client sends, and carries it to its end; each request leaves its own record.
     pub(super) async fn decrypt(mut self, client: Client) {
         self.exchange.note(|event| event.inspected = Some(true));
-        self.standing.address = None;
+        self.standing.way = None;
         // A connection that was opened while the client was silent leads nowhere.
         self.origin = None;
         let config = match self.config() {
@@ -291,7 +291,7 @@ impl Peek<'_> {
         let permit = permit.map_err(|denial| End::Refused(denial.into()))?;
         let gateway = &self.session.gateway;
         let dialed = gateway.reach(&policy, &permit, self.exchange).await.map_err(End::Refused)?;
-        self.standing.address = Some(dialed.address.ip());
+        self.standing.way = Some(dialed.way());
         let stood = self.exchange.stand_since(self.standing, known.snapshot.generation);
         stood.map_err(|denial| End::Refused(denial.into()))?;
         let connected = gateway.tls.connect(dialed.stream, self.standing.outer(), Alpn::Nothing).await;

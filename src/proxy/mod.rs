@@ -65,7 +65,7 @@ use crate::metrics::Metrics;
 use crate::policy::{Denial, Reason};
 use crate::secrets::Secrets;
 use crate::share::{Newcomers, Shares};
-use crate::upstream::{DialSettings, Resolver, Tls};
+use crate::upstream::{Tls, Uplinks};
 use refusal::Refusal;
 
 /// What every connection needs.
@@ -76,12 +76,10 @@ pub struct Gateway {
     pub audit: Audit,
     /// What is counted besides records.
     pub metrics: Arc<Metrics>,
-    /// How names become addresses.
-    pub resolver: Resolver,
+    /// How names become addresses, and addresses connections.
+    pub uplinks: Arc<Uplinks>,
     /// The values of secrets.
     pub secrets: Secrets,
-    /// How connections are opened.
-    pub dial: DialSettings,
     /// What makes the certificates that clients are shown; none: TLS is not decrypted.
     pub intercept: Option<Arc<Authority>>,
     /// How origins are verified.

@@ -4,7 +4,6 @@
 //! same purpose as long as both sides keep it open and the address is still permitted: [`super::origins`].
 
 use std::error::Error as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,6 +19,7 @@ use super::body::ClientBody;
 use super::origin_io::{OriginIo, OriginStream};
 use super::outlet::Outlet;
 use crate::drain::Tasks;
+use crate::policy::Way;
 use crate::share::Seat;
 use crate::upstream::Negotiated;
 
@@ -48,7 +48,7 @@ pub(super) struct Origin {
     outlet: Arc<Outlet>,
     /// How many bytes have come from it.
     heard: Arc<AtomicU64>,
-    pub(super) address: IpAddr,
+    pub(super) way: Way,
     /// Whether a request went over it already, so that it may have been closed meanwhile.
     pub(super) used: bool,
     lease: Arc<Lease>,
@@ -105,7 +105,7 @@ impl Origin {
     pub(super) async fn new(
         stream: OriginStream,
         spoken: Negotiated,
-        address: IpAddr,
+        way: Way,
         lease: Arc<Lease>,
         tasks: &Tasks,
     ) -> hyper::Result<Self> {
@@ -120,7 +120,7 @@ impl Origin {
             // Boxed: its state is large, and nothing of it is left afterwards.
             Negotiated::Http2 => Box::pin(http2(io, tasks)).await?,
         };
-        Ok(Self { sender, outlet, heard, address, used: false, lease })
+        Ok(Self { sender, outlet, heard, way, used: false, lease })
     }
 
     /// Whether it carries any number of exchanges at a time.
@@ -135,8 +135,9 @@ impl Origin {
             sender: Sender::Http2(sender.clone()),
             outlet: Arc::clone(&self.outlet),
             heard: Arc::clone(&self.heard),
+            way: self.way.clone(),
+            used: self.used,
             lease: Arc::clone(&self.lease),
-            ..*self
         })
     }
 

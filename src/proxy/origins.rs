@@ -6,6 +6,7 @@
 //! |---|---|
 //! | the sandbox | one client connection may show the tokens of several |
 //! | host and port | that is where it leads |
+//! | the network | there is no way from one to another |
 //! | the name that was verified | in the clear nobody was |
 //! | the secrets in use | what one request may show, another must not be taken for |
 //!
@@ -24,13 +25,13 @@ use super::body::ClientBody;
 use super::exchange::{Call, Exchange};
 use super::origin::{Fate, Lease, Origin, Unanswered};
 use super::origin_io::OriginStream;
-use super::reach::managed;
+use super::reach::by;
 use super::refusal::Refusal;
 use super::session::Session;
 use super::shape::{to_http1, to_http2};
 use crate::addr::{Host, Target};
 use crate::live::Snapshot;
-use crate::policy::{Denial, Reason, TargetPermit};
+use crate::policy::{AddressPermit, Denial, Reason, Route, TargetPermit, Way};
 use crate::upstream::{Alpn, Negotiated};
 use crate::wire::head::{Version, framing};
 
@@ -75,6 +76,7 @@ struct Failure {
 struct Purpose {
     sandbox: Arc<str>,
     target: Target,
+    route: Route,
     /// Who must prove to be there.
     proven: Option<Host>,
     /// In order, each once.
@@ -103,6 +105,7 @@ impl Errand<'_> {
         Purpose {
             sandbox: Arc::clone(&self.call.sandbox.id),
             target: self.permit.target().clone(),
+            route: self.permit.route().clone(),
             proven: self.proven.cloned(),
             secrets,
         }
@@ -110,11 +113,12 @@ impl Errand<'_> {
 
     /// Whether an open connection's address may be used for this request too.
     fn still_permits(&self, origin: &Origin, exchange: &mut Exchange) -> bool {
-        self.call.policy.admit_address(self.permit, origin.address).is_ok_and(|judged| {
-            exchange.would_deny(judged.would_deny());
+        let judged = self.call.policy.admit_way(self.permit, &origin.way);
+        judged.is_ok_and(|judged| {
+            exchange.would_deny(judged.as_ref().and_then(AddressPermit::would_deny));
             exchange.note(|event| {
-                managed(event);
-                event.address = Some(judged.address());
+                by(event, &origin.way.route);
+                event.address = judged.map(|judged| judged.address());
             });
             true
         })
@@ -134,14 +138,15 @@ impl Origins {
     pub(super) async fn adopt(
         &self,
         stream: TcpStream,
-        address: std::net::IpAddr,
+        way: Way,
         (sandbox, target): (Arc<str>, Target),
         session: &Session,
     ) -> hyper::Result<()> {
-        let purpose = Purpose { sandbox, target, proven: None, secrets: Vec::new() };
+        let route = way.route.clone();
+        let purpose = Purpose { sandbox, target, route, proven: None, secrets: Vec::new() };
         let (stream, lease) = (OriginStream::Plain(stream), Lease::new(&self.count, None));
         let tasks = &session.gateway.tasks;
-        let origin = Origin::new(stream, Negotiated::Http1, address, lease, tasks).await?;
+        let origin = Origin::new(stream, Negotiated::Http1, way, lease, tasks).await?;
         self.pool().kept.push((purpose, origin));
         Ok(())
     }
@@ -167,7 +172,7 @@ impl Origins {
             None => self.open(&purpose, errand, exchange).await?,
         };
         for left in (0..TRIES).rev() {
-            exchange.stand_on(origin.address, errand.changes)?;
+            exchange.stand_on(&origin.way, errand.changes)?;
             if origin.is_multiplexed() {
                 to_http2(&mut request)?;
             } else {
@@ -256,7 +261,7 @@ impl Origins {
         let seat = if extra { Some(session.one_more(errand.call)?) } else { None };
         let lease = Lease::new(&self.count, seat);
         let dialed = gateway.reach(&errand.call.policy, errand.permit, exchange).await?;
-        let address = dialed.address.ip();
+        let way = dialed.way();
         let (stream, spoken) = match errand.proven {
             None => (OriginStream::Plain(dialed.stream), Negotiated::Http1),
             Some(host) => {
@@ -267,7 +272,7 @@ impl Origins {
                 (OriginStream::Tls(Box::new(stream)), spoken)
             }
         };
-        let origin = Origin::new(stream, spoken, address, lease, &gateway.tasks)
+        let origin = Origin::new(stream, spoken, way, lease, &gateway.tasks)
             .await
             .map_err(|error| failed(&format!("the origin failed: {error}")))?;
         self.learn(purpose, &origin);

@@ -8,13 +8,10 @@ use super::Gateway;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use crate::addr::Host;
-use crate::audit::{Event, Route, Text};
+use crate::audit::{self, Event, Text};
 use crate::metrics::DnsResult;
-use crate::policy::{Policy, TargetPermit, settle};
-use crate::upstream::{Dialed, ResolveError, dial};
-
-/// The name of the default network in records.
-const MANAGED: &str = "managed";
+use crate::policy::{Denial, Policy, Reason, Route, TargetPermit, settle};
+use crate::upstream::{Dialed, ResolveError, Uplink};
 
 impl Gateway {
     /// Opens a connection to the target of `permit`: only to addresses that question B permits, and to exactly
@@ -42,13 +39,13 @@ impl Gateway {
         if permits.is_empty() {
             return Err(settle(denials).into());
         }
-        exchange.note(managed);
+        exchange.note(|event| by(event, permit.route()));
         let started = Instant::now();
-        let dialed = dial(permits, &self.dial).await;
+        let dialed = self.uplinks.dial(permits).await;
         exchange.note(|event| {
             event.connect = Some(started.elapsed());
             match &dialed {
-                Ok(dialed) => event.address = Some(dialed.address),
+                Ok(dialed) => event.address = dialed.address,
                 Err(failure) => {
                     event.address = failure.attempts.last().map(|(address, _)| *address);
                     event.error = Some(Text::new(&failure.tried()));
@@ -56,6 +53,17 @@ impl Gateway {
             }
         });
         Ok(dialed?)
+    }
+
+    /// The uplink of a path.
+    ///
+    /// # Errors
+    /// `upstream_failed`: there is none, and no other is taken for it.
+    pub(super) fn uplink(&self, route: &Route) -> Result<&Uplink, Denial> {
+        self.uplinks.of(route).ok_or_else(|| {
+            let detail = format!("no network `{}` is configured", route.network());
+            Denial::new(Reason::UpstreamFailed, detail)
+        })
     }
 
     /// The addresses of a target: itself, or what the resolver says.
@@ -71,17 +79,24 @@ impl Gateway {
         };
         let _look_up = exchange.session().look_up(policy)?;
         let started = Instant::now();
-        let resolved = self.resolver.resolve(&exchange.asker(), name).await;
+        let uplink = self.uplink(permit.route())?;
+        let resolved = uplink.resolver.resolve(&exchange.asker(), name).await;
         exchange.note(|event| event.dns = Some(started.elapsed()));
-        self.metrics.dns_query(None, result(resolved.as_ref().err().copied()));
+        self.metrics.dns_query(&uplink.name, result(resolved.as_ref().err().copied()));
         Ok(resolved?.addresses)
     }
 }
 
-/// Notes that the default network is the way.
-pub(super) fn managed(event: &mut Event) {
-    event.route = Some(Route::Managed);
-    event.network = Some(Arc::from(MANAGED));
+/// Notes which path a call takes.
+pub(super) fn by(event: &mut Event, route: &Route) {
+    event.route = Some(match route {
+        Route::Managed => audit::Route::Managed,
+        Route::Delegated(_) => audit::Route::Delegated,
+    });
+    event.network = Some(match route {
+        Route::Managed => Arc::from(Route::MANAGED),
+        Route::Delegated(network) => Arc::clone(network),
+    });
 }
 
 /// What a look-up counts as.

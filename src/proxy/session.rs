@@ -15,8 +15,8 @@ use crate::addr::{Host, Target};
 use crate::audit::Outcome;
 use crate::identity::Identity;
 use crate::live::Snapshot;
-use crate::policy::plan::Rewritten;
-use crate::policy::{Denial, Policy, Reason, RequestFacts, TargetPermit};
+use crate::policy::plan::Elsewhere;
+use crate::policy::{Denial, Policy, RequestFacts, TargetPermit, Way};
 use crate::wire::proxy_header::Proxied;
 
 /// Where a connection came in.
@@ -91,8 +91,8 @@ pub(super) struct Standing {
     pub(super) nameless_tls: bool,
     /// What it carries.
     pub(super) content: Content,
-    /// The address in use, once it is known.
-    pub(super) address: Option<IpAddr>,
+    /// The way that it takes, once it is known.
+    pub(super) way: Option<Way>,
 }
 
 /// What something under way carries, as far as it was seen.
@@ -119,16 +119,6 @@ pub(super) enum Content {
     },
 }
 
-/// Where a request goes instead of where it asked to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Elsewhere {
-    pub(super) target: Target,
-    /// The canonical path there.
-    pub(super) path: Arc<str>,
-    /// Whether it goes over TLS.
-    pub(super) secure: bool,
-}
-
 /// Who asks, and the snapshot that says so: what applies to them is taken from the same.
 #[derive(Debug, Clone)]
 pub(super) struct Identified {
@@ -140,8 +130,8 @@ impl Standing {
     /// Asks the same questions in the same order.
     fn ask(&self, policy: &Policy) -> Result<(), Denial> {
         let permit = self.admit(policy)?;
-        if let Some(address) = self.address {
-            policy.admit_address(&permit, address)?;
+        if let Some(way) = &self.way {
+            policy.admit_way(&permit, way)?;
         }
         Ok(())
     }
@@ -160,28 +150,11 @@ impl Standing {
             Content::Sealed => policy.admit_sealed(&permit)?,
             Content::Unseen | Content::Requests => {}
             Content::Request { method, path, secure, elsewhere } => {
-                let mut request =
-                    policy.admit_request(&permit, &RequestFacts { method, path, secure: *secure })?;
-                let rewritten = request.rewritten();
-                // SECURITY: P4: it is under way to where it was sent; that another place may be asked says nothing of that.
-                if rewritten.as_ref().map(|to| Elsewhere::of(to, path)) != *elsewhere {
-                    let detail = "a request like this goes to another place than this one went to";
-                    return Err(Denial::new(Reason::PolicyChange, detail));
-                }
-                if let Some(rewritten) = rewritten {
-                    permit = rewritten.permit;
-                }
+                let facts = RequestFacts { method, path, secure: *secure };
+                permit = policy.admit_request_again(permit, &facts, elsewhere.as_ref())?;
             }
         }
         Ok(permit)
-    }
-}
-
-impl Elsewhere {
-    /// The new place of a request for `path`.
-    fn of(Rewritten { permit, path: new, secure }: &Rewritten, path: &str) -> Self {
-        let path = new.clone().unwrap_or_else(|| path.into());
-        Self { target: permit.target().clone(), path, secure: *secure }
     }
 }
 
@@ -276,19 +249,19 @@ impl Session {
         self.all().retain(|(known, _)| *known != number);
     }
 
-    /// Adds the address in use to what a record has under way.
+    /// Adds the way that it takes to what a record has under way.
     ///
     /// # Errors
     /// The policy has changed since `changes` was subscribed, and denies it now.
     pub(super) fn stand_on(
         &self,
         number: u64,
-        address: IpAddr,
+        way: &Way,
         changes: &tokio::sync::watch::Receiver<Arc<Snapshot>>,
     ) -> Result<(), Denial> {
         let mut all = self.all();
         let standing = all.iter_mut().find(|(known, _)| *known == number).map(|(_, standing)| {
-            standing.address = Some(address);
+            standing.way = Some(way.clone());
             standing
         });
         // RACE: `overruled` has asked about earlier changes without the address; it asks about later ones with it.

@@ -39,6 +39,7 @@ use crate::identity::Identity;
 use crate::live::Snapshot;
 use crate::policy::hello::HelloFacts;
 use crate::policy::{Denial, Policy, TargetPermit};
+use crate::upstream::Dialed;
 
 /// Serves one redirected connection to its end.
 pub(super) async fn serve(session: Arc<Session>, stream: TcpStream) {
@@ -249,7 +250,7 @@ impl Opening {
             alias: None,
             nameless_tls,
             content,
-            address: dialed.as_ref().map(|dialed| dialed.address.ip()),
+            way: dialed.as_ref().map(Dialed::way),
         };
         Ok((standing, dialed.map(|dialed| dialed.stream)))
     }

@@ -130,7 +130,7 @@ impl Tunnel {
         let Self { session, mut exchange, standing, origin, ingress, changes } = self;
         exchange.holds_requests();
         exchange.stand(Standing { content: Content::Requests, ..standing.clone() });
-        let origin = origin.zip(standing.address);
+        let origin = origin.zip(standing.way);
         let Standing { sandbox, target, .. } = standing;
         let tunnel = Inner { sandbox, target, outer: None, ingress: ingress.1 };
         let Client { stream, first } = client;
@@ -262,7 +262,7 @@ impl Peek<'_> {
             error = failed(&client.stream) => return Err(End::Failed(RelayError::Client(error))),
         };
         unfinished(&dialed.stream);
-        self.standing.address = Some(dialed.address.ip());
+        self.standing.way = Some(dialed.way());
         let stood = self.exchange.stand_since(self.standing, known.snapshot.generation);
         stood.map_err(|denial| End::Refused(denial.into()))?;
         Ok(dialed.stream)

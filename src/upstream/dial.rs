@@ -18,7 +18,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
-use crate::policy::AddressPermit;
+use crate::policy::{AddressPermit, Route, Way};
 
 /// How connections are opened.
 #[derive(Debug, Clone)]
@@ -55,8 +55,18 @@ impl Default for DialSettings {
 pub struct Dialed {
     /// The connection.
     pub stream: TcpStream,
-    /// The judged address that answered.
-    pub address: SocketAddr,
+    /// The judged address that answered; None: a parent proxy was given the name.
+    pub address: Option<SocketAddr>,
+    /// The path that it takes.
+    pub route: Route,
+}
+
+impl Dialed {
+    /// The way that it took.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        Way { route: self.route.clone(), address: self.address.map(|address| address.ip()) }
+    }
 }
 
 /// Why no connection could be opened. Of several attempts, the most telling failure is given:
@@ -135,7 +145,10 @@ impl DialFailure {
 ///
 /// # Errors
 /// [`DialFailure`] when every attempt failed or the time is up.
-pub async fn dial(permits: Vec<AddressPermit>, settings: &DialSettings) -> Result<Dialed, DialFailure> {
+pub(super) async fn dial(
+    permits: Vec<AddressPermit>,
+    settings: &DialSettings,
+) -> Result<Dialed, DialFailure> {
     race(permits.into_iter().map(|permit| permit.address()), settings).await
 }
 
@@ -194,7 +207,7 @@ impl Running {
         let socket = open(address, settings).map_err(|error| (at, error));
         self.0.push(Box::pin(async move {
             let stream = connect(socket?, address).await.map_err(|error| (at, classify(&error)))?;
-            Ok(Dialed { stream, address })
+            Ok(Dialed { stream, address: Some(address), route: Route::default() })
         }));
     }
 
@@ -316,9 +329,9 @@ mod tests {
             assert!(addresses.starts_with(&tried), "{tried:?}");
             failure.error
         })?;
-        assert_eq!(dialed.stream.peer_addr().unwrap(), dialed.address);
+        assert_eq!(dialed.stream.peer_addr().ok(), dialed.address);
         assert!(dialed.stream.nodelay().unwrap());
-        Ok(dialed.address)
+        Ok(dialed.address.unwrap())
     }
 
     #[tokio::test]

@@ -19,9 +19,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::dial::DialSettings;
 use super::own::{OwnPermit, dial_own};
-use super::resolve::Resolver;
+use super::uplink::Uplinks;
 use crate::addr::{Endpoint, Host};
 use crate::secrets::fetch::{Answer, Call, Fetch, FetchError, MAX_ANSWER, PATIENCE};
 
@@ -30,20 +29,19 @@ const HEAD: usize = 16 * 1024;
 
 /// Sends the gateway's own requests.
 pub struct Fetcher {
-    resolver: Resolver,
-    dial: DialSettings,
+    uplinks: Arc<Uplinks>,
     tls: TlsConnector,
     /// Whose look-ups these are: no sandbox has this name.
     nobody: Arc<str>,
 }
 
 impl Fetcher {
-    /// One that resolves, dials and verifies like this.
+    /// One that goes by the managed uplink, and verifies like this.
     #[must_use]
-    pub fn new(resolver: Resolver, dial: DialSettings, tls: &ClientConfig) -> Self {
+    pub fn new(uplinks: Arc<Uplinks>, tls: &ClientConfig) -> Self {
         let mut tls = tls.clone();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Self { resolver, dial, tls: TlsConnector::from(Arc::new(tls)), nobody: "".into() }
+        Self { uplinks, tls: TlsConnector::from(Arc::new(tls)), nobody: "".into() }
     }
 
     /// Sends a request and reads its answer.
@@ -52,7 +50,7 @@ impl Fetcher {
         let addresses = self.addresses(&endpoint).await?;
         let permits: Option<Vec<_>> =
             addresses.into_iter().map(|address| OwnPermit::new(&endpoint, address)).collect();
-        let dialed = dial_own(permits.ok_or(FetchError::Plain)?, &self.dial).await;
+        let dialed = dial_own(permits.ok_or(FetchError::Plain)?, &self.uplinks.managed().dial).await;
         let stream = dialed.map_err(|failure| FetchError::Unreachable(failure.tried()))?.stream;
         if !endpoint.is_secure() {
             return exchange(stream, call).await;
@@ -77,7 +75,7 @@ impl Fetcher {
             Host::Name(_) if !endpoint.is_secure() => return Err(FetchError::Plain),
             Host::Name(name) => name,
         };
-        let found = self.resolver.resolve(&self.nobody, name).await;
+        let found = self.uplinks.managed().resolver.resolve(&self.nobody, name).await;
         found.map(|found| found.addresses).map_err(|error| FetchError::Unreachable(error.to_string()))
     }
 }

@@ -12,10 +12,12 @@ mod tls_error;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 pub(crate) mod tls_kit;
+pub mod uplink;
 
 pub use answer::Answer;
-pub use dial::{DialError, DialFailure, DialSettings, Dialed, dial};
+pub use dial::{DialError, DialFailure, DialSettings, Dialed};
 pub use fetch::Fetcher;
 pub use local::OwnAddresses;
 pub use resolve::{DnsSettings, Resolution, ResolveError, Resolver, SetupError};
 pub use tls::{Alpn, Negotiated, RootsError, Tls, TlsError, TlsSettings};
+pub use uplink::{Uplink, Uplinks};

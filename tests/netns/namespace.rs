@@ -1,7 +1,7 @@
 //! One network namespace: named after this process, gone when dropped, also after a run that was killed.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::Builder;
 
 use crate::kit::client::Client;
@@ -104,10 +105,21 @@ impl Namespace {
     /// The same; the failure is given back.
     pub fn try_connect(&self, address: &str) -> std::io::Result<Client> {
         let address: SocketAddr = address.parse().expect("an address with a port");
-        let stream = self.inside(async move || TcpStream::connect(address))?;
+        let stream = self.inside(async move || connect(address))?;
         stream.set_nonblocking(true)?;
         Ok(Client::over(tokio::net::TcpStream::from_std(stream)?))
     }
+}
+
+/// Connects from a port that no other socket in the namespace has, whatever its peer: where everything is redirected to
+/// one socket, a port that two connections to different peers share becomes another one on the way.
+fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    let any: SocketAddr =
+        if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    socket.bind(&any.into())?;
+    socket.connect(&address.into())?;
+    Ok(socket.into())
 }
 
 impl Drop for Namespace {

@@ -44,7 +44,7 @@ use crate::addr::{Host, Name, Port, Target};
 use crate::audit::{Ingress, Kind, Outcome, Text};
 use crate::metrics::DnsAnswer;
 use crate::policy::query::{beyond_limit, unanswered_type};
-use crate::policy::{Denial, QueryPermit, Reason};
+use crate::policy::{Denial, QueryPermit, Reason, Route};
 use crate::share::LookUp;
 use crate::upstream::ResolveError;
 use account::{Account, Accounts};
@@ -240,7 +240,7 @@ impl Asking<'_> {
         let permit = self.admit(question)?;
         let permit = self.permit.insert(permit);
         admit_shape(permit, &account, &self.door.settings)?;
-        let name = permit.name().clone();
+        let (name, route) = (permit.name().clone(), permit.route().clone());
         if question.kind() == RecordType::SVCB {
             return Ok(question.reply(ResponseCode::NoError));
         }
@@ -252,7 +252,7 @@ impl Asking<'_> {
             bounded: true,
         };
         self.session.gateway.audit.expect_certainty().map_err(unsure)?;
-        let found = self.look_up(&name, question.kind()).await;
+        let found = self.look_up(&route, &name, question.kind()).await;
         match found {
             Ok(found) => Ok(answer::with(question, &found)),
             Err(ResolveError::NoData) => Ok(question.reply(ResponseCode::NoError)),
@@ -301,19 +301,22 @@ impl Asking<'_> {
         permit
     }
 
-    /// What the servers say of a permitted name.
+    /// What the servers of a path say of a permitted name.
     async fn look_up(
         &mut self,
+        route: &Route,
         name: &Name,
         kind: RecordType,
     ) -> Result<crate::upstream::Answer, ResolveError> {
         let gateway = &self.session.gateway;
+        let none = ResolveError::Other("no such network is configured");
+        let uplink = gateway.uplinks.of(route).ok_or(none)?;
         let sandbox =
             self.known.as_ref().map_or_else(|| Arc::from(""), |known| Arc::clone(&known.sandbox.id));
         let started = Instant::now();
-        let found = gateway.resolver.records(&sandbox, name, kind).await;
+        let found = uplink.resolver.records(&sandbox, name, kind).await;
         self.dns = Some(started.elapsed());
-        gateway.metrics.dns_query(None, result(found.as_ref().err().copied()));
+        gateway.metrics.dns_query(&uplink.name, result(found.as_ref().err().copied()));
         found
     }
 

@@ -38,7 +38,7 @@ use crate::policy::{Guards, Limits as ShareLimits, PolicySet, document};
 use crate::secrets::{Allowed, Secrets};
 use crate::share::{Newcomers, Shares};
 use crate::upstream::tls_kit::Ca;
-use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Tls, TlsSettings};
+use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Tls, TlsSettings, Uplink, Uplinks};
 
 /// A body of tests.
 pub(super) type Payload = BoxBody<Bytes, std::io::Error>;
@@ -97,13 +97,14 @@ impl Rig {
         let servers = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9))];
         let tls = Tls::new(&tls).unwrap();
         let resolver = Resolver::new(&DnsSettings { servers, ..DnsSettings::default() }).unwrap();
-        let fetch = Fetcher::new(resolver.clone(), DialSettings::default(), &tls.client_config());
+        let managed = Uplink { name: "managed".into(), resolver, dial: DialSettings::default() };
+        let uplinks = Arc::new(Uplinks::new(managed, Vec::new()));
+        let fetch = Fetcher::new(Arc::clone(&uplinks), &tls.client_config());
         let gateway = Gateway {
             live: Live::new(Snapshot { generation: 1, policies, registry: Arc::new(Registry::default()) }),
             audit,
             metrics: Metrics::new().unwrap(),
-            resolver,
-            dial: DialSettings::default(),
+            uplinks,
             intercept: None,
             secrets: Secrets::new(Allowed::default(), None, Arc::new(fetch)),
             tls,

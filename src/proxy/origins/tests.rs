@@ -340,6 +340,7 @@ async fn p1_what_a_connection_is_for_is_all_of_it() {
     let purpose = |sandbox: &str, target: &str, proven: Option<&str>, secrets: &[&str]| Purpose {
         sandbox: Arc::from(sandbox),
         target: target.parse().unwrap(),
+        route: Route::Managed,
         proven: proven.map(|host| host.parse().unwrap()),
         secrets: secrets.iter().copied().map(Arc::from).collect(),
     };
@@ -358,13 +359,11 @@ async fn p1_what_a_connection_is_for_is_all_of_it() {
         let rig = Rig::new();
         let origins = Origins::new(Alpn::Either);
         let listener = tokio::net::TcpListener::bind("127.0.0.8:0").await.unwrap();
-        let stream = crate::upstream::dial(
-            vec![crate::policy::AddressPermit::for_test(listener.local_addr().unwrap())],
-            &rig.gateway.dial,
-        );
-        let (stream, lease) = (stream.await.unwrap().stream, Lease::new(&origins.count, None));
-        let (stream, address) = (OriginStream::Plain(stream), listener.local_addr().unwrap().ip());
-        let origin = Origin::new(stream, spoken, address, lease, rig.tasks()).await.unwrap();
+        let permit = crate::policy::AddressPermit::for_test(listener.local_addr().unwrap());
+        let dialed = rig.gateway.uplinks.dial(vec![permit]).await.unwrap();
+        let (way, lease) = (dialed.way(), Lease::new(&origins.count, None));
+        let stream = OriginStream::Plain(dialed.stream);
+        let origin = Origin::new(stream, spoken, way, lease, rig.tasks()).await.unwrap();
         origins.pool().kept.push((same.clone(), origin));
         assert!(origins.take(other).is_none(), "{other:?} {spoken:?}");
         assert!(origins.take(&same).is_some());

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sluicegate::addr::Endpoint;
 use sluicegate::policy::document::{ClientCredentials, GithubApp, KeySource, ManagedIdentity, SecretSource};
 use sluicegate::secrets::{Allowed, Platform, Secrets, Unavailable};
-use sluicegate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver};
+use sluicegate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Uplink, Uplinks};
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 
@@ -77,7 +77,8 @@ fn secrets(dns: &Dns, trusted: &[CertificateDer<'static>], platform: Option<Plat
     let tls = tls.expect("versions").with_root_certificates(roots).with_no_client_auth();
     let settings = DnsSettings { servers: vec![dns.address()], ..DnsSettings::default() };
     let resolver = Resolver::new(&settings).expect("a resolver");
-    let fetch = Fetcher::new(resolver, DialSettings::default(), &tls);
+    let managed = Uplink { name: "managed".into(), resolver, dial: DialSettings::default() };
+    let fetch = Fetcher::new(Arc::new(Uplinks::new(managed, Vec::new())), &tls);
     Secrets::new(Allowed::ANY, platform, Arc::new(fetch))
 }
 

@@ -1,0 +1,40 @@
+//! What the operator says of networks, as far as documents are judged by it (`networks` of the process configuration).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::pattern::Pattern;
+use super::route::Route;
+
+/// The networks of the process configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networks {
+    /// Those that documents may delegate to, by name; None: nobody has said, and any name will do.
+    pub delegated: Option<BTreeMap<Arc<str>, NetworkFacts>>,
+    /// Whether the parent proxy of the managed path gets names instead of judged addresses.
+    pub managed_by_name: bool,
+    /// The hosts that take the managed path whatever a document says.
+    pub platform: Vec<Pattern>,
+}
+
+/// What is said of one network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkFacts {
+    /// The groups whose sandboxes may use it; None: any sandbox.
+    pub groups: Option<Vec<Arc<str>>>,
+    /// Whether its parent proxy gets names instead of judged addresses (`resolve: Remote`).
+    pub by_name: bool,
+}
+
+impl Networks {
+    /// Whether the parent proxy of a path gets names instead of judged addresses.
+    #[must_use]
+    pub fn is_by_name(&self, route: &Route) -> bool {
+        match route {
+            Route::Managed => self.managed_by_name,
+            Route::Delegated(network) => {
+                self.delegated.as_ref().and_then(|all| all.get(network)).is_some_and(|facts| facts.by_name)
+            }
+        }
+    }
+}
