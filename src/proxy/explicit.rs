@@ -59,7 +59,7 @@ pub(super) struct Connection {
     whence: Whence,
     /// The record that a redirected connection was opened with, until its first request takes it.
     opened: Opened,
-    origins: Origins,
+    pub(super) origins: Origins,
     /// What it goes on as after HTTP.
     handover: Handover,
 }
@@ -164,7 +164,7 @@ async fn run(
     loop {
         tokio::select! {
             biased;
-            denial = session.overruled(&mut changes) => {
+            denial = session.overruled(&mut changes, Some(&connection.origins)) => {
                 session.end(Outcome::PolicyChange, Some(denial));
                 return Outcome::PolicyChange;
             }

@@ -61,7 +61,7 @@ impl Tunnel {
         };
         let found = tokio::select! {
             biased;
-            denial = self.session.overruled(&mut self.changes) => Found::End(End::Overruled(denial), None),
+            denial = self.session.overruled(&mut self.changes, None) => Found::End(End::Overruled(denial), None),
             () = self.session.meter.idle(self.session.gateway.limits.idle_timeout) => Found::End(End::Idle, None),
             found = Box::pin(find_out(config, client, &self.session, &mut self.exchange, &mut self.standing)) => found,
         };

@@ -326,6 +326,11 @@ impl Origins {
         }
     }
 
+    /// Sends nothing more on any connection; what is under way goes on, and what waits for its next use is closed.
+    pub(super) fn close(&self) {
+        self.pool().kept.clear();
+    }
+
     /// Sends nothing more on a connection; what is under way on it goes on.
     fn forget(&self, origin: &Origin) {
         self.pool().kept.retain(|(_, kept)| !kept.is(origin));

@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Gateway;
 use super::entry::Entry;
+use super::origins::Origins;
 use super::refusal::Refusal;
 use super::relay::Meter;
 use crate::addr::{Host, Target};
@@ -298,13 +299,19 @@ impl Session {
     /// Resolves with the denial once what is in force no longer permits something under way, or knows the client, also one
     /// that has asked nothing at the moment.
     ///
+    /// What waits for its next use is closed by each change: it was opened by an older policy.
+    ///
     /// RACE: `changes` must have been subscribed before the first decision.
     pub(super) async fn overruled(
         &self,
         changes: &mut tokio::sync::watch::Receiver<Arc<Snapshot>>,
+        waiting: Option<&Origins>,
     ) -> Overruling {
         loop {
             let news = changes.changed().await;
+            if let Some(waiting) = waiting {
+                waiting.close();
+            }
             let snapshot = Arc::clone(&changes.borrow_and_update());
             let standing = self.all().clone();
             for (_, standing) in &standing {

@@ -48,7 +48,7 @@ pub(super) async fn serve(
     let _active = session.gateway.metrics.active(whence.ingress());
     let connection = Arc::new(Connection::new(Arc::clone(&session), None, whence));
     let socket = Arc::clone(tls.get_ref().0.socket());
-    let service = service_fn(move |request| answer(Arc::clone(&connection), request));
+    let service = service_fn(|request| answer(Arc::clone(&connection), request));
     let longest = u32::try_from(session.gateway.limits.header_bytes).unwrap_or(u32::MAX);
     let serving = http2::Builder::new(Streams(session.gateway.tasks.clone()))
         .timer(TokioTimer::new())
@@ -66,7 +66,7 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             biased;
-            denial = session.overruled(&mut changes) => {
+            denial = session.overruled(&mut changes, Some(&connection.origins)) => {
                 session.end(Outcome::PolicyChange, Some(denial));
                 // What is under way is not whole.
                 unfinished(&socket);

@@ -119,7 +119,7 @@ impl Tunnel {
         let mut peek = Peek { session, exchange, standing, held: Vec::new() };
         tokio::select! {
             biased;
-            denial = session.overruled(changes) => Next::End(End::Overruled(denial)),
+            denial = session.overruled(changes, None) => Next::End(End::Overruled(denial)),
             () = session.meter.idle(session.gateway.limits.idle_timeout) => Next::End(End::Idle),
             next = peek.carry(client, origin, inside) => next.unwrap_or_else(Next::End),
         }

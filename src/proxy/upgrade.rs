@@ -52,7 +52,7 @@ impl Upgraded {
         unfinished(origin.socket());
         let end = tokio::select! {
             biased;
-            denial = session.overruled(&mut changes) => End::Overruled(denial),
+            denial = session.overruled(&mut changes, None) => End::Overruled(denial),
             () = session.meter.idle(session.gateway.limits.idle_timeout) => End::Idle,
             end = carry(&session, &mut client, &mut origin, sent, received) => end,
         };

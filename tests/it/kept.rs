@@ -11,7 +11,7 @@ use crate::kit::client::Client;
 use crate::kit::dns::Answer;
 use crate::kit::gateway::Gateway;
 use crate::kit::http::Reply;
-use crate::kit::origin::Origin;
+use crate::kit::origin::{End, Origin};
 
 /// A request without a body.
 fn request(method: &str, authority: &str, path: &str, fields: &str) -> String {
@@ -157,4 +157,18 @@ async fn a_request_on_a_kept_connection_tells_its_route_like_any_other() {
         assert_eq!((&call["route"], &call["network"]), (&json!("managed"), &json!("managed")), "{call:#}");
         assert_eq!(call["address"], format!("127.0.0.8:{}", origin.port()), "{call:#}");
     }
+}
+
+#[tokio::test]
+async fn p4_a_connection_that_waits_for_its_next_request_is_closed_when_the_policy_changes() {
+    let origin = Origin::http([Reply::ok("hello")]).await;
+    let gateway = Gateway::allowing([("good.test", &origin)]).await;
+    let good = good(&origin);
+    let mut client = gateway.client().await;
+    assert_eq!(client.ask(request("GET", &good, "/", "")).await.status, 200);
+    gateway.set_policy("mode: Limited\nhostRules: [other.test]\n").await;
+    assert_eq!(origin.wait_for_end(0).await, End::Fin);
+    let denied = client.ask(request("GET", &good, "/", "")).await;
+    assert_eq!(denied.header("x-deny-reason"), Some("default_deny"));
+    assert_eq!(origin.connections(), 1);
 }
