@@ -347,7 +347,7 @@ fn ask_rules(
     if facts.is_none() {
         let end = first.map_or(u32::MAX, |(id, _)| id);
         lists(&mut |list, own_port| {
-            let firsts = [list.conditional(true), list.conditional(false)];
+            let firsts = [list.conditional(true), list.conditional(false), list.rewriting()];
             for id in firsts.into_iter().flatten().filter(|id| *id < end) {
                 ways.maybe(id, verdict(id, own_port));
             }

@@ -453,7 +453,7 @@ fn a_set_that_was_compacted_sends_every_call_by_the_same_path() {
     let hosts: Vec<String> = (0..200).map(|n| format!("h{n}.example")).collect();
     let own =
         delegating(&format!("additionalHosts: [{}], packageRegistries: {{npm: true}}", hosts.join(", ")));
-    let many: Vec<String> = (0..20_000).map(|n| format!("x{n}.example")).collect();
+    let many: Vec<String> = (0..90_000).map(|n| format!("x{n}.example")).collect();
     let first =
         documents(&layers(&[("Sandbox", &format!("{{mode: Limited, hostRules: [{}]}}", many.join(", ")))]));
     let lists = CategoryLists::shipped();
