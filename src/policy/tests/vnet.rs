@@ -195,7 +195,9 @@ fn the_lowest_priority_that_matches_decides_and_what_none_allows_is_denied() {
     ] {
         let host = format!("d.example:{port}");
         let found = match super::address(&policy, &host, address) {
-            Ok(permit) => ("Allow", permit.network_rule().and_then(|cause| cause.rule()).unwrap_or_default()),
+            Ok(permit) => {
+                ("Allow", permit.network_rule().and_then(crate::policy::Cause::rule).unwrap_or_default())
+            }
             Err(denial) => {
                 assert_eq!(&**denial.cause().unwrap().policy(), "global-doc");
                 let rule = denial.cause().unwrap().rule().unwrap_or_default();
