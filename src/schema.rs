@@ -622,7 +622,8 @@ mod tests {
             })
         {
             let file: Arc<str> = "p.yaml".into();
-            let parsed = crate::policy::document::parse(&file, &format!("{key}: {word}"));
+            let more = if word == "VNet" { "\nvnet: {network: prod}" } else { "" };
+            let parsed = crate::policy::document::parse(&file, &format!("{key}: {word}{more}"));
             assert!(parsed.problems.is_empty(), "{key}: {word}");
         }
     }

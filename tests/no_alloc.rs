@@ -221,6 +221,29 @@ fn no_question_allocates_however_large_the_policy_and_however_odd_the_question()
 }
 
 #[test]
+fn the_path_of_a_call_and_its_networks_rules_allocate_nothing() {
+    let set = compiled(
+        "mode: VNet\nvnet:\n  network: prod\n  managedPath: {packageRegistries: {npm: true}, additionalHosts: ['*.m.example', 'a-*.n.example:443']}\n  \
+         securityRules:\n    - {name: low, priority: 200, action: Allow, destination: '*', ports: [443]}\n    \
+         - {name: no, priority: 100, action: Deny, destination: [20.0.0.0/8, '2a00::/16']}\n",
+    );
+    for (target, address, said) in [
+        ("registry.npmjs.org:443", "1.1.1.1", Ok(())),
+        ("x.m.example:443", "20.0.0.1", Ok(())),
+        ("a-1.n.example:443", "1.1.1.1", Ok(())),
+        ("a-1.n.example:80", "1.1.1.1", Err(Reason::NetworkRuleDenied)),
+        ("d.example:443", "10.0.0.1", Ok(())),
+        ("d.example:443", "20.0.0.1", Err(Reason::NetworkRuleDenied)),
+        ("d.example:443", "64:ff9b::1400:1", Err(Reason::NetworkRuleDenied)),
+        ("[2a00::1]:443", "2a00::1", Err(Reason::NetworkRuleDenied)),
+    ] {
+        let (asked, address) = (target.parse().unwrap(), address.parse().unwrap());
+        let policy = free("choosing the policy", || set.policy_for("sbx", None, false));
+        assert_eq!(free(target, || decide(&policy, &asked, "/", address)), said, "{target}");
+    }
+}
+
+#[test]
 fn the_questions_about_what_is_inside_allocate_nothing() {
     let set = set();
     let policy = set.policy_for("sbx", Some("grp"), false);

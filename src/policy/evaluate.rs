@@ -117,9 +117,10 @@ impl Policy {
         if self.delegates(&route) {
             network_rule = self.ask_network(address, port, &mut would_deny)?;
         } else if let Some((reason, view)) = self.soft_guard(address, port) {
-            let detail = match reason {
-                Reason::GuardPort => "port 25 is closed".into(),
-                _ => format!("{view} is a private or special-purpose address").into(),
+            let detail = if reason == Reason::GuardPort {
+                "port 25 is closed".into()
+            } else {
+                format!("{view} is a private or special-purpose address").into()
             };
             return Err(Denial {
                 detail,
@@ -347,7 +348,7 @@ fn ask_rules(
     if facts.is_none() {
         let end = first.map_or(u32::MAX, |(id, _)| id);
         lists(&mut |list, own_port| {
-            let firsts = [list.conditional(true), list.conditional(false)];
+            let firsts = [list.conditional(true), list.conditional(false), list.rewriting()];
             for id in firsts.into_iter().flatten().filter(|id| *id < end) {
                 ways.maybe(id, verdict(id, own_port));
             }

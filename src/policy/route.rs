@@ -132,10 +132,13 @@ impl Policy {
     ) -> Result<Option<Cause>, Denial> {
         let mut allowed = None;
         for (document, vnet) in self.delegating() {
-            let Some(own) = vnet.first(address, port) else { continue };
+            if !vnet.is_ruled() {
+                continue;
+            }
+            let own = vnet.first(address, port);
             let inner = || {
                 let mut forms = self.guards().views(address).skip(1);
-                forms.find_map(|form| vnet.first(form, port)?.filter(|(_, action)| *action == Action::Deny))
+                forms.find_map(|form| vnet.first(form, port).filter(|(_, action)| *action == Action::Deny))
             };
             match own.filter(|(_, action)| *action == Action::Deny).or_else(inner).or(own) {
                 Some((id, Action::Allow)) => {

@@ -18,6 +18,8 @@ pub struct RuleList {
     unconditional: Option<u32>,
     /// The first rule before it that grants.
     granting: Option<u32>,
+    /// The first rule before it that rewrites: one that grants, and on whose place the verdict hangs.
+    rewriting: Option<u32>,
     /// The first rule before it that denies.
     denying: Option<u32>,
     /// The rules before it.
@@ -39,6 +41,9 @@ impl RuleList {
             let deny = action == RuleAction::Deny;
             let first = if deny { &mut list.denying } else { &mut list.granting };
             first.get_or_insert(id);
+            if action == RuleAction::Rewrite {
+                list.rewriting.get_or_insert(id);
+            }
             lines.extend(Line::new(id, path, deny, methods));
         }
         list.tree = (!lines.is_empty()).then(|| Box::new(PathTree::new(lines)));
@@ -63,6 +68,12 @@ impl RuleList {
     #[must_use]
     pub const fn conditional(&self, deny: bool) -> Option<u32> {
         if deny { self.denying } else { self.granting }
+    }
+
+    /// The first of those that rewrites.
+    #[must_use]
+    pub const fn rewriting(&self) -> Option<u32> {
+        self.rewriting
     }
 
     /// Whether some rule before the unconditional one asks for a path or a method.

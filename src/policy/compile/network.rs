@@ -167,15 +167,20 @@ impl Delegation {
         at(self.security_rules()?, id)
     }
 
-    /// What the rules say of one address as it stands: the first that matches, by its place. `None`: there are none.
-    pub(in crate::policy) fn first(&self, address: IpAddr, port: Port) -> Option<Option<(u32, Action)>> {
+    /// Whether there are `securityRules`.
+    pub(in crate::policy) const fn is_ruled(&self) -> bool {
+        self.rules.is_some()
+    }
+
+    /// The first rule that matches an address as it stands, by its place.
+    pub(in crate::policy) fn first(&self, address: IpAddr, port: Port) -> Option<(u32, Action)> {
         let rules = self.rules.as_ref()?;
         let mut asked = rules.order.iter().filter_map(|id| Some((*id, at(&rules.written, *id)?)));
         let found = asked.find(|(_, rule)| {
             rule.destination.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&address)))
                 && rule.ports.as_ref().is_none_or(|ports| ports.contains(port))
         });
-        Some(found.map(|(id, rule)| (id, rule.action)))
+        found.map(|(id, rule)| (id, rule.action))
     }
 }
 

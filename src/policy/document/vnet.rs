@@ -274,17 +274,17 @@ fn security_rule(item: &Spot<'_>) -> Option<SecurityRule> {
         name: name?,
         priority: u16::try_from(priority?).ok()?,
         action: action?,
-        destination: destination?,
+        destination: Some(destination?).filter(|nets| !nets.is_empty()),
         ports: ports?,
         protocol: protocol?,
         place: item.place(),
     })
 }
 
-/// A network, `*`, or a list of these; None within: any address.
-fn addresses(spot: &Spot<'_>) -> Option<Option<Vec<IpNet>>> {
+/// A network, `*`, or a list of these, when nothing of it is wrong; no network: any address.
+fn addresses(spot: &Spot<'_>) -> Option<Vec<IpNet>> {
     if spot.is_text() {
-        return if is_star(spot) { Some(None) } else { Some(Some(vec![destination::network(spot)?])) };
+        return if is_star(spot) { Some(Vec::new()) } else { Some(vec![destination::network(spot)?]) };
     }
     let (mut nets, mut any) = (Vec::new(), false);
     let (mut found, mut listed) = (0_usize, 0_usize);
@@ -300,7 +300,7 @@ fn addresses(spot: &Spot<'_>) -> Option<Option<Vec<IpNet>>> {
     if matches!(&spot.node().kind, Kind::List(items) if items.is_empty()) {
         spot.error_cure("lists no address", "write \"*\" for any address, or name a network");
     }
-    (listed > 0 && found == listed).then_some(if any { None } else { Some(nets) })
+    (listed > 0 && found == listed).then_some(if any { Vec::new() } else { nets })
 }
 
 /// Whether it is `*`.

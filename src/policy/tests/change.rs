@@ -250,3 +250,16 @@ fn a_denial_of_a_new_place_names_that_place() {
     assert!(denial.message("x.test:443").starts_with("y.test:443 "), "{}", denial.message("x.test:443"));
     assert!(denial.hint(None).unwrap().contains("\"y.test\""), "{:?}", denial.hint(None));
 }
+
+#[test]
+fn d3_a_rewrite_behind_another_rule_for_its_host_leaves_the_verdict_open() {
+    for first in ["Allow", "{type: Transform, headers: [{operation: Remove, name: x-a}]}"] {
+        let policy = policy(&format!(
+            "{{mode: Unrestricted, rules: [{{match: {{host: x.example, path: /a}}, action: {first}}}, \
+             {{match: {{host: x.example, path: /b}}, action: {{type: Rewrite, host: y.example}}}}]}}"
+        ));
+        assert_eq!((a(&policy, "x.example:443"), a(&policy, "y.example:443")), ("open", "Allow"), "{first}");
+        let permit = admit(&policy, "x.example:443").unwrap();
+        assert_eq!(policy.admit_opaque(&permit).unwrap_err().reason(), Reason::NotHttp);
+    }
+}

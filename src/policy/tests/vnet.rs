@@ -195,7 +195,9 @@ fn the_lowest_priority_that_matches_decides_and_what_none_allows_is_denied() {
     ] {
         let host = format!("d.example:{port}");
         let found = match super::address(&policy, &host, address) {
-            Ok(permit) => ("Allow", permit.network_rule().and_then(|cause| cause.rule()).unwrap_or_default()),
+            Ok(permit) => {
+                ("Allow", permit.network_rule().and_then(crate::policy::Cause::rule).unwrap_or_default())
+            }
             Err(denial) => {
                 assert_eq!(&**denial.cause().unwrap().policy(), "global-doc");
                 let rule = denial.cause().unwrap().rule().unwrap_or_default();
@@ -453,7 +455,7 @@ fn a_set_that_was_compacted_sends_every_call_by_the_same_path() {
     let hosts: Vec<String> = (0..200).map(|n| format!("h{n}.example")).collect();
     let own =
         delegating(&format!("additionalHosts: [{}], packageRegistries: {{npm: true}}", hosts.join(", ")));
-    let many: Vec<String> = (0..20_000).map(|n| format!("x{n}.example")).collect();
+    let many: Vec<String> = (0..90_000).map(|n| format!("x{n}.example")).collect();
     let first =
         documents(&layers(&[("Sandbox", &format!("{{mode: Limited, hostRules: [{}]}}", many.join(", ")))]));
     let lists = CategoryLists::shipped();
