@@ -9,6 +9,7 @@ mod operator;
 mod outage;
 mod parent;
 mod rules;
+
 mod server;
 mod toggles;
 mod topology;

@@ -9,12 +9,12 @@ use crate::vnet::topology::{NETWORKS, PRIVATE, TwoUplinks, managed};
 
 /// Swallows everything that would pass or arrive, but leaves the counting to the gateway.
 const SWALLOW: &str = "table inet hole {
-  chain all { type filter hook prerouting priority -300; policy drop; }
+  chain everything { type filter hook prerouting priority -300; policy drop; }
 }
 ";
 /// The same for connections, and not for questions.
 const SWALLOW_TCP: &str = "table inet hole {
-  chain all { type filter hook prerouting priority -300; policy accept; meta l4proto tcp drop; }
+  chain everything { type filter hook prerouting priority -300; policy accept; meta l4proto tcp drop; }
 }
 ";
 /// The end of that.
