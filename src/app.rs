@@ -340,7 +340,7 @@ fn loaded(audit: &Audit, metrics: &Metrics, report: &Report) {
     let rejected = report.is_rejected();
     metrics.reloaded(if rejected { Reload::Rejected } else { Reload::Applied });
     if report.swapped {
-        metrics.policy_in_force(report.generation, report.rules);
+        metrics.policy_in_force(report.generation, report.rules, report.skipping);
     }
     if !rejected {
         metrics.policy_loaded(Timestamp::now().as_second());

@@ -40,6 +40,8 @@ pub struct Report {
     pub texts: BTreeMap<String, String>,
     /// How many rules are in force.
     pub rules: usize,
+    /// How many documents in force skip the rules.
+    pub skipping: usize,
     /// What of the process configuration has changed and takes effect after a restart.
     pub pending: Vec<&'static str>,
 }
@@ -124,9 +126,10 @@ impl Reloader {
         if loaded.has_errors() {
             return Err(Box::new(loaded));
         }
-        let rules = loaded.policies.rule_count();
+        let (rules, skipping) = (loaded.policies.rule_count(), loaded.policies.skipping());
         let Loaded { policies, problems, texts } = loaded;
-        let report = Report { generation: 1, swapped: true, problems, texts, rules, pending: Vec::new() };
+        let report =
+            Report { generation: 1, swapped: true, problems, texts, rules, skipping, pending: Vec::new() };
         Ok((policies, report))
     }
 
@@ -274,17 +277,18 @@ impl Work {
     /// Keeps what a load of policies has to say, and answers its policies.
     fn take(&mut self, loaded: Loaded) -> PolicySet {
         let Loaded { policies, problems, texts } = loaded;
-        let rules = policies.rule_count();
-        self.policies = Report { problems, texts, rules, ..Report::default() };
+        let (rules, skipping) = (policies.rule_count(), policies.skipping());
+        self.policies = Report { problems, texts, rules, skipping, ..Report::default() };
         policies
     }
 
     /// All there is to say of what is in force and of what is not.
     fn report(&self, generation: u64, swapped: bool) -> Report {
-        let Report { problems, texts, rules, .. } = self.policies.clone();
+        let Report { problems, texts, rules, skipping, .. } = self.policies.clone();
         let problems = self.look.problems.iter().cloned().chain(problems).collect();
         let texts = self.look.texts.clone().into_iter().chain(texts).collect();
-        Report { generation, swapped, problems, texts, rules, pending: self.look.pending.clone() }
+        let pending = self.look.pending.clone();
+        Report { generation, swapped, problems, texts, rules, skipping, pending }
     }
 }
 

@@ -84,6 +84,11 @@ impl Families<'_> {
         self.gauge("policy_rules", "Rules of the policy in force.")
     }
 
+    pub(super) fn skipping(&self) -> Result<IntGauge> {
+        let help = "Documents in force that skip the rules (skipEgressProxy).";
+        self.gauge("skip_egress_proxy_documents", help)
+    }
+
     pub(super) fn last_success(&self) -> Result<IntGauge> {
         let help = "When the policy was last loaded without a problem, in Unix seconds.";
         self.gauge("policy_last_success_timestamp_seconds", help)

@@ -82,6 +82,8 @@ pub struct Metrics {
     last_success: IntGauge,
     /// `policy_rules`.
     rules: IntGauge,
+    /// `skip_egress_proxy_documents`.
+    skipping: IntGauge,
     /// `panics_total`.
     panics: IntCounter,
     /// `enforcement_ok`, once there is something to prove.
@@ -171,6 +173,7 @@ impl Metrics {
             reloads,
             last_success: family.last_success()?,
             rules: family.rules()?,
+            skipping: family.skipping()?,
             panics: family.panics()?,
             minted: family.minted()?,
             injections: ["ok", "unavailable", "host_mismatch"]
@@ -220,10 +223,11 @@ impl Metrics {
         self.dns_answers.with_label_values(&[answer.as_str()]).inc();
     }
 
-    /// Notes the policy in force: its generation and its number of rules.
-    pub fn policy_in_force(&self, generation: u64, rules: usize) {
+    /// Notes the policy in force: its generation, its number of rules, and how many of its documents skip them.
+    pub fn policy_in_force(&self, generation: u64, rules: usize, skipping: usize) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         self.rules.set(i64::try_from(rules).unwrap_or(i64::MAX));
+        self.skipping.set(i64::try_from(skipping).unwrap_or(i64::MAX));
     }
 
     /// Notes when the policy was last loaded without a problem, in Unix seconds.

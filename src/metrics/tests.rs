@@ -215,7 +215,7 @@ fn m1_rules_beyond_the_cap_are_counted_together() {
 #[test]
 fn the_policy_dns_panics_and_the_audit_log_have_their_families() {
     let bench = bench();
-    bench.metrics.policy_in_force(3, 12);
+    bench.metrics.policy_in_force(3, 12, 1);
     bench.metrics.policy_loaded(1_700_000_000);
     bench.metrics.reloaded(Reload::Applied);
     bench.metrics.dns_query("managed", DnsResult::NotFound);
@@ -230,6 +230,7 @@ fn the_policy_dns_panics_and_the_audit_log_have_their_families() {
     for line in [
         "sluicegate_policy_generation 3",
         "sluicegate_policy_rules 12",
+        "sluicegate_skip_egress_proxy_documents 1",
         "sluicegate_policy_last_success_timestamp_seconds 1700000000",
         r#"sluicegate_policy_reloads_total{result="applied"} 1"#,
         r#"sluicegate_policy_reloads_total{result="rejected"} 0"#,

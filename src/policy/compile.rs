@@ -20,11 +20,13 @@ use crate::addr::Port;
 use crate::source::{Place, Position, Problem};
 
 mod changes;
+mod network;
 mod places;
 mod told;
 
 use changes::changing;
 pub(super) use changes::{Changing, one};
+pub use network::Delegation;
 use places::Places;
 use told::Told;
 
@@ -71,6 +73,10 @@ struct Rare {
     uses: Box<[u32]>,
     constraints: Constraints,
     limits: Limits,
+    /// `vnet`.
+    vnet: Option<Box<Delegation>>,
+    /// Where it asks that rules are not asked.
+    skip: Option<Place>,
     /// What should be looked at.
     warnings: Box<[Problem]>,
     /// The pattern at each place of `hosts`, and what it does there, where `hosts` itself does not know.
@@ -122,6 +128,7 @@ impl Compiled {
         let beyond = |error: HostSetError| {
             limit(&error.to_string(), "name fewer hosts, or put one wider pattern in the place of many")
         };
+        let vnet = spec.vnet.as_ref().map(|vnet| Delegation::new(document, vnet, lists, interner, beyond));
         let hosts = HostSet::new(interner, all.clone()).map_err(beyond)?;
         let patterns = patterns(&hosts, all, interner).ok_or_else(|| beyond(HostSetError::PoolFull))?;
         let list = |rules: &[(u32, &Rule)]| {
@@ -144,6 +151,8 @@ impl Compiled {
             uses: categories.uses.into(),
             constraints: spec.constraints,
             limits: spec.limits,
+            vnet: vnet.transpose()?.map(Box::new),
+            skip: spec.skip.clone(),
             warnings: categories.warnings.into_iter().chain(wide.iter().cloned()).collect(),
             patterns,
         };
@@ -172,6 +181,9 @@ impl Compiled {
         for pattern in moved.rare.iter_mut().flat_map(|rare| &mut rare.patterns) {
             *pattern = Class::of(*pattern).tag(to.add(from.get(PatternRef::from_bits(*pattern))?)?);
         }
+        for vnet in moved.rare.iter_mut().filter_map(|rare| rare.vnet.as_mut()) {
+            **vnet = vnet.moved(from, to)?;
+        }
         Some(moved)
     }
 
@@ -184,7 +196,7 @@ impl Compiled {
     pub(super) fn patterns(&self) -> impl Iterator<Item = PatternRef> {
         let more = self.rare.iter().flat_map(|rare| &rare.patterns).copied();
         let all = self.hosts.patterns().into_iter().map(|filed| filed.pattern).chain(more);
-        all.map(PatternRef::from_bits)
+        all.map(PatternRef::from_bits).chain(self.managed_patterns())
     }
 
     /// Whether it has nothing of what few documents have.
@@ -266,6 +278,8 @@ impl Rare {
             uses,
             constraints,
             limits,
+            vnet,
+            skip,
             warnings,
             patterns,
             told,
@@ -276,6 +290,8 @@ impl Rare {
             && uses.is_empty()
             && *constraints == Constraints::default()
             && *limits == Limits::NONE
+            && vnet.is_none()
+            && skip.is_none()
             && warnings.is_empty()
             && patterns.is_empty()
             && told.categories.is_empty()

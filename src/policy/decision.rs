@@ -36,6 +36,8 @@ pub enum RuleId {
     Rule(u32),
     /// `categories[n]`.
     Category(u32),
+    /// `vnet.securityRules[n]`.
+    Security(u32),
 }
 
 impl fmt::Display for RuleId {
@@ -46,6 +48,7 @@ impl fmt::Display for RuleId {
             Self::Cidr(index) => write!(f, "cidrRules[{index}]"),
             Self::Rule(index) => write!(f, "rules[{index}]"),
             Self::Category(index) => write!(f, "categories[{index}]"),
+            Self::Security(index) => write!(f, "securityRules[{index}]"),
         }
     }
 }
@@ -194,6 +197,7 @@ pub struct TargetPermit {
     pub(super) cause: Cause,
     pub(super) open: Option<Cause>,
     pub(super) would_deny: Option<Denial>,
+    pub(super) skipped: bool,
 }
 
 impl TargetPermit {
@@ -226,6 +230,12 @@ impl TargetPermit {
     pub const fn would_deny(&self) -> Option<&Denial> {
         self.would_deny.as_ref()
     }
+
+    /// Whether no document was asked, as one says `skipEgressProxy` and none is below it.
+    #[must_use]
+    pub const fn is_skipped(&self) -> bool {
+        self.skipped
+    }
 }
 
 /// Question B was answered: this very address may be dialled, once.
@@ -233,6 +243,7 @@ impl TargetPermit {
 pub struct AddressPermit {
     pub(super) address: SocketAddr,
     pub(super) route: Route,
+    pub(super) network_rule: Option<Cause>,
     pub(super) would_deny: Option<Denial>,
 }
 
@@ -249,6 +260,12 @@ impl AddressPermit {
         &self.route
     }
 
+    /// The entry of `securityRules` that allowed it, of the lowest document that has some.
+    #[must_use]
+    pub const fn network_rule(&self) -> Option<&Cause> {
+        self.network_rule.as_ref()
+    }
+
     /// What a document under `enforcement: Report` would have denied.
     #[must_use]
     pub const fn would_deny(&self) -> Option<&Denial> {
@@ -258,7 +275,7 @@ impl AddressPermit {
     /// A permit for the gateway's own dials in tests of lower rooms.
     #[cfg(all(test, feature = "proxy"))]
     pub(crate) const fn for_test(address: SocketAddr) -> Self {
-        Self { address, route: Route::Managed, would_deny: None }
+        Self { address, route: Route::Managed, network_rule: None, would_deny: None }
     }
 }
 
@@ -292,6 +309,7 @@ pub struct RequestPermit {
     pub(super) would_deny: Option<Denial>,
     pub(super) plan: Plan,
     pub(super) rewritten: Option<Rewritten>,
+    pub(super) skipped: bool,
 }
 
 impl RequestPermit {
@@ -299,6 +317,12 @@ impl RequestPermit {
     #[must_use]
     pub const fn cause(&self) -> &Cause {
         &self.cause
+    }
+
+    /// Whether no document was asked, as one says `skipEgressProxy` and none is below it.
+    #[must_use]
+    pub const fn is_skipped(&self) -> bool {
+        self.skipped
     }
 
     /// How its headers are edited.

@@ -8,8 +8,10 @@ use super::compile::Compiled;
 use super::document::Document;
 use super::guard::{Authority, Guards};
 use super::mode::Scope;
+use super::network::Networks;
 use super::scope::{PolicySet, Roster};
 use super::secret_set::SecretSet;
+use super::together;
 use crate::source::{Place, Problem};
 
 /// Takes documents one by one, each compiled or as the set before it has it; the first of a scope counts.
@@ -28,6 +30,8 @@ pub struct Draft<'r> {
     secrets: Arc<SecretSet>,
     /// Whether documents may ask for TLS to be decrypted.
     authority: Authority,
+    /// The networks that documents may delegate to.
+    networks: Networks,
     /// Errors and warnings.
     problems: Vec<Problem>,
 }
@@ -45,6 +49,7 @@ impl<'r> Draft<'r> {
             groups: None,
             secrets: previous.map(|set| Arc::clone(set.secrets())).unwrap_or_default(),
             authority: Authority::default(),
+            networks: Networks::default(),
             problems: Vec::new(),
         }
     }
@@ -57,9 +62,8 @@ impl<'r> Draft<'r> {
 
     /// The same for documents that these guards are to be below.
     #[must_use]
-    pub const fn under(mut self, guards: &Guards) -> Self {
-        self.authority = guards.interception.authority;
-        self
+    pub fn under(self, guards: &Guards) -> Self {
+        Self { authority: guards.interception.authority, networks: guards.networks.clone(), ..self }
     }
 
     /// Puts a document in, unless something is wrong with it.
@@ -107,10 +111,11 @@ impl<'r> Draft<'r> {
     /// The set over these guards, and everything that is wrong with its documents.
     #[must_use]
     pub fn finish(self, guards: Arc<Guards>) -> (PolicySet, Vec<Problem>) {
-        (self.set.over(guards, self.secrets), self.problems)
+        (self.set.over(guards, self.secrets).counted(self.roster), self.problems)
     }
 
-    /// Whether there is all that a document asks for: an authority to decrypt TLS with, and secrets; tells what is not.
+    /// Whether there is all that a document asks for: an authority to decrypt TLS with, secrets, its network; tells what is
+    /// not.
     fn has_what_it_needs(&mut self, compiled: &Compiled) -> bool {
         let missing = if self.authority == Authority::Missing { compiled.needs_inside() } else { None };
         let missing = missing.map(|place| {
@@ -123,7 +128,9 @@ impl<'r> Draft<'r> {
             Problem::error(message).at(place).cure(cure)
         });
         let mut found = compiled.unmet(&self.secrets, self.group_of(compiled.scope()));
+        let network = together::unfit(compiled, &self.networks, self.group_of(compiled.scope()));
         found.extend(missing);
+        found.extend(network.map(|wrong| wrong.problem(compiled)));
         let sound = !found.iter().any(Problem::is_error);
         self.problems.extend(found);
         sound

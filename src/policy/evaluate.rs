@@ -20,7 +20,11 @@
 //! |---|---|---|---|
 //! | A [`Policy::admit`] | before any DNS | name, port | a, b for literals, c with path and method open, d, e, f |
 //! | C [`Policy::admit_request`] | each HTTP request | method and path too | the same, nothing open; where a Rewrite leads to, again |
-//! | B [`Policy::admit_address`] | each address, before connect | the address | hard guards, b, soft guards |
+//! | B [`Policy::admit_address`] | each address, before connect | the address | hard guards, b, then by its path ([`super::route`]): soft guards or `securityRules` |
+//!
+//! Where a document says `skipEgressProxy: true`, it and those above it are not asked; those below are. The path and
+//! `securityRules` are the network's and hold all the same, and so do hard guards; soft ones are lifted when every document that
+//! is asked lifts them, so that none holds where none is asked. Then nothing is decrypted, edited or put in.
 //!
 //! `Transform` and `Rewrite` are Allow in c. Where a `Rewrite` may decide, A is open: its place is judged with the request.
 
@@ -85,45 +89,54 @@ impl Policy {
     pub fn admit(&self, target: &Target) -> Result<TargetPermit, Denial> {
         let Answer { cause, open, would_deny, .. } = self.ask(target, None)?;
         let route = self.route(target);
-        Ok(TargetPermit { target: target.clone(), alias: None, route, cause, open, would_deny })
+        let skipped = self.is_skipped();
+        Ok(TargetPermit { target: target.clone(), alias: None, route, cause, open, would_deny, skipped })
     }
 
     /// Question B: may this address be dialled for the permitted target? Asked for each resolved address.
     ///
     /// # Errors
-    /// The guard or the `cidrRules` Deny that holds it.
+    /// The guard, the `cidrRules` Deny or the `securityRules` that hold it; `policy_change` where a call for the target takes
+    /// another path than the permit.
     pub fn admit_address(&self, permit: &TargetPermit, address: IpAddr) -> Result<AddressPermit, Denial> {
         // INVARIANT: the permit may be another policy's; without a document every "all documents" below is true.
-        self.check()?;
+        self.admit_route(permit)?;
         let port = permit.target.port();
         let guards = self.guards();
         if let Some(reason) = guards.hardest(address, port) {
             return Err(Denial::new(reason, format!("{address} is never reached through this gateway")));
         }
         let mut would_deny = None;
-        for document in self.documents() {
+        for document in self.asked() {
             if let Verdict::Deny(reason, rule) = ask_cidrs(document, guards.views(address), port) {
                 hold(document, reason, rule, &mut would_deny)?;
             }
         }
-        match self.soft_guard(address, port) {
-            Some((Reason::GuardPort, _)) => Err(Denial::new(Reason::GuardPort, "port 25 is closed")),
-            Some((reason, view)) => {
-                Err(Denial::new(reason, format!("{view} is a private or special-purpose address")))
-            }
-            None => {
-                let address = SocketAddr::new(address, port.get());
-                Ok(AddressPermit { address, route: permit.route.clone(), would_deny })
-            }
+        let route = permit.route.clone();
+        let mut network_rule = None;
+        if self.delegates(&route) {
+            network_rule = self.ask_network(address, port, &mut would_deny)?;
+        } else if let Some((reason, view)) = self.soft_guard(address, port) {
+            let detail = match reason {
+                Reason::GuardPort => "port 25 is closed".into(),
+                _ => format!("{view} is a private or special-purpose address").into(),
+            };
+            return Err(Denial {
+                detail,
+                near: self.beside_guard(&permit.target),
+                ..Denial::new(reason, "")
+            });
         }
+        let address = SocketAddr::new(address, port.get());
+        Ok(AddressPermit { address, route, network_rule, would_deny })
     }
 
-    /// The soft guard that holds an address, unless every document lifts it, and the form of the address that it holds.
+    /// The soft guard that holds an address, unless every document that is asked lifts it, and the form of the address that it holds.
     fn soft_guard(&self, address: IpAddr, port: Port) -> Option<(Reason, IpAddr)> {
         let guards = self.guards();
         guards.views(address).find_map(|view| {
             let lifts = |listed: bool| {
-                self.documents().all(|document| {
+                self.asked().all(|document| {
                     document.allows(view, port).is_some_and(|found| found.lists_port || !listed)
                 })
             };
@@ -143,22 +156,29 @@ impl Policy {
     pub(super) fn guarded(&self, target: &Target, denial: Denial) -> Denial {
         // The line that would allow a literal is of no use to whoever a guard stops then.
         let (ip, port) = (target.host().ip(), target.port());
-        let soft = |ip| self.soft_guard(ip, port).map(|(reason, _)| reason);
+        let soft = |ip| {
+            if self.delegates(&self.route(target)) {
+                self.ask_network(ip, port, &mut None).err().map(|denial| denial.reason)
+            } else {
+                self.soft_guard(ip, port).map(|(reason, _)| reason)
+            }
+        };
         let guard = ip.and_then(|ip| self.guards().hardest(ip, port).or_else(|| soft(ip)));
         Denial { guard, ..denial }
     }
 
-    /// Asks every document in order, of which there must be one.
+    /// Asks every document in order that is to be asked; there must be one that is, or that says that none is.
     fn ask_documents(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
         let asked = Asked::of(target);
         let (mut last, mut open, mut would_deny) = ((self.check()?, None), None, None);
         let mut changing = [None; 3];
-        for (document, changing) in self.all().iter().zip(&mut changing) {
-            let Some(document) = document else { continue };
+        for (place, document) in self.placed() {
             match self.ask_document(document, &asked, facts) {
                 Verdict::Allow(rule) => {
                     last = (document, rule);
-                    *changing = document.changed_by(rule);
+                    if let Some(changing) = changing.get_mut(place) {
+                        *changing = document.changed_by(rule);
+                    }
                 }
                 Verdict::Deny(reason, rule) => hold(document, reason, rule, &mut would_deny)?,
                 Verdict::Open(rule) => {

@@ -20,6 +20,9 @@ pub(super) fn message(denial: &Denial, target: &str) -> String {
         None => format!(" by {} policy `{}`", cause.scope().kind(), cause.policy()),
     });
     let what = match denial.reason {
+        Reason::NetworkRuleDenied if denial.cause.as_ref().is_some_and(|cause| cause.rule.is_none()) => {
+            "is allowed by no entry of securityRules: denied"
+        }
         Reason::HostDenied | Reason::CidrDenied | Reason::RuleDenied | Reason::NetworkRuleDenied => {
             "is denied"
         }
@@ -56,6 +59,9 @@ pub(super) fn message(denial: &Denial, target: &str) -> String {
 pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
     denial.cause.as_ref().and_then(|cause| in_document(denial, cause, target)).or_else(|| {
         let hint = match denial.reason {
+            Reason::GuardPrivate | Reason::GuardPort if denial.near.is_some() => {
+                return denial.near.map(|near| beside_guard(near, denial.reason));
+            }
             Reason::SniMissing => "send a server name (SNI) that can be read",
             Reason::AuthorityMismatch => {
                 "send one name, in the URL or CONNECT, as Host and as SNI, and the port of the connection"
@@ -161,7 +167,12 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
             "use https:// and a host that the secret of {rule} of {at} is for: its `hosts`, or without them the host of the rule"
         ),
         Reason::SecretUnavailable => format!("add or mend the secret that {rule} of {at} refers to"),
-        Reason::NetworkRuleDenied => format!("change the securityRules of {at}"),
+        Reason::NetworkRuleDenied if rule.is_empty() => {
+            format!("add an Allow for the address and port to securityRules of {at}")
+        }
+        Reason::NetworkRuleDenied => {
+            format!("change {rule} of {at}, or put an Allow with a lower priority number before it")
+        }
         Reason::Limit => {
             let limit = denial.limit?;
             format!("{}, or raise `limits.{}` of {at}", less(limit), limit.key())
@@ -188,7 +199,10 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
 
 /// What helps where a rule names the host, and an entry of hostRules would open every path of it.
 fn beside(cause: &Cause, near: Near, port: &str) -> String {
-    let (Near::Request(id) | Near::Port(id)) = near;
+    let id = match near {
+        Near::Request(id) | Near::Port(id) => id,
+        Near::Delegated { .. } | Near::Remote => return String::new(),
+    };
     let rule = Some(RuleId::Rule(id));
     let at = format!("policy `{}` ({})", cause.policy(), cause.document.place_of(rule));
     let label = cause.document.label(RuleId::Rule(id));
@@ -196,7 +210,26 @@ fn beside(cause: &Cause, near: Near, port: &str) -> String {
         Near::Request(_) => format!(
             "let {label} of {at} fit this method and path, or add a rule that does; an entry in hostRules would open every path"
         ),
-        Near::Port(_) => format!("add {port} to ports of the policy, or to the host of {label} of {at}"),
+        Near::Port(_) | Near::Delegated { .. } | Near::Remote => {
+            format!("add {port} to ports of the policy, or to the host of {label} of {at}")
+        }
+    }
+}
+
+/// What helps where a guard holds an address on the managed path.
+fn beside_guard(near: Near, reason: Reason) -> String {
+    let ports = if reason == Reason::GuardPort { " with ports: [25]" } else { "" };
+    let lift = format!("add a cidrRules Allow for it{ports} to every policy that applies");
+    match near {
+        Near::Delegated { lifts: true } => format!(
+            "the name takes the managed path: take it out of `managedPath` if the address is the delegated network's, or {lift}"
+        ),
+        Near::Delegated { lifts: false } => {
+            "the name takes the managed path: take it out of `managedPath` if the address is the delegated network's".to_owned()
+        }
+        Near::Remote | Near::Request(_) | Near::Port(_) => {
+            "no policy can lift this where a parent proxy resolves names; the operator may set guards.exempt".to_owned()
+        }
     }
 }
 
@@ -222,6 +255,9 @@ fn guarded(guard: Option<Reason>, host: &str, port: &str, at: &str) -> String {
         }
         Some(Reason::GuardPort) => format!(
             "if mail is meant, add a cidrRules Allow for {host} with ports: [{port}] to every policy that applies, first {at}"
+        ),
+        Some(Reason::NetworkRuleDenied) => format!(
+            "if {host} is meant, allow it in {at}, and with port {port} in securityRules of every policy that has some"
         ),
         Some(Reason::GuardSelf) => format!("no policy can allow {host}:{port}: it is the gateway itself"),
         Some(_) | None => format!(

@@ -59,7 +59,7 @@ impl Policy {
         };
         let port = permit.target.port();
         let host = HostKey::new(permit.target.host());
-        for document in self.documents() {
+        for document in self.asked() {
             let judges_names = document.hosts.denies_names() || document.has_rules();
             let has_ip_rule = document.hosts.find(self.pool(), &host, port).allowed.is_some()
                 || views(*ip, &self.guards().nat64).all(|view| document.allows(view, port).is_some());

@@ -109,6 +109,10 @@ impl Policy {
         secure: bool,
     ) -> Result<SecretUse, Denial> {
         self.check()?;
+        if self.is_skipped() {
+            let detail = "no secret is sent where rules are not asked (`skipEgressProxy`)";
+            return Err(Denial::new(Reason::SecretUnavailable, detail));
+        }
         // SECURITY: a secret that lets no placeholder stand for it answers as one that is not there.
         let found = self.secrets().find(self.group(), id).filter(|secret| secret.placeholder);
         let secret = found.ok_or_else(|| unavailable(id, Missing::Secret))?;

@@ -11,6 +11,8 @@
 //! excludes (`intercept.exclude`) is not decrypted whatever a document says. Where nothing can be decrypted, TLS that should
 //! be is refused, but for hosts that documents under `Partial` name in rules about the host alone.
 //!
+//! Where no document is asked (`skipEgressProxy`), it is as under `None`.
+//!
 //! A document that only reports decrypts as any other, and lets everything pass.
 
 use std::sync::Arc;
@@ -96,7 +98,7 @@ impl Policy {
 
     /// The documents whose Deny is carried out.
     fn enforcing(&self) -> impl Iterator<Item = &Arc<Compiled>> {
-        self.documents().filter(|document| document.enforcement == Enforcement::Enforce)
+        self.asked().filter(|document| document.enforcement == Enforcement::Enforce)
     }
 
     /// Whether TLS toward a permitted target has to be decrypted, and nothing can be.
@@ -135,7 +137,7 @@ impl Policy {
     /// Whether rules of some document that are such ones name this target.
     pub(super) fn names_target(&self, target: &Target, such: &impl Fn(&Compiled, &RuleList) -> bool) -> bool {
         let mut named = false;
-        let mut documents = self.documents().filter(|document| document.has_rules()).peekable();
+        let mut documents = self.asked().filter(|document| document.has_rules()).peekable();
         if documents.peek().is_none() {
             return false;
         }

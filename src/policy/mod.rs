@@ -46,11 +46,12 @@ pub mod secret_set;
 mod shape;
 mod tags;
 mod tenant;
+mod together;
 mod units;
 mod verdict;
 pub mod wildcard;
 
-pub use compile::Compiled;
+pub use compile::{Compiled, Delegation};
 pub use decision::{
     AddressPermit, Cause, Denial, NamePermit, RequestFacts, RequestPermit, RuleId, TargetPermit, settle,
 };

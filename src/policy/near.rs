@@ -14,6 +14,13 @@ pub(super) enum Near {
     Request(u32),
     /// The port is not one of the document's.
     Port(u32),
+    /// No rule, but the delegated path, on which the guard does not hold. `lifts`: a `cidrRules` Allow can lift it too.
+    Delegated {
+        /// Whether `cidrRules` may be written.
+        lifts: bool,
+    },
+    /// No rule, and `cidrRules` may not be written, as a parent proxy of a path resolves names.
+    Remote,
 }
 
 impl Policy {
@@ -26,6 +33,21 @@ impl Policy {
             Some(if facts.is_some() { Near::Request(rule) } else { Near::Port(rule) })
         });
         Denial { near, ..denial }
+    }
+
+    /// What would let an address pass that a soft guard holds on the managed path, where that is not just a `cidrRules` Allow.
+    pub(super) fn beside_guard(&self, target: &Target) -> Option<Near> {
+        let networks = &self.guards().networks;
+        let delegation = self.documents().find_map(|document| document.delegation());
+        let remote = networks.managed_by_name
+            || delegation.is_some_and(|vnet| networks.is_network_by_name(&vnet.network));
+        // What the operator puts on the managed path no document takes away.
+        let delegation = delegation.filter(|_| !networks.is_platform(target));
+        match (delegation, remote) {
+            (None, false) => None,
+            (None, true) => Some(Near::Remote),
+            (Some(_), remote) => Some(Near::Delegated { lifts: !remote }),
+        }
     }
 
     /// The first rule of a document that lets requests to this target pass by their path or method.

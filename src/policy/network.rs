@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::pattern::Pattern;
 use super::route::Route;
+use crate::addr::Target;
 
 /// The networks of the process configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,9 +33,22 @@ impl Networks {
     pub fn is_by_name(&self, route: &Route) -> bool {
         match route {
             Route::Managed => self.managed_by_name,
-            Route::Delegated(network) => {
-                self.delegated.as_ref().and_then(|all| all.get(network)).is_some_and(|facts| facts.by_name)
-            }
+            Route::Delegated(network) => self.is_network_by_name(network),
         }
+    }
+
+    /// The same of a network that documents delegate to.
+    pub(super) fn is_network_by_name(&self, network: &str) -> bool {
+        self.delegated.as_ref().and_then(|all| all.get(network)).is_some_and(|facts| facts.by_name)
+    }
+
+    /// Whether that is so of any network.
+    pub(super) fn has_by_name(&self) -> bool {
+        self.managed_by_name || self.delegated.iter().flatten().any(|(_, facts)| facts.by_name)
+    }
+
+    /// Whether a host is the operator's own, so that it takes the managed path whatever a document says.
+    pub(super) fn is_platform(&self, target: &Target) -> bool {
+        self.platform.iter().any(|pattern| pattern.matches(target.host(), target.port()))
     }
 }

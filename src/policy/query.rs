@@ -25,6 +25,7 @@ pub struct QueryPermit {
     route: Route,
     cause: Cause,
     would_deny: Option<Denial>,
+    skipped: bool,
 }
 
 impl QueryPermit {
@@ -52,6 +53,12 @@ impl QueryPermit {
         self.would_deny.as_ref()
     }
 
+    /// Whether no document was asked, as one says `skipEgressProxy` and none is below it.
+    #[must_use]
+    pub const fn is_skipped(&self) -> bool {
+        self.skipped
+    }
+
     /// Whether the rule that allowed it is about this one name, so that to ask for it says no more than the policy says
     /// already. An entry of `categories` is not: it is a list that others keep.
     #[must_use]
@@ -68,8 +75,8 @@ impl Policy {
     pub fn admit_query(&self, name: &Name) -> Result<QueryPermit, Denial> {
         let ask = |port: Port| {
             let permit = self.admit(&Target::new(Host::Name(name.clone()), port))?;
-            let TargetPermit { route, cause, would_deny, .. } = permit;
-            Ok(QueryPermit { name: name.clone(), route, cause, would_deny })
+            let TargetPermit { route, cause, would_deny, skipped, .. } = permit;
+            Ok(QueryPermit { name: name.clone(), route, cause, would_deny, skipped })
         };
         let (mut denial, mut reported) = (None, None);
         let mut settle = |answer: Result<QueryPermit, Denial>| match answer {
@@ -86,7 +93,7 @@ impl Policy {
         if let Some(permit) = FIRST.into_iter().find_map(|port| settle(ask(port))) {
             return Ok(permit);
         }
-        let turns: BTreeSet<Port> = self.documents().flat_map(|document| turns(document)).collect();
+        let turns: BTreeSet<Port> = self.asked().flat_map(|document| turns(document)).collect();
         let mut turns = turns.into_iter().filter(|port| !FIRST.contains(port));
         if let Some(permit) = turns.find_map(|port| settle(ask(port))) {
             return Ok(permit);

@@ -61,7 +61,8 @@ impl Policy {
                 rewritten.as_ref().map_or((permit, facts.secure), |new| (&new.permit, new.secure));
             plan = self.plan(taken, to, secure)?;
         }
-        Ok(RequestPermit { cause: answer.cause, by_request, would_deny, plan, rewritten })
+        let skipped = self.is_skipped();
+        Ok(RequestPermit { cause: answer.cause, by_request, would_deny, plan, rewritten, skipped })
     }
 
     /// Question C for a request that is under way already: it must go where it went.
@@ -112,7 +113,8 @@ impl Policy {
         taken.extend(new);
         let cause = Cause { document: Arc::clone(document), rule: Some(RuleId::Rule(rule)) };
         let route = self.route(&target);
-        let permit = TargetPermit { target, alias, route, cause, open: None, would_deny: None };
+        let permit =
+            TargetPermit { target, alias, route, cause, open: None, would_deny: None, skipped: false };
         Ok(Some(Rewritten { permit, path, secure }))
     }
 

@@ -1,12 +1,34 @@
 //! The path of a call: it takes exactly one, and its permits say which (`policy.md` §8).
+//!
+//! | documents in mode `VNet` that apply | the target | path |
+//! |---|---|---|
+//! | none | any | managed |
+//! | some | an IP literal, whatever name the call gives it besides | delegated |
+//! | some | a name that is one of the operator's platform hosts | managed |
+//! | some | a name that the `managedPath` of **every** one of them lists | managed |
+//! | some | any other name | delegated |
+//! | two that name different networks | any | none: `policy_error` |
+//!
+//! Documents of other modes say nothing about it, and neither does their order. The name is the one that the call was judged
+//! by: that of a CONNECT, the SNI of redirected TLS, the `Host` of a request; of a Rewrite its new place.
+//!
+//! | of the managed path | of the delegated path |
+//! |---|---|
+//! | hard guards hold, `cidrRules` hold | the same |
+//! | soft guards hold | they do not: what is private there is the network's own |
+//! | `securityRules` are not asked | those of every document in mode `VNet` must allow |
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::decision::{AddressPermit, Denial, NamePermit, TargetPermit};
+use super::compile::{Compiled, Delegation};
+use super::decision::{AddressPermit, Cause, Denial, NamePermit, RuleId, TargetPermit};
+use super::evaluate::hold;
+use super::host_set::HostKey;
+use super::mode::Action;
 use super::reason::Reason;
 use super::scope::Policy;
-use crate::addr::Target;
+use crate::addr::{Port, Target};
 
 /// The path of a call. There is no way from one to the other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -49,18 +71,91 @@ pub struct Way {
 
 impl Policy {
     /// The path of a call for this target.
-    #[expect(clippy::unused_self, reason = "no document delegates so far")]
-    pub(super) const fn route(&self, _target: &Target) -> Route {
-        Route::Managed
+    pub(super) fn route(&self, target: &Target) -> Route {
+        let Some((_, vnet)) = self.delegating().next() else { return Route::Managed };
+        if target.host().ip().is_none() && (self.is_platform(target) || self.is_listed(target)) {
+            return Route::Managed;
+        }
+        Route::Delegated(Arc::clone(&vnet.network))
+    }
+
+    /// What puts a target on the managed path where documents delegate: `platform`, or what the lowest of them calls it.
+    #[must_use]
+    pub fn managed_by(&self, target: &Target) -> Option<String> {
+        let (_, vnet) = self.delegating().last()?;
+        if self.route(target).is_delegated() {
+            return None;
+        }
+        if self.is_platform(target) {
+            return Some("platform".to_owned());
+        }
+        let place = vnet.manages(self.pool(), &HostKey::new(target.host()), target.port())?;
+        Some(vnet.label(place))
+    }
+
+    /// The documents that delegate, Global first, whether their rules are asked or not: the path is the network's.
+    fn delegating(&self) -> impl Iterator<Item = (&Arc<Compiled>, &Delegation)> {
+        self.documents().filter_map(|document| Some((document, document.delegation()?)))
+    }
+
+    /// Whether the operator puts a host on the managed path.
+    fn is_platform(&self, target: &Target) -> bool {
+        self.guards().networks.is_platform(target)
+    }
+
+    /// Whether every document that delegates puts a host on the managed path.
+    fn is_listed(&self, target: &Target) -> bool {
+        let host = HostKey::new(target.host());
+        self.delegating().all(|(_, vnet)| vnet.manages(self.pool(), &host, target.port()).is_some())
+    }
+
+    /// Whether a call on this path is one that documents delegate.
+    ///
+    /// SECURITY: what holds on the managed path only is left out for a network that these documents delegate to, and no other.
+    pub(super) fn delegates(&self, route: &Route) -> bool {
+        match route {
+            Route::Managed => false,
+            Route::Delegated(network) => self.delegating().any(|(_, vnet)| vnet.network == *network),
+        }
+    }
+
+    /// What `securityRules` say of an address on the delegated path: every document that has some must allow it. The rule of
+    /// the lowest that did.
+    ///
+    /// An address that carries IPv4 inside is denied by an explicit Deny of any form of it, and allowed as itself only.
+    pub(super) fn ask_network(
+        &self,
+        address: IpAddr,
+        port: Port,
+        would_deny: &mut Option<Denial>,
+    ) -> Result<Option<Cause>, Denial> {
+        let mut allowed = None;
+        for (document, vnet) in self.delegating() {
+            let Some(own) = vnet.first(address, port) else { continue };
+            let inner = || {
+                let mut forms = self.guards().views(address).skip(1);
+                forms.find_map(|form| vnet.first(form, port)?.filter(|(_, action)| *action == Action::Deny))
+            };
+            match own.filter(|(_, action)| *action == Action::Deny).or_else(inner).or(own) {
+                Some((id, Action::Allow)) => {
+                    let rule = Some(RuleId::Security(id));
+                    allowed = Some(Cause { document: Arc::clone(document), rule });
+                }
+                denied @ (Some((_, Action::Deny)) | None) => {
+                    let rule = denied.map(|(id, _)| RuleId::Security(id));
+                    hold(document, Reason::NetworkRuleDenied, rule, would_deny)?;
+                }
+            }
+        }
+        Ok(allowed)
     }
 
     /// The permit to give a name to the parent proxy of its path; None where names are resolved and addresses judged here.
     ///
     /// # Errors
-    /// There is no policy to ask.
+    /// There is no policy to ask, or a call like this takes another path.
     pub fn admit_by_name(&self, permit: &TargetPermit) -> Result<Option<NamePermit>, Denial> {
-        // INVARIANT: the permit may be another policy's.
-        self.check()?;
+        self.admit_route(permit)?;
         let TargetPermit { target, route, .. } = permit;
         let by_name = target.host().ip().is_none() && self.guards().networks.is_by_name(route);
         Ok(by_name.then(|| NamePermit { target: target.clone(), route: route.clone() }))
@@ -73,10 +168,25 @@ impl Policy {
     /// `policy_change` where the path is another one, or the denial of the address.
     pub fn admit_way(&self, permit: &TargetPermit, way: &Way) -> Result<Option<AddressPermit>, Denial> {
         if way.route != permit.route {
-            let (taken, right) = (way.route.network(), permit.route.network());
-            let detail = format!("it went by network `{taken}`, and a call like this takes `{right}`");
-            return Err(Denial::new(Reason::PolicyChange, detail));
+            return Err(other_path(&way.route, &permit.route));
         }
+        self.admit_route(permit)?;
         way.address.map(|address| self.admit_address(permit, address)).transpose()
     }
+
+    /// Whether a permit is for the path that a call takes, and there are documents to ask.
+    ///
+    /// INVARIANT: the permit may be another policy's; what is asked further holds for the path that it names.
+    pub(super) fn admit_route(&self, permit: &TargetPermit) -> Result<(), Denial> {
+        self.check()?;
+        let right = self.route(&permit.target);
+        if permit.route == right { Ok(()) } else { Err(other_path(&permit.route, &right)) }
+    }
+}
+
+/// The denial of what took one path where another is right.
+fn other_path(taken: &Route, right: &Route) -> Denial {
+    let (taken, right) = (taken.network(), right.network());
+    let detail = format!("it went by network `{taken}`, and a call like this takes `{right}`");
+    Denial::new(Reason::PolicyChange, detail)
 }

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::category::CategoryLists;
 use super::compile::Compiled;
-use super::decision::{Cause, Denial};
-use super::document::{Constraints, Document};
+use super::decision::Denial;
+use super::document::Document;
 use super::draft::Draft;
 use super::guard::Guards;
 use super::mode::{Inspection, Scope};
 use super::pattern_pool::{Interner, PatternPool};
 use super::reason::Reason;
 use super::secret_set::SecretSet;
+use super::together;
 use super::units::Units;
 use crate::source::Problem;
 
@@ -27,6 +28,8 @@ pub struct Policy {
     /// The sandbox's group, where it has secrets of its own.
     group: Option<Arc<str>>,
     fault: Option<Denial>,
+    /// How many leading places of the order are not asked (`skipEgressProxy`).
+    skipped: usize,
 }
 
 /// What all documents stand on.
@@ -49,14 +52,20 @@ impl Policy {
         self.documents.get(place)?.as_ref()
     }
 
-    /// The places of the order, Global first.
-    pub(super) const fn all(&self) -> &[Option<Arc<Compiled>>; 3] {
-        &self.documents
+    /// The documents that are asked, each with its place in the order: those below the lowest one that skips the rules.
+    pub(super) fn placed(&self) -> impl Iterator<Item = (usize, &Arc<Compiled>)> {
+        let asked = self.documents.iter().enumerate().skip(self.skipped);
+        asked.filter_map(|(place, document)| Some((place, document.as_ref()?)))
     }
 
-    /// The documents, each with its place in the order.
-    pub(super) fn placed(&self) -> impl Iterator<Item = (usize, &Arc<Compiled>)> {
-        self.documents.iter().enumerate().filter_map(|(place, document)| Some((place, document.as_ref()?)))
+    /// The documents that are asked, Global first.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.documents.iter().skip(self.skipped).flatten()
+    }
+
+    /// Whether none is asked, as one skips the rules and none is below it.
+    pub(super) fn is_skipped(&self) -> bool {
+        self.skipped > 0 && self.asked().next().is_none()
     }
 
     /// The secrets that documents refer to.
@@ -69,10 +78,11 @@ impl Policy {
         self.group.as_deref()
     }
 
-    /// The strongest inspection that any document asks for.
+    /// The strongest inspection that any document asks for, of those that are asked.
     #[must_use]
     pub fn inspection(&self) -> Inspection {
-        self.documents().map(|document| document.inspection).max().unwrap_or_default()
+        let weakest = if self.is_skipped() { Inspection::None } else { Inspection::default() };
+        self.asked().map(|document| document.inspection).max().unwrap_or(weakest)
     }
 
     /// The guards below the documents.
@@ -85,12 +95,12 @@ impl Policy {
         &self.ground.pool
     }
 
-    /// Whether there are documents and they can be evaluated together; the highest of them.
+    /// Whether there are documents and they can be evaluated together; the highest of them, or the lowest that skips.
     pub(super) fn check(&self) -> Result<&Arc<Compiled>, Denial> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let highest = self.documents().next();
+        let highest = self.documents.iter().skip(self.skipped.saturating_sub(1)).flatten().next();
         highest.ok_or_else(|| Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox"))
     }
 }
@@ -104,6 +114,8 @@ pub struct PolicySet {
     pub(super) interner: Arc<Mutex<Interner>>,
     /// What the categories of these documents were spelled out from.
     pub(super) lists: CategoryLists,
+    /// How many documents in force say that rules are not asked.
+    skipping: usize,
 }
 
 impl PolicySet {
@@ -133,6 +145,7 @@ impl PolicySet {
             interner: previous.map(|set| Arc::clone(&set.interner)).unwrap_or_default(),
             lists: lists.clone(),
             ground: Arc::default(),
+            skipping: 0,
         }
     }
 
@@ -155,7 +168,7 @@ impl PolicySet {
         }
         let mut interner = Interner::default();
         let mut moved = |unit: &Arc<Compiled>| unit.moved(pool, &mut interner).map(Arc::new);
-        let mut set = Self { lists: self.lists.clone(), ..Self::default() };
+        let mut set = Self { lists: self.lists.clone(), skipping: self.skipping, ..Self::default() };
         for unit in self.units() {
             set.keep(moved(unit)?);
         }
@@ -179,6 +192,7 @@ impl PolicySet {
             }),
             interner: Arc::clone(&self.interner),
             lists: self.lists.clone(),
+            skipping: self.skipping,
         }
     }
 
@@ -191,9 +205,12 @@ impl PolicySet {
         });
         let above = group.and_then(|group| self.units.group(group).cloned());
         let documents = [self.units.global.clone(), above, own];
-        let fault = missing.or_else(|| fault(&documents)).or_else(|| self.foreign(&documents));
+        let guards = &self.ground.guards;
+        let wrong = || together::fault(&documents, guards, group);
+        let fault = missing.or_else(wrong).or_else(|| self.foreign(&documents));
+        let skipped = together::skipped(&documents);
         let group = group.and_then(|group| self.ground.secrets.group(group).cloned());
-        Policy { documents, ground: Arc::clone(&self.ground), group, fault }
+        Policy { documents, ground: Arc::clone(&self.ground), group, fault, skipped }
     }
 
     /// Why these documents cannot be asked: one of them refers to patterns of another pool.
@@ -281,60 +298,39 @@ impl PolicySet {
     /// sandbox is in the group that it says, as for a call; else in the one that its document names.
     #[must_use]
     pub fn conflicts(&self, roster: Option<&Roster>) -> Vec<Problem> {
-        if self.units.above().all(|higher| higher.constraints() == Constraints::default()) {
+        let networks = &self.guards().networks;
+        let free = |above: &Arc<Compiled>| !together::binds(above, networks);
+        if self.units.above().all(free) && !self.units().any(|unit| together::can_be_bound(unit, networks)) {
             return Vec::new();
         }
-        let conflict = |lower: &Arc<Compiled>| {
-            let group = match (&lower.scope, roster) {
-                (Scope::Global, _) => return None,
-                (Scope::Group(_), _) => None,
-                (Scope::Sandbox { sandbox, .. }, Some(roster)) => roster.get(sandbox)?.as_ref(),
-                (Scope::Sandbox { group, .. }, None) => group.as_ref(),
-            };
-            let group = group.and_then(|group| self.units.group(group));
-            self.units.global.iter().chain(group).find_map(|higher| not_permitted(higher, lower))
-        };
-        let mut found: Vec<_> =
-            self.units().filter_map(|lower| Some((&lower.scope, conflict(lower)?))).collect();
-        found.sort_by_key(|(scope, _)| *scope);
+        let conflict = |lower| Some((lower, self.conflict(lower, roster)?));
+        let mut found: Vec<_> = self.units().filter_map(conflict).collect();
+        found.sort_by_key(|(lower, _)| &lower.scope);
         found.into_iter().map(|(_, problem)| problem).collect()
     }
-}
 
-/// Why documents cannot be in force together: a lower one goes beyond the constraints of a higher one.
-fn fault(documents: &[Option<Arc<Compiled>>; 3]) -> Option<Denial> {
-    documents.iter().enumerate().find_map(|(place, lower)| {
-        let lower = lower.as_ref()?;
-        let mut higher = documents.iter().take(place).flatten();
-        higher.find_map(|higher| beyond(higher, lower)).map(|message| Denial {
-            cause: Some(Cause { document: Arc::clone(lower), rule: None }),
-            ..Denial::new(Reason::PolicyError, message)
-        })
-    })
-}
-
-/// What in `lower` goes beyond the constraints of `higher`.
-fn beyond(higher: &Compiled, lower: &Compiled) -> Option<String> {
-    let constraints = higher.constraints();
-    let above = || format!("{} `{}`", higher.scope, higher.name);
-    if let Some(max) = constraints.max_mode.filter(|max| lower.mode > *max) {
-        let found = lower.mode;
-        return Some(format!("`{}` has mode {found:?}, but {} allows at most {max:?}", lower.name, above()));
+    /// Why a document is not in force, as far as the documents above it and the process configuration say.
+    fn conflict(&self, lower: &Arc<Compiled>, roster: Option<&Roster>) -> Option<Problem> {
+        let (is_above, group) = match (&lower.scope, roster) {
+            (Scope::Global, _) => (false, None),
+            (Scope::Group(_), _) => (true, None),
+            (Scope::Sandbox { sandbox, .. }, Some(roster)) => (true, roster.get(sandbox)?.as_ref()),
+            (Scope::Sandbox { group, .. }, None) => (true, group.as_ref()),
+        };
+        let group = group.and_then(|group| self.units.group(group));
+        let higher = self.units.global.iter().filter(|_| is_above).chain(group);
+        together::conflict(higher, lower, self.guards())
     }
-    constraints.min_inspection.filter(|min| lower.inspection < *min).map(|min| {
-        let found = lower.inspection;
-        format!("`{}` has trafficInspection {found:?}, but {} asks for at least {min:?}", lower.name, above())
-    })
-}
 
-/// The problem of a document that goes beyond the constraints of a higher one.
-fn not_permitted(higher: &Compiled, lower: &Compiled) -> Option<Problem> {
-    let message = beyond(higher, lower)?;
-    let problem = Problem::error(format!(
-        "{message}; until that is mended, {} is denied everything (`policy_error`)",
-        lower.scope
-    ));
-    let above = higher.place();
-    let cure = format!("narrow this document, or widen the `constraints` of the one at {above}");
-    Some(problem.at(lower.place()).cure(cure))
+    /// How many documents in force say that rules are not asked.
+    #[must_use]
+    pub const fn skipping(&self) -> usize {
+        self.skipping
+    }
+
+    /// The same set, which knows how many of its documents skip and are permitted to.
+    pub(super) fn counted(self, roster: Option<&Roster>) -> Self {
+        let permitted = |unit: &&Arc<Compiled>| unit.skips() && self.conflict(unit, roster).is_none();
+        Self { skipping: self.units().filter(permitted).count(), ..self }
+    }
 }

@@ -36,7 +36,7 @@ pub(super) async fn connect(
     exchange.note(|event| event.scheme = Some(Scheme::Tcp));
     agree(head, target)?;
     let permit = exchange.decide(|| call.policy.admit(target))?;
-    exchange.allowed(permit.cause(), permit.would_deny());
+    exchange.allowed(permit.cause(), permit.would_deny(), permit.is_skipped());
     let standing = Standing {
         sandbox: call.sandbox,
         target: target.clone(),

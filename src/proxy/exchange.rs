@@ -207,10 +207,10 @@ impl Exchange {
         });
     }
 
-    /// Notes who allowed it.
-    pub(super) fn allowed(&mut self, cause: &Cause, would_deny: Option<&Denial>) {
+    /// Notes who allowed it, or who said that no rule is asked.
+    pub(super) fn allowed(&mut self, cause: &Cause, would_deny: Option<&Denial>, skipped: bool) {
         self.note(|event| {
-            event.decision = Some(Decision::Allow);
+            event.decision = Some(if skipped { Decision::Skip } else { Decision::Allow });
             describe(event, cause);
         });
         self.would_deny(would_deny);

@@ -180,7 +180,8 @@ impl Forward<'_> {
             let request = policy.admit_request(&permit, &RequestFacts { method, path, secure })?;
             Ok((permit, request))
         })?;
-        exchange.allowed(request.cause(), request.would_deny().or(permit.would_deny()));
+        let would_deny = request.would_deny().or(permit.would_deny());
+        exchange.allowed(request.cause(), would_deny, request.is_skipped());
         let named =
             Target::new(alias.clone().unwrap_or_else(|| self.target.host().clone()), self.target.port());
         let onward = Onward::new(permit, request, (named, path), self.outer);

@@ -218,7 +218,7 @@ impl Opening {
             }
             None => admit_literal(policy, &address),
         })?;
-        self.exchange.allowed(permit.cause(), permit.would_deny());
+        self.exchange.allowed(permit.cause(), permit.would_deny(), permit.is_skipped());
         let content = match hello {
             Some(_) if policy.decrypts(&permit) => Content::Requests,
             Some(_) => Content::Sealed,

@@ -43,7 +43,9 @@ impl Compiled {
     pub(in crate::policy) fn changed_by(&self, rule: Option<RuleId>) -> Option<u32> {
         match rule {
             Some(RuleId::Rule(id)) => self.changing(id).map(|own| own.rule),
-            Some(RuleId::Host(_) | RuleId::Cidr(_) | RuleId::Category(_)) | None => None,
+            Some(RuleId::Host(_) | RuleId::Cidr(_) | RuleId::Category(_) | RuleId::Security(_)) | None => {
+                None
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::{Compiled, at};
+use super::{Compiled, Delegation, at};
 use crate::addr::Name;
 use crate::policy::decision::RuleId;
 use crate::policy::document::{CategoryUse, Changes, Rule, RuleAction, Spec};
@@ -162,18 +162,20 @@ impl Compiled {
         self.rare.as_ref().map(|rare| &*rare.warnings).unwrap_or_default()
     }
 
-    /// Whether it names categories, so that it depends on the list of them.
+    /// Whether it names categories, or parts of them by `managedPath`, so that it depends on the list of them.
     #[must_use]
     pub fn names_categories(&self) -> bool {
         self.told().is_some_and(|told| !told.categories.is_empty())
+            || self.vnet().is_some_and(|vnet| !vnet.toggles().is_empty())
     }
 
-    /// How many rules the document has, categories spelled out.
+    /// How many rules the document has, categories spelled out, `securityRules` where they are in force.
     #[must_use]
     pub fn rule_count(&self) -> usize {
         let rare =
             self.rare.as_ref().map_or(0, |rare| rare.uses.len() + rare.told.rules.len() + rare.cidrs.len());
-        rare + usize::try_from(self.written).unwrap_or(usize::MAX)
+        let network = self.delegation().and_then(Delegation::security_rules).map_or(0, <[_]>::len);
+        rare + network + usize::try_from(self.written).unwrap_or(usize::MAX)
     }
 
     /// Where it begins.
@@ -242,6 +244,9 @@ impl Compiled {
             RuleId::Category(id) => {
                 self.told().and_then(|told| at(&told.categories, id)).map(ToString::to_string)
             }
+            RuleId::Security(id) => {
+                self.vnet().and_then(|vnet| vnet.security_rule(id)).map(|rule| rule.name.to_string())
+            }
         };
         text.map_or_else(|| rule.to_string(), |text| format!("{rule} {text}"))
     }
@@ -251,7 +256,7 @@ impl Compiled {
         let text = match rule {
             RuleId::Host(place) => self.text(place),
             RuleId::Rule(id) => self.told_rule(id).and_then(|rule| self.host(rule)),
-            RuleId::Cidr(_) | RuleId::Category(_) => None,
+            RuleId::Cidr(_) | RuleId::Category(_) | RuleId::Security(_) => None,
         };
         let rest = text.as_deref().and_then(|text| text.strip_prefix(name.as_str()));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
@@ -267,6 +272,10 @@ impl Compiled {
             Some(RuleId::Cidr(id)) => (1 + hosts, id),
             Some(RuleId::Rule(id)) => (1 + hosts + cidrs, id),
             Some(RuleId::Category(id)) => (1 + hosts + cidrs + rules, id),
+            Some(RuleId::Security(id)) => {
+                let rule = self.vnet().and_then(|vnet| vnet.security_rule(id));
+                return rule.map_or_else(|| self.place(), |rule| rule.place.clone());
+            }
         };
         let place = usize::try_from(id).ok().and_then(|id| self.places.get(list + id));
         place.map_or_else(|| self.place(), |place| Place::new(&self.file, place))

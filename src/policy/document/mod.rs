@@ -36,12 +36,14 @@ pub(crate) mod secret;
 pub(crate) mod spec;
 pub(crate) mod transform;
 pub(crate) mod unbuilt;
+pub(crate) mod vnet;
 
 pub use change::{Changes, HeaderChange, HeaderEdit, HeaderValue, IdentityRef, NewPlace, SecretRef};
 pub use destination::network;
 pub use secret::{
     ClientCredentials, GithubApp, KeySource, ManagedIdentity, Scrub, Secret, SecretKey, SecretSource,
 };
+pub use vnet::{ManagedPath, Protocol, SecurityRule, Toggle, Vnet};
 
 /// The `apiVersion` of every document.
 pub const API_VERSION: &str = "sluicegate/v1";
@@ -105,6 +107,10 @@ pub struct Spec {
     pub constraints: Constraints,
     /// How much one sandbox may use.
     pub limits: Limits,
+    /// The network that calls are delegated to; in force in mode `VNet` only.
+    pub vnet: Option<Vnet>,
+    /// Where it asks that rules are not asked (`skipEgressProxy: true`).
+    pub skip: Option<Place>,
 }
 
 /// One `hostRules` entry.
@@ -209,6 +215,8 @@ impl Spec {
                 skip_permitted: false,
             },
             limits: Limits::NONE,
+            vnet: None,
+            skip: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::destination::{categories, cidr_rules, host_rules, ports};
 use super::limit;
 use super::rule::rules;
-use super::{Constraints, Spec, unbuilt};
+use super::{Constraints, Spec, unbuilt, vnet};
 use crate::policy::limit::Limits;
 use crate::policy::mode::{Action, Enforcement, Inspection, Mode, Scope};
 use crate::source::{Fields, Spot};
@@ -62,8 +62,10 @@ pub(super) fn decode(spot: &Spot<'_>, scope: &Scope) -> Option<Spec> {
         enforcement,
         constraints: fields.get("constraints").map(|spot| constraints(&spot, scope)).unwrap_or_default(),
         limits: limits(&fields, enforcement),
+        vnet: vnet::decode(&fields, mode),
+        skip: fields.get("skipEgressProxy").and_then(|spot| spot.boolean()?.then(|| spot.place())),
     };
-    unbuilt::report(&fields, mode);
+    unbuilt::report(&fields);
     (spot.decoder().errors() == before).then_some(spec)
 }
 

@@ -332,7 +332,7 @@ impl Asking<'_> {
         };
         self.note(&mut exchange, question);
         if let Some(permit) = &self.permit {
-            exchange.allowed(permit.cause(), permit.would_deny());
+            exchange.allowed(permit.cause(), permit.would_deny(), permit.is_skipped());
         }
         let name = question.and_then(|question| question.name.as_ref().ok());
         let target = name.map(|name| Target::new(Host::Name(name.clone()), Port::HTTPS));
@@ -346,7 +346,7 @@ impl Asking<'_> {
         };
         let Ok(mut exchange) = Exchange::admitted(self.session, Kind::Query).await else { return };
         self.note(&mut exchange, Some(question));
-        exchange.allowed(permit.cause(), permit.would_deny());
+        exchange.allowed(permit.cause(), permit.would_deny(), permit.is_skipped());
         exchange.finish(Outcome::Ok);
     }
 
