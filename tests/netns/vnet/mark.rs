@@ -20,6 +20,10 @@ const BY_SOURCE: &str = "networks:
   managed: {}
   prod: {sourceAddress: 10.20.0.4, dns: ['10.20.0.53:53']}
 ";
+/// The rules and the routes that are shipped as an example.
+const SHIPPED: &str = include_str!("../../../deploy/networks/routes.ip");
+/// The same for IPv6.
+const SHIPPED6: &str = include_str!("../../../deploy/networks/routes6.ip");
 /// The routes of the mark.
 const TABLE: &str = "route add default via 10.20.0.1 dev eth1 table 100\n";
 
@@ -28,7 +32,7 @@ async fn net(label: &str, networks: &str, rules: &str) -> Option<TwoUplinks> {
     let mut net = TwoUplinks::new(label)?;
     net.gate.ip(rules);
     net.run_gateway(&managed("additionalHosts: [left.test]"), networks).await;
-    for name in ["left.test", "right.test", "first.right.test", "second.right.test"] {
+    for name in ["left.test", "right.test", "first.right.test", "second.right.test", "third.right.test"] {
         net.both_say(name);
     }
     Some(net)
@@ -66,20 +70,23 @@ async fn fails_at_once(net: &TwoUplinks, fresh: &str) {
 
 #[tokio::test]
 async fn a_mark_whose_table_is_emptied_fails_at_once_with_a_rule_behind_it_and_without() {
-    let lookup = format!("rule add fwmark 0x5b000000/0xff000000 lookup 100 priority 100\n{TABLE}");
-    let Some(net) = net("mark", BY_MARK, &lookup).await else { return };
+    let Some(net) = net("mark", BY_MARK, SHIPPED).await else { return };
+    net.gate.ip6(SHIPPED6);
     let _origins = net.origins();
     both_work(&net).await;
-    // The kernel would go on to the main table, which leads to the managed link.
+    let tunnel =
+        net.only_by(Link::Delegated, async || net.literal("[fd00:30::10]:443", Link::Delegated).await);
+    net.end(tunnel.await, Link::Delegated).await;
     net.gate.ip("route flush table 100\n");
     fails_at_once(&net, "first.right.test").await;
-    net.gate.ip("rule add fwmark 0x5b000000/0xff000000 unreachable priority 101\n");
+    // The kernel would go on to the main table, which leads to the managed link.
+    net.gate.ip("rule del priority 101\n");
     fails_at_once(&net, "second.right.test").await;
     net.gate.ip(TABLE);
     both_work(&net).await;
     // Without the rule itself, too.
-    net.gate.ip("rule del priority 100\nrule del priority 101\n");
-    fails_at_once(&net, "second.right.test").await;
+    net.gate.ip("rule del priority 100\n");
+    fails_at_once(&net, "third.right.test").await;
 }
 
 #[tokio::test]
@@ -96,8 +103,7 @@ async fn a_mark_sets_its_own_bits_and_is_on_every_packet_of_the_delegated_path_a
   }
 }
 ";
-    let lookup = format!("rule add fwmark 0x5b000000/0xff000000 lookup 100 priority 100\n{TABLE}");
-    let Some(net) = net("marks", BY_MARK, &lookup).await else { return };
+    let Some(net) = net("marks", BY_MARK, SHIPPED).await else { return };
     let _origins = net.origins();
     net.gate.feed("nft", MARKED);
     both_work(&net).await;

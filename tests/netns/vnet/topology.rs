@@ -14,11 +14,18 @@
 //! let client = net.only_by(Link::Managed, async || net.hello("pypi.org").await).await;
 //! ```
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
 
 use crate::kit::dns::{Answer, Dns};
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
+use crate::kit::within;
 use crate::namespace::Namespace;
 use crate::system::SYSTEM;
 use crate::topology::{ORIGIN, ORIGIN6, Topology};
@@ -141,6 +148,9 @@ link set eth1 up
         // Found by sockets bound to the interface only: the other default is the better one.
         self.gate.ip("route add default via 10.20.0.1 dev eth1 metric 900\n");
         self.gate.ip6("route add default via fd00:20::1 dev eth1 metric 4000\n");
+        for (device, address) in [("up0", "[2600:1f18::34]:1"), ("eth1", "[fd00:30::10]:1")] {
+            self.gate.inside(async || answers(device, address.parse().expect("an address")).await);
+        }
     }
 
     /// Takes the interface away.
@@ -223,6 +233,23 @@ fn quiet(namespace: &Namespace) {
     if namespace.name.ends_with("gate") {
         namespace.sysctl("net.ipv4.conf.up0.rp_filter=0");
     }
+}
+
+/// Waits until a closed port refuses: a link that was just set up carries IPv6 only when the kernel has found the time to
+/// notice.
+async fn answers(device: &str, address: SocketAddr) {
+    let refused = async {
+        loop {
+            let socket = TcpSocket::new_v6().expect("a socket");
+            socket.bind_device(Some(device.as_bytes())).expect("a device");
+            let tried = timeout(Duration::from_millis(50), socket.connect(address)).await;
+            if tried.is_ok_and(|tried| tried.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused))
+            {
+                return;
+            }
+        }
+    };
+    within(&format!("{address} by {device}"), refused).await;
 }
 
 /// The router and what is behind it.
