@@ -12,7 +12,10 @@ const NAME: &str = "service.corp.test";
 
 #[tokio::test]
 async fn a_name_of_two_horizons_has_the_answer_of_its_path_also_when_the_path_changes() {
-    let Some(net) = TwoUplinks::start("horizon", &managed(""), NETWORKS).await else { return };
+    let Some(net) = TwoUplinks::start("horizon", &managed("additionalHosts: [other.test]"), NETWORKS).await
+    else {
+        return;
+    };
     let _origins = net.origins();
     net.dns.says(NAME, Answer::addresses([ORIGIN]));
     net.private_dns.says(NAME, Answer::addresses([PRIVATE]));
@@ -29,8 +32,8 @@ async fn a_name_of_two_horizons_has_the_answer_of_its_path_also_when_the_path_ch
         assert_eq!(record["address"], format!("{address}:443"), "{record:#}");
     }
     // IPv6 goes there too, by its own link.
-    net.private_dns.says("six.corp.test", Answer::addresses([PRIVATE6]));
-    let tunnel = net.only_by(Link::Delegated, async || net.hello("six.corp.test", Link::Delegated).await);
+    net.private_dns.says("six.test", Answer::addresses([PRIVATE6]));
+    let tunnel = net.only_by(Link::Delegated, async || net.hello("six.test", Link::Delegated).await);
     let record = net.end(tunnel.await, Link::Delegated).await;
     assert_eq!(record["address"], format!("[{PRIVATE6}]:443"));
 }
@@ -96,8 +99,9 @@ async fn a4_a6_what_nobody_may_reach_is_reached_by_neither_path() {
         ("168.63.129.16", "guard_metadata"),
         ("fd00:ec2::254", "guard_metadata"),
         ("169.254.1.1", "guard_local"),
-        ("127.0.0.1", "guard_local"),
-        ("::1", "guard_local"),
+        ("fe80::1", "guard_local"),
+        ("127.0.0.1", "guard_self"),
+        ("::1", "guard_self"),
         ("224.0.0.1", "guard_local"),
         ("10.20.0.4", "guard_self"),
         ("10.20.0.53", "guard_self"),

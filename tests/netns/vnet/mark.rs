@@ -77,15 +77,17 @@ async fn a_mark_whose_table_is_emptied_fails_at_once_with_a_rule_behind_it_and_w
     let tunnel =
         net.only_by(Link::Delegated, async || net.literal("[fd00:30::10]:443", Link::Delegated).await);
     net.end(tunnel.await, Link::Delegated).await;
-    net.gate.ip("route flush table 100\n");
+    // Whatever the name has of either family.
+    let both = |lines: &str| (net.gate.ip(lines), net.gate.ip6(lines));
+    both("route flush table 100\n");
     fails_at_once(&net, "first.right.test").await;
     // The kernel would go on to the main table, which leads to the managed link.
-    net.gate.ip("rule del priority 101\n");
+    both("rule del priority 101\n");
     fails_at_once(&net, "second.right.test").await;
     net.gate.ip(TABLE);
     both_work(&net).await;
     // Without the rule itself, too.
-    net.gate.ip("rule del priority 100\n");
+    both("rule del priority 100\n");
     fails_at_once(&net, "third.right.test").await;
 }
 

@@ -3,6 +3,7 @@
 mod ask;
 mod counters;
 mod horizon;
+mod kept;
 mod mark;
 mod modes;
 mod operator;

@@ -75,7 +75,7 @@ async fn a_sandbox_whose_rules_are_skipped_is_recorded_so_and_keeps_its_paths_an
         ("169.254.169.254:80", "guard_metadata"),
         ("10.20.0.4:443", "guard_self"),
         ("10.20.0.53:53", "guard_self"),
-        ("127.0.0.1:443", "guard_local"),
+        ("127.0.0.1:443", "guard_self"),
     ] {
         let record = net.by_none(async || net.refused(address, None).await).await;
         assert_eq!((&record["reason"], &record["decision"]), (&reason.into(), &"deny".into()), "{record:#}");
