@@ -22,6 +22,13 @@
 //! | `headers` | what happens to headers, in order: `[Set authorization, Remove cookie]` |
 //! | `secrets` | the secrets that go with the request, by name: `[github/token]` |
 //! | `rewritten` | where the request goes instead: `https://other.test:443/v2` |
+//! | `route`, `network` | the path: `managed` or `delegated`, and the name of its network |
+//! | `managed_by` | what puts the name on the managed path: `managedPath.packageRegistries.pypi`, `platform` |
+//! | `security_rule` | the entry of `securityRules` that allows the address: `securityRules[0] web` |
+//! | `skip` | whether no rule is asked |
+//!
+//! Beside `policy` and `questions`, `operator: {platformHosts: […], skipEgressProxy: Permitted}` is what the process
+//! configuration says.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -35,7 +42,7 @@ use crate::explain::{Answer, Question, answer};
 use crate::live::store::Store;
 use crate::policy::category::CategoryLists;
 use crate::policy::document::{self, Inline};
-use crate::policy::{Draft, Guards, PolicySet, Reason, SecretSet};
+use crate::policy::{Draft, Guards, Networks, PolicySet, Reason, SecretSet};
 use crate::source::{self, Decoder, Place, Problem, Spot};
 use crate::wire::path;
 
@@ -51,6 +58,11 @@ struct Expected {
     headers: Option<String>,
     secrets: Option<String>,
     rewritten: Option<String>,
+    route: Option<String>,
+    network: Option<String>,
+    managed_by: Option<String>,
+    security_rule: Option<String>,
+    skip: Option<bool>,
 }
 
 /// What one question got.
@@ -107,20 +119,32 @@ pub fn run(name: &str, text: &str) -> Result<Vec<Outcome>, Vec<Problem>> {
     let mut outcomes = Vec::new();
     for node in &nodes {
         let spot = decoder.root(node);
-        let Some(fields) = spot.fields(&["policy", "questions"]) else { continue };
+        let Some(fields) = spot.fields(&["policy", "operator", "questions"]) else { continue };
         let (Some(policy), Some(questions)) = (fields.require("policy"), fields.require("questions")) else {
             continue;
         };
-        let policies = policies(&policy);
+        let guards = fields.get("operator").map(|spot| operator(&spot)).unwrap_or_default();
+        let policies = policies(&policy, guards);
         let Some(policies) = policies else { continue };
         outcomes.extend(questions.each(|question| ask(&policies, &question)));
     }
     if decoder.errors() > 0 { Err(decoder.into_problems()) } else { Ok(outcomes) }
 }
 
+/// What the process configuration says.
+fn operator(spot: &Spot<'_>) -> Guards {
+    let Some(fields) = spot.fields(&["platformHosts", "skipEgressProxy"]) else { return Guards::default() };
+    let platform = fields.get("platformHosts").map(|spot| {
+        spot.each(|item| item.text()?.parse().map_err(|_| item.error("this is not a host pattern")).ok())
+    });
+    let skip = fields.get("skipEgressProxy").and_then(|spot| spot.choice(&[("Permitted", ())]));
+    let networks = Networks { platform: platform.unwrap_or_default(), ..Networks::default() };
+    Guards { networks, skip_permitted: skip.is_some(), ..Guards::default() }
+}
+
 /// The policies that the questions are about.
-fn policies(spot: &Spot<'_>) -> Option<PolicySet> {
-    let guards = Arc::<Guards>::default();
+fn policies(spot: &Spot<'_>, guards: Guards) -> Option<PolicySet> {
+    let guards = Arc::new(guards);
     let (policies, problems, sound) = if spot.is_text() {
         let loaded = Store::new(PathBuf::from(spot.text()?), None).load(&guards, None)?;
         let sound = !loaded.has_errors();
@@ -232,6 +256,11 @@ fn expected(spot: &Spot<'_>) -> Option<Expected> {
         "headers",
         "secrets",
         "rewritten",
+        "route",
+        "network",
+        "managed_by",
+        "security_rule",
+        "skip",
     ])?;
     let text = |name| fields.get(name).and_then(|spot| spot.text()).map(str::to_owned);
     let texts = |name| {
@@ -250,6 +279,11 @@ fn expected(spot: &Spot<'_>) -> Option<Expected> {
         headers: texts("headers"),
         secrets: texts("secrets"),
         rewritten: text("rewritten"),
+        route: text("route"),
+        network: text("network"),
+        managed_by: text("managed_by"),
+        security_rule: text("security_rule"),
+        skip: fields.get("skip").and_then(|spot| spot.boolean()),
     })
 }
 
@@ -275,6 +309,11 @@ struct Found {
     headers: String,
     secrets: String,
     rewritten: Option<String>,
+    route: &'static str,
+    network: String,
+    managed_by: Option<String>,
+    security_rule: Option<String>,
+    skip: bool,
 }
 
 impl Found {
@@ -291,6 +330,11 @@ impl Found {
             headers: listed(&answer.headers),
             secrets: listed(&answer.secrets),
             rewritten: answer.rewritten.clone(),
+            route: answer.route,
+            network: answer.network.to_string(),
+            managed_by: answer.managed_by.clone(),
+            security_rule: answer.security_rule.clone(),
+            skip: answer.skip,
         }
     }
 }
@@ -308,6 +352,11 @@ impl Expected {
             ("headers", self.headers.as_deref(), Some(found.headers.as_str())),
             ("secrets", self.secrets.as_deref(), Some(found.secrets.as_str())),
             ("rewritten", self.rewritten.as_deref(), found.rewritten.as_deref()),
+            ("route", self.route.as_deref(), Some(found.route)),
+            ("network", self.network.as_deref(), Some(found.network.as_str())),
+            ("managed_by", self.managed_by.as_deref(), found.managed_by.as_deref()),
+            ("security_rule", self.security_rule.as_deref(), found.security_rule.as_deref()),
+            ("skip", self.skip.map(yes), Some(yes(found.skip))),
         ];
         let differs =
             fields.into_iter().filter(|(_, expected, found)| expected.is_some() && expected != found);

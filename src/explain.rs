@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::addr::{Host, HostError, Name, Port, Target, TargetError};
 use crate::policy::hello::HelloFacts;
-use crate::policy::{Cause, Denial, Policy, RequestFacts, RuleId, TargetPermit};
+use crate::policy::{Cause, Denial, Policy, RequestFacts, Route, RuleId, TargetPermit};
 use crate::wire::path::{self, PathError};
 
 /// The ports that a URL leaves out.
@@ -146,8 +146,19 @@ pub struct Answer {
     /// Where that rule stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
-    /// The path that the call would take.
+    /// The path that the call would take: `managed` or `delegated`.
     pub route: &'static str,
+    /// The network of that path.
+    pub network: Arc<str>,
+    /// What puts the name on the managed path, where documents delegate: a part of `managedPath`, or `platform`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub managed_by: Option<String>,
+    /// The entry of `securityRules` that allows the address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_rule: Option<String>,
+    /// Whether no rule is asked (`skipEgressProxy`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skip: bool,
     /// What happened, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -193,6 +204,17 @@ struct Seen {
     headers: Vec<String>,
     secrets: Vec<String>,
     rewritten: Option<String>,
+    /// The path, and what puts the name on the managed one.
+    path: Option<(Route, Option<String>)>,
+    security_rule: Option<String>,
+    skip: bool,
+}
+
+impl Seen {
+    /// Notes the path of a permit.
+    fn goes(&mut self, policy: &Policy, permit: &TargetPermit) {
+        self.path = Some((permit.route().clone(), policy.managed_by(permit.target())));
+    }
 }
 
 /// Answers `question` under `policy`.
@@ -215,7 +237,14 @@ pub fn answer(policy: &Policy, question: &Question) -> Answer {
             ..described("deny", &question.target, denial.cause())
         },
     };
-    let Seen { hangs_on, decrypted, headers, secrets, rewritten, .. } = seen;
+    let Seen { hangs_on, decrypted, headers, secrets, rewritten, path, security_rule, skip, .. } = seen;
+    let target = &question.target;
+    let (route, managed_by) = path.unwrap_or_else(|| (policy.route(target), policy.managed_by(target)));
+    let (route, network) = match &route {
+        Route::Managed => ("managed", Arc::from(Route::MANAGED)),
+        Route::Delegated(network) => ("delegated", Arc::clone(network)),
+    };
+    let answer = Answer { route, network, managed_by, security_rule, skip, ..answer };
     Answer { hangs_on, decrypted, headers, secrets, rewritten, ..answer }
 }
 
@@ -251,6 +280,8 @@ fn open(question: &Question, seen: &Seen) -> Vec<Cow<'static, str>> {
 fn ask(policy: &Policy, question: &Question, seen: &mut Seen) -> Result<Cause, Denial> {
     let permit =
         if question.redirected { redirected(policy, question)? } else { asked_for(policy, question)? };
+    seen.goes(policy, &permit);
+    seen.skip = permit.is_skipped();
     seen.hangs_on = permit.open().and_then(Cause::rule);
     seen.would_deny = permit.would_deny().cloned();
     let mut cause = permit.cause().clone();
@@ -275,6 +306,7 @@ fn ask(policy: &Policy, question: &Question, seen: &mut Seen) -> Result<Cause, D
     let given = question.address;
     let (permit, address) = if let Some(new) = rewritten {
         let address = new.permit.target().host().ip().or(given);
+        seen.goes(policy, &new.permit);
         (new.permit, address)
     } else {
         let address = given.or_else(|| permit.target().host().ip());
@@ -282,6 +314,7 @@ fn ask(policy: &Policy, question: &Question, seen: &mut Seen) -> Result<Cause, D
     };
     if let Some(address) = address {
         let judged = policy.admit_address(&permit, address)?;
+        seen.security_rule = judged.network_rule().and_then(Cause::rule);
         seen.would_deny = seen.would_deny.take().or_else(|| judged.would_deny().cloned());
     }
     Ok(cause)
@@ -323,6 +356,10 @@ fn described(verdict: &'static str, target: &Target, cause: Option<&Cause>) -> A
         rule_id: cause.and_then(Cause::rule_id),
         place: cause.map(|cause| cause.place().to_string()),
         route: "managed",
+        network: Arc::from(Route::MANAGED),
+        managed_by: None,
+        security_rule: None,
+        skip: false,
         message: None,
         hint: None,
         would_deny: None,

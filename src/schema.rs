@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use crate::policy::Limit;
-use crate::policy::document::{API_VERSION, LONGEST_NAME};
+use crate::policy::document::{API_VERSION, LONGEST_NAME, vnet};
 
 /// The dialect of both schemas.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -121,13 +121,13 @@ fn spec() -> Value {
             "hostRules": list(0, of("hostRule")),
             "rules": list(0, of("rule")),
             "trafficInspection": words(&["Partial", "Full", "Legacy", "None"]),
-            "mode": words(&["Unrestricted", "Limited"]),
+            "mode": words(&["Unrestricted", "Limited", "VNet"]),
             "cidrRules": list(0, of("cidrRule")),
             "ports": of("ports"),
             "categories": list(0, json!({"type": "string", "pattern": "^[^/]+(/[^/]+)?$"})),
             "categoriesVersion": number(1, u64::from(u32::MAX)),
-            "vnet": unbuilt(),
-            "skipEgressProxy": {"const": false},
+            "vnet": vnet(),
+            "skipEgressProxy": {"type": "boolean"},
             "enforcement": words(&["Enforce", "Report"]),
             "constraints": object(&[], json!({
                 "maxMode": words(&["Limited", "VNet", "Unrestricted"]),
@@ -139,6 +139,42 @@ fn spec() -> Value {
             "ask": unbuilt(),
             "hooks": unbuilt(),
         }),
+    )
+}
+
+/// `vnet`.
+fn vnet() -> Value {
+    let switches = |keys: &[&str]| {
+        let all = keys.iter().map(|key| ((*key).to_owned(), json!({"type": "boolean"})));
+        object(&[], Value::Object(all.collect()))
+    };
+    let name = json!({"type": "string", "minLength": 1, "pattern": "^[^*]+$", "description": "One host, perhaps with a port."});
+    let managed = object(
+        &[],
+        json!({
+            "packageRegistries": switches(&vnet::REGISTRY_KEYS),
+            "codeRepositories": switches(&vnet::REPOSITORY_KEYS),
+            "remoteMcpServers": list(0, name),
+            "additionalHosts": list(0, of("pattern")),
+        }),
+    );
+    let address = || json!({"oneOf": [{"const": "*"}, of("network")]});
+    let protocols: Vec<&str> = vnet::PROTOCOLS.iter().map(|(word, _)| *word).collect();
+    let (least, most) = vnet::PRIORITIES;
+    let rule = object(
+        &["name", "priority", "action", "destination"],
+        json!({
+            "name": of("name"),
+            "priority": number(least, most),
+            "action": of("action"),
+            "destination": {"oneOf": [{"const": "*"}, of("network"), list(1, address())]},
+            "ports": {"oneOf": [{"const": "*"}, of("ports")]},
+            "protocol": words(&protocols),
+        }),
+    );
+    object(
+        &["network"],
+        json!({"network": of("name"), "securityRules": list(1, rule), "managedPath": managed}),
     )
 }
 

@@ -11,8 +11,8 @@ use crate::admin::{Check, ExplainQuery, Inspect};
 use crate::explain::{Question, answer};
 use crate::live::Live;
 use crate::live::reload::Reloader;
-use crate::policy::Compiled;
-use crate::policy::document::{HeaderChange, HeaderEdit, HeaderValue, NewPlace};
+use crate::policy::document::{HeaderChange, HeaderEdit, HeaderValue, NewPlace, SecurityRule};
+use crate::policy::{Compiled, Delegation};
 use crate::proxy::Gateway;
 
 /// The running gateway, as the admin server sees it.
@@ -98,6 +98,33 @@ fn describe(document: &Compiled) -> Value {
         "hostRules": hosts.collect::<Vec<_>>(),
         "cidrRules": cidrs.collect::<Vec<_>>(),
         "rules": rules.collect::<Vec<_>>(),
+        "vnet": document.vnet().map(vnet),
+        "skipEgressProxy": document.skips(),
+    })
+}
+
+/// What a document delegates, as written; in force in mode `VNet` only.
+fn vnet(vnet: &Delegation) -> Value {
+    let rules = vnet.security_rules().map(|rules| rules.iter().map(security_rule).collect::<Vec<_>>());
+    json!({
+        "network": vnet.network(),
+        "securityRules": rules,
+        "managedPath": {
+            "switches": vnet.toggles().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "remoteMcpServers": vnet.servers().collect::<Vec<_>>(),
+            "additionalHosts": vnet.hosts().collect::<Vec<_>>(),
+        },
+    })
+}
+
+/// One `securityRules` entry.
+fn security_rule(rule: &SecurityRule) -> Value {
+    let any = || vec!["*".to_owned()];
+    let nets = rule.destination.as_ref();
+    json!({
+        "name": rule.name, "priority": rule.priority, "action": rule.action, "protocol": rule.protocol.as_str(),
+        "destination": nets.map_or_else(any, |nets| nets.iter().map(ToString::to_string).collect()),
+        "ports": rule.ports.as_ref().map(ToString::to_string),
     })
 }
 

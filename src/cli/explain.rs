@@ -92,12 +92,24 @@ fn text(answer: &Answer, sandbox: &str) -> String {
     line("sandbox", sandbox);
     if let (Some(policy), Some(scope)) = (&answer.policy, answer.scope) {
         line("policy", &format!("{policy} ({scope})"));
-        line("rule", answer.rule.as_deref().unwrap_or("defaultAction"));
+        let none = match (answer.skip, answer.reason) {
+            (true, _) => "skipEgressProxy: no rule is asked",
+            (false, Some("network_rule_denied")) => "the end of securityRules",
+            (false, _) => "defaultAction",
+        };
+        line("rule", answer.rule.as_deref().unwrap_or(none));
     }
     if let Some(place) = &answer.place {
         line("place", place);
     }
-    line("route", answer.route);
+    match (answer.route, &answer.managed_by) {
+        ("delegated", _) => line("route", &format!("delegated: network {}", answer.network)),
+        (route, Some(part)) => line("route", &format!("{route}: {part}")),
+        (route, None) => line("route", route),
+    }
+    if let Some(rule) = &answer.security_rule {
+        line("network", &format!("allowed by {rule}"));
+    }
     if let Some(decrypted) = answer.decrypted {
         line("tls", if decrypted { "decrypted" } else { "not decrypted" });
     }

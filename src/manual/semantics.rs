@@ -138,6 +138,29 @@
 //! | `guard_metadata`, `guard_local` | the operator's `guards.exempt` |
 //! | `guard_private`, `guard_port` | a `cidrRules` Allow in **every** document that applies, or `guards.exempt` |
 //!
+//! # Two paths
+//!
+//! A document in mode `VNet` delegates: what its sandboxes send leaves through the network that `vnet.network` names, with the
+//! name servers of that network, but for the names that `managedPath` and the operator keep on the managed path. Each call
+//! takes exactly one path, and there is none from one to the other. [`policy::route`](crate::policy::route) has the table.
+//!
+//! | | managed path | delegated path |
+//! |---|---|---|
+//! | takes it | names that every document in mode `VNet` lists; the operator's platform hosts | every other name, every IP literal |
+//! | hard guards, `hostRules`, `rules`, `cidrRules` | hold | hold |
+//! | `guard_private`, `guard_port` | hold | do not |
+//! | `securityRules` | are not asked | the lowest `priority` that matches decides; when none does, `network_rule_denied` |
+//!
+//! An address that carries IPv4 inside is denied by an explicit Deny of any form, and allowed as itself only. A `vnet` in
+//! another mode is checked and kept: one word puts it in force.
+//!
+//! # Rules that are not asked
+//!
+//! `skipEgressProxy: true` takes a document and those above it out of every question, where each of these and the process
+//! configuration says `Permitted`; else its sandboxes are denied everything. Documents below are asked as ever. Hard guards, the
+//! path, `securityRules` and limits hold; names must agree, and messages be well formed; TLS is not decrypted, and no header or
+//! secret is put in. Such a call is recorded with `decision: skip`.
+//!
 //! # A change
 //!
 //! Each document is a unit: [`live::store`](crate::live::store) says what becomes of it when its file changes. A new

@@ -11,6 +11,7 @@ use super::document::{Document, Rule, RuleAction};
 use super::mode::{Action, Enforcement};
 
 mod change;
+mod path;
 mod text;
 
 pub(super) use text::fits;
@@ -53,6 +54,8 @@ struct Written {
     rules: Vec<(String, Option<String>)>,
     /// Of `cidrRules`.
     nets: Vec<String>,
+    /// Of `vnet.managedPath`.
+    managed: Vec<String>,
 }
 
 /// The policy: documents from Global to Sandbox, and the operator's lists.
@@ -62,6 +65,8 @@ pub(super) struct Naive {
     exempt: Vec<String>,
     own: Vec<String>,
     sockets: Vec<(IpAddr, u16)>,
+    platform: Vec<String>,
+    skip_permitted: bool,
 }
 
 /// The addresses of metadata services, `policy.md` §5.
@@ -87,6 +92,7 @@ impl Naive {
                 hosts: spec.host_rules.iter().map(|rule| rule.pattern.to_string()).collect(),
                 rules: spec.rules.iter().map(|rule| (rule.host.to_string(), path(rule))).collect(),
                 nets: spec.cidr_rules.iter().map(|rule| rule.net.to_string()).collect(),
+                managed: path::managed(document),
             }
         };
         let sockets = sockets.iter().map(|socket| socket.parse::<SocketAddr>().unwrap());
@@ -95,6 +101,7 @@ impl Naive {
             exempt: owned(exempt),
             own: owned(own),
             sockets: sockets.map(|socket| (socket.ip(), socket.port())).collect(),
+            ..Self::default()
         }
     }
 
@@ -104,7 +111,10 @@ impl Naive {
         if self.documents.is_empty() {
             return Answer { said: Said::Deny(Reason::NoPolicy), ..answer };
         }
-        for document in &self.documents {
+        if let Some(scope) = self.wrong() {
+            return Answer { said: Said::Deny(Reason::PolicyError), scope: Some(scope), would_deny: None };
+        }
+        for document in &self.documents[self.first_asked()..] {
             let scope = document.document.scope.kind();
             match (say(document, host, port, request), document.document.spec.enforcement) {
                 (Said::Deny(reason), Enforcement::Enforce) => {
@@ -120,10 +130,13 @@ impl Naive {
         answer
     }
 
-    /// Question B.
-    pub(super) fn address(&self, address: IpAddr, port: u16) -> Answer {
+    /// Question B, of a call that is delegated or not.
+    pub(super) fn address(&self, address: IpAddr, port: u16, delegated: bool) -> Answer {
         let mut answer = Answer { said: Said::Allow, scope: None, would_deny: None };
         let deny = |reason| Answer { said: Said::Deny(reason), scope: None, would_deny: None };
+        if let Some(scope) = self.wrong() {
+            return Answer { scope: Some(scope), ..deny(Reason::PolicyError) };
+        }
         let forms = forms(address);
         let exempt = |form: IpAddr| self.exempt.iter().any(|net| within(net, form));
         if forms.iter().any(|form| self.is_self(*form, port)) {
@@ -136,7 +149,8 @@ impl Naive {
         if bound().any(|form| LOCAL.split(' ').any(|net| within(net, form))) {
             return deny(Reason::GuardLocal);
         }
-        for document in &self.documents {
+        let asked = &self.documents[self.first_asked()..];
+        for document in asked {
             if forms
                 .iter()
                 .any(|form| cidr(document, *form, port).is_some_and(|(action, _)| action == Action::Deny))
@@ -150,8 +164,11 @@ impl Naive {
                 }
             }
         }
+        if delegated {
+            return self.network(address, port, answer);
+        }
         let lifted = |form: IpAddr, must_list: bool| {
-            self.documents.iter().all(|document| match cidr(document, form, port) {
+            asked.iter().all(|document| match cidr(document, form, port) {
                 Some((Action::Allow, lists)) => lists || !must_list,
                 Some((Action::Deny, _)) | None => false,
             })

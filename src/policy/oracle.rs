@@ -11,6 +11,7 @@ use std::sync::{Arc, LazyLock};
 use super::category::CategoryLists;
 use super::document::{self, Document, Secret};
 use super::naive::{Answer, Naive, Said, Where};
+use super::network::Networks;
 use super::plan::{Change, EditValue};
 use super::{Denial, Draft, Guards, Policy, PolicySet, RequestFacts, RequestPermit, SecretSet, TargetPermit};
 use crate::addr::{Name, Target};
@@ -19,7 +20,7 @@ use crate::source::Problem;
 mod draw;
 
 pub use draw::Choices;
-use draw::{ALPHABETS, Drawer, LITERALS, METHODS, PORTS, TURNS};
+use draw::{ALPHABETS, Drawer, LISTED, LITERALS, METHODS, PORTS, TURNS};
 
 /// A policy and questions about it.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ pub struct Case {
     layers: Vec<(&'static str, String)>,
     /// The operator's lists: exempt, own, sockets.
     lists: [Vec<&'static str>; 3],
+    /// The operator's platform hosts, and whether documents may skip their rules.
+    platform: Vec<&'static str>,
+    skip_permitted: bool,
     targets: Vec<String>,
     requests: Vec<(&'static str, String)>,
     addresses: Vec<IpAddr>,
@@ -46,21 +50,26 @@ impl Case {
             &["Group", "Sandbox"],
             &["Sandbox"],
         ]);
-        let layers = scopes.iter().map(|scope| (*scope, drawer.spec())).collect();
+        let layers = scopes.iter().map(|scope| (*scope, drawer.spec(*scope != "Sandbox"))).collect();
         let lists = [
             drawer.operator(&["127.0.0.0/8", "10.0.0.0/24", "64:ff9b::/96", "8.8.8.8/32"]),
             drawer.operator(&["8.8.4.4/32", "2606:4700::1/128"]),
             drawer.operator(&["0.0.0.0:8443", "[::]:443", "8.8.8.8:25"]),
         ];
+        let platform = drawer.operator(&["*.example", "a", "b.a:443", "*.a.b", "pypi.org"]);
+        let skip_permitted = drawer.choices.below(3) > 0;
         let mut target = || {
-            let literal = drawer.choices.rarely(5);
-            let host = if literal { drawer.choices.pick(&LITERALS).to_owned() } else { drawer.name() };
+            let host = match drawer.choices.below(12) {
+                0 | 1 => drawer.choices.pick(&LITERALS).to_owned(),
+                2 => drawer.choices.pick(&LISTED).to_owned(),
+                _ => drawer.name(),
+            };
             format!("{host}:{}", drawer.port())
         };
         let targets = (0..24).map(|_| target()).collect();
         let requests = (0..12).map(|at| (METHODS[at % METHODS.len()], drawer.path())).collect();
         let addresses = drawer.addresses();
-        Self { layers, lists, targets, requests, addresses }
+        Self { layers, lists, platform, skip_permitted, targets, requests, addresses }
     }
 
     /// Asks every question of both, and counts them.
@@ -78,7 +87,7 @@ impl Case {
         if let Some(problem) = problems.first() {
             return Err(difference(String::new(), problem.to_string(), "a policy that loads".to_owned()));
         }
-        let naive = Naive::new(&documents, &self.lists);
+        let naive = Naive::new(&documents, &self.lists).under(&self.platform, self.skip_permitted);
         let secrets = secrets();
         let own = Arc::new(SecretSet::settle(&secrets, None, None).0);
         let mut draft = Draft::new(&CategoryLists::shipped(), None, None).with_secrets(own);
@@ -101,8 +110,10 @@ impl Case {
         };
         for text in &self.targets {
             let (target, (host, port)) = (text.parse().unwrap(), place(text));
-            let first = (a(&real, &target), none());
-            check(first, (naive.ask(&host, port, None), none()), &|| format!("target: \"{text}\""))?;
+            let first = (a(&real, &target), way(&real, &target));
+            let path = naive.route(&host, port).unwrap_or_else(|| "managed".to_owned());
+            let path = format!("{path}{}", if naive.is_skipped() { ", skipped" } else { "" });
+            check(first, (naive.ask(&host, port, None), path), &|| format!("target: \"{text}\""))?;
             if let Some(name) = target.host().name() {
                 let denied = |port: &u16| matches!(naive.ask(&host, *port, None).said, Said::Deny(_));
                 let any = if TURNS.iter().all(denied) { "denied" } else { "allowed" };
@@ -121,15 +132,62 @@ impl Case {
             }
         }
         for port in PORTS {
-            let permit = free(&Target::parse(&format!("a:{port}")).unwrap());
-            for address in &self.addresses {
-                let judged = (b(&real, &permit, *address), none());
-                check(judged, (naive.address(*address, port), none()), &|| {
-                    format!("target: \"any.name:{port}\", address: \"{address}\"")
-                })?;
+            for text in ["a", "8.8.8.8"].map(|host| format!("{host}:{port}")) {
+                let (target, (host, _)) = (text.parse().unwrap(), place(&text));
+                let permit = routed(&real, &target);
+                let delegated = naive.route(&host, port).is_some();
+                for address in &self.addresses {
+                    let judged = (b(&real, &permit, *address), none());
+                    check(judged, (naive.address(*address, port, delegated), none()), &|| {
+                        format!("target: \"{text}\", address: \"{address}\"")
+                    })?;
+                }
             }
         }
         Ok(asked)
+    }
+
+    /// Asks of every target which path a call takes, what A says, and what B says of each address: the number of pairs of a
+    /// policy and a target, and how many of them are delegated.
+    ///
+    /// # Errors
+    /// The first question that the two answer differently.
+    ///
+    /// # Panics
+    /// When a question that was drawn is none.
+    pub fn compare_paths(&self) -> Result<(u64, u64), Box<Difference>> {
+        let (documents, _) = self.documents();
+        let naive = Naive::new(&documents, &self.lists).under(&self.platform, self.skip_permitted);
+        let mut draft = Draft::new(&CategoryLists::shipped(), None, None)
+            .with_secrets(Arc::new(SecretSet::settle(&secrets(), None, None).0));
+        for document in &documents {
+            draft.compile(document);
+        }
+        let real = draft.finish(Arc::new(self.guards())).0.policy_for("sbx", Some("grp"), false);
+        let (mut pairs, mut delegated) = (0, 0);
+        for text in &self.targets {
+            let (target, (host, port)) = (text.parse().unwrap(), place(text));
+            let route = naive.route(&host, port);
+            pairs += 1;
+            delegated += u64::from(route.is_some());
+            let permit = routed(&real, &target);
+            let said = |addresses: Vec<Answer>, a, network: &str| format!("{network} {a:?} {addresses:?}");
+            let network = route.as_deref().unwrap_or("managed");
+            let own = self.addresses.iter().map(|ip| naive.address(*ip, port, route.is_some()));
+            let expected = said(own.collect(), naive.ask(&host, port, None), network);
+            let found = self.addresses.iter().map(|ip| b(&real, &permit, *ip));
+            let found = said(found.collect(), a(&real, &target), permit.route().network());
+            if found != expected {
+                let question = format!("target: \"{text}\"");
+                return Err(Box::new(Difference {
+                    case: self.to_string(),
+                    question,
+                    real: found,
+                    naive: expected,
+                }));
+            }
+        }
+        Ok((pairs, delegated))
     }
 
     /// The documents, and the errors in them.
@@ -146,7 +204,9 @@ impl Case {
 
     /// The guards of the operator's lists.
     fn guards(&self) -> Guards {
-        guards(&self.lists)
+        let platform = self.platform.iter().map(|text| text.parse().unwrap()).collect();
+        let networks = Networks { platform, ..Networks::default() };
+        Guards { networks, skip_permitted: self.skip_permitted, ..guards(&self.lists) }
     }
 }
 
@@ -178,6 +238,7 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [exempt, own, sockets] = &self.lists;
         writeln!(f, "# guards: {{exempt: {exempt:?}, self: {own:?}, sockets: {sockets:?}}}")?;
+        writeln!(f, "# platform: {:?}, skipEgressProxy: {}", self.platform, self.skip_permitted)?;
         writeln!(f, "policy:")?;
         for (scope, spec) in &self.layers {
             for (at, line) in text(scope, spec).lines().enumerate() {
@@ -243,6 +304,17 @@ pub(super) fn free(target: &Target) -> TargetPermit {
     OPEN.admit(target).unwrap()
 }
 
+/// The same for the path that a call takes.
+pub(super) fn routed(policy: &Policy, target: &Target) -> TargetPermit {
+    TargetPermit { route: policy.route(target), ..free(target) }
+}
+
+/// The network of a call, and whether its rules are skipped.
+fn way(policy: &Policy, target: &Target) -> String {
+    let skipped = if policy.is_skipped() { ", skipped" } else { "" };
+    format!("{}{skipped}", policy.route(target).network())
+}
+
 /// Question C, whatever A says.
 pub(super) fn c(policy: &Policy, permit: &TargetPermit, method: &str, path: &str) -> Answer {
     let request = policy.admit_request(permit, &RequestFacts { method, path, secure: false });
@@ -272,7 +344,9 @@ fn told(permit: &mut RequestPermit, path: &str) -> String {
         Change::Remove => format!("-{}", edit.name),
     });
     let mut words: Vec<String> = edits.collect();
-    words.extend(permit.rewritten().map(|new| new.url(path)));
+    words.extend(
+        permit.rewritten().map(|new| format!("{} by {}", new.url(path), new.permit.route().network())),
+    );
     words.join(" ")
 }
 

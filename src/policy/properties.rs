@@ -318,7 +318,7 @@ proptest! {
                 prop_assert_eq!(c(&real, &permit, method, path), expected, "C {} {} {}\n{}", target, method, path, text);
             }
             for address in ADDRESSES {
-                let expected = naive.address(address.parse().unwrap(), port);
+                let expected = naive.address(address.parse().unwrap(), port, false);
                 prop_assert_eq!(b(&real, &permit, address), expected, "B {} {}\n{}", target, address, text);
             }
         }

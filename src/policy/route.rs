@@ -70,8 +70,9 @@ pub struct Way {
 }
 
 impl Policy {
-    /// The path of a call for this target.
-    pub(super) fn route(&self, target: &Target) -> Route {
+    /// The path of a call for this target, were it permitted.
+    #[must_use]
+    pub fn route(&self, target: &Target) -> Route {
         let Some((_, vnet)) = self.delegating().next() else { return Route::Managed };
         if target.host().ip().is_none() && (self.is_platform(target) || self.is_listed(target)) {
             return Route::Managed;

@@ -22,8 +22,10 @@ mod pool;
 mod query;
 mod redirected;
 mod secret;
+mod skip;
 mod table;
 mod told;
+mod vnet;
 mod word;
 
 /// Everything allowed by name.

@@ -34,8 +34,9 @@ impl Naive {
             let allows = say(document, host, port, Some((method, path))) == Said::Allow;
             first(document, host, port, (method, path)).filter(|rule| allows && rule.changes.is_some())
         };
-        let mut taken: Vec<(usize, &Rule)> =
-            (0..self.documents.len()).filter_map(|at| Some((at, by(at, host, port, path)?))).collect();
+        let mut taken: Vec<(usize, &Rule)> = (self.first_asked()..self.documents.len())
+            .filter_map(|at| Some((at, by(at, host, port, path)?)))
+            .collect();
         let rewriting: Vec<(usize, &Rule)> =
             taken.iter().copied().filter(|(_, rule)| rule.action == RuleAction::Rewrite).collect();
         let (mut target, mut tls, mut url) = ((host.clone(), port), secure, String::new());
@@ -56,7 +57,7 @@ impl Naive {
                 }
                 let path = new.path.as_deref().unwrap_or(path);
                 url = format!("{}://{}{path}", if tls { "https" } else { "http" }, written(&target));
-                for above in 0..=*at {
+                for above in self.first_asked()..=*at {
                     let document = &self.documents[above];
                     let said = if above < *at {
                         say(document, &target.0, target.1, Some((method, path)))
@@ -96,7 +97,12 @@ impl Naive {
                 }
             }
         }
-        words.push(url);
+        if !url.is_empty() {
+            words.push(format!(
+                "{url} by {}",
+                self.route(&target.0, target.1).as_deref().unwrap_or("managed")
+            ));
+        }
         (answer, words.join(" ").trim().to_owned())
     }
 }

@@ -23,6 +23,9 @@ pub(super) const LITERALS: [&str; 8] = [
     "[2001:0:808:808::80ff:fffe]",
     "[2606:4700::1]",
 ];
+/// Names of the shipped list.
+pub(super) const LISTED: [&str; 6] =
+    ["pypi.org", "registry.npmjs.org", "github.com", "a.ghe.com", "dev.azure.com", "deb.debian.org"];
 /// Addresses that networks are cut from: no IPv4 one in disguise, which a policy may not name.
 const ROOTS: [&str; 8] = [
     "8.8.8.8",
@@ -275,8 +278,8 @@ impl Drawer<'_, '_> {
         format!("{{type: {kind}, {}}}", place.join(", "))
     }
 
-    /// A spec in flow style.
-    pub(super) fn spec(&mut self) -> String {
+    /// A spec in flow style, of a document with others below it or not.
+    pub(super) fn spec(&mut self, above: bool) -> String {
         let hosts: Vec<String> = (0..self.choices.count(6, 256))
             .map(|_| format!("{{pattern: \"{}\", action: {}}}", self.pattern(), self.action()))
             .collect();
@@ -298,14 +301,73 @@ impl Drawer<'_, '_> {
                 format!("{{match: {{host: \"{host}\"{path}{methods}}}, action: {action}}}")
             })
             .collect();
-        let mode = self.choices.pick(&["Limited", "Unrestricted"]);
+        let mode = self.choices.pick(&["Limited", "Unrestricted", "VNet"]);
+        let vnet = if mode == "VNet" || self.choices.rarely(8) { self.vnet() } else { String::new() };
+        let skip = if self.choices.rarely(10) { ", skipEgressProxy: true" } else { "" };
+        let permits = above && self.choices.below(4) > 0;
+        let constraints = if permits { ", constraints: {skipEgressProxy: Permitted}" } else { "" };
         let ports = self.maybe(2, "ports", |drawer| drawer.choices.pick(&PORT_LISTS).to_owned());
         let enforcement = if self.choices.rarely(5) { "Report" } else { "Enforce" };
         format!(
-            "{{mode: {mode}, enforcement: {enforcement}{ports}, hostRules: [{}], cidrRules: [{}], rules: [{}]}}",
+            "{{mode: {mode}, enforcement: {enforcement}{ports}{vnet}{skip}{constraints}, hostRules: [{}], cidrRules: [{}], rules: [{}]}}",
             hosts.join(", "),
             cidrs.join(", "),
             rules.join(", ")
+        )
+    }
+
+    /// A `vnet` with its key.
+    fn vnet(&mut self) -> String {
+        let network = if self.choices.rarely(10) { "other" } else { "prod" };
+        let step = [1, 996, 313][self.choices.below(3)];
+        let rules: Vec<String> =
+            (0..self.choices.count(5, 40)).map(|at| self.network_rule(at, step)).collect();
+        let rules =
+            if rules.is_empty() { String::new() } else { format!(", securityRules: [{}]", rules.join(", ")) };
+        let switches = |drawer: &mut Self, keys: &[&str]| {
+            let on: Vec<String> =
+                keys.iter().map(|key| format!("{key}: {}", drawer.choices.rarely(3))).collect();
+            on.join(", ")
+        };
+        let registries = switches(self, &["pypi", "npm", "nuget", "apt"]);
+        let repositories = switches(self, &["github", "githubEnterprise", "azureDevOps"]);
+        let servers: Vec<String> =
+            (0..self.choices.below(3)).map(|_| format!("\"{}\"", self.name())).collect();
+        let hosts: Vec<String> = (0..self.choices.count(5, 64))
+            .map(|_| {
+                let host = self.pattern();
+                let literal = host.contains(['[', ']']) || LITERALS.iter().any(|own| host.starts_with(own));
+                format!("\"{}\"", if literal { "*.a" } else { &host })
+            })
+            .collect();
+        format!(
+            ", vnet: {{network: {network}{rules}, managedPath: {{packageRegistries: {{{registries}}}, \
+             codeRepositories: {{{repositories}}}, remoteMcpServers: [{}], additionalHosts: [{}]}}}}",
+            servers.join(", "),
+            hosts.join(", ")
+        )
+    }
+
+    /// One `securityRules` entry.
+    fn network_rule(&mut self, at: usize, step: usize) -> String {
+        let (priority, action) = (100 + at * step % 997, self.action());
+        let destination = match self.choices.below(5) {
+            0 => "\"*\"".to_owned(),
+            1 => format!("[\"{}\", \"{}\"]", self.net(), self.net()),
+            2 => format!("[\"{}\", \"*\"]", self.net()),
+            _ => format!("\"{}\"", self.net()),
+        };
+        let ports = self.maybe(2, "ports", |drawer| {
+            if drawer.choices.rarely(4) {
+                "\"*\"".to_owned()
+            } else {
+                drawer.choices.pick(&PORT_LISTS).to_owned()
+            }
+        });
+        let protocol = self
+            .maybe(2, "protocol", |drawer| drawer.choices.pick(&["Tcp", "\"*\"", "Udp", "Icmp"]).to_owned());
+        format!(
+            "{{name: s{at}, priority: {priority}, action: {action}, destination: {destination}{ports}{protocol}}}"
         )
     }
 
