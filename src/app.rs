@@ -6,6 +6,7 @@ mod doors;
 mod enforcement;
 mod inherited;
 mod inspect;
+mod networks;
 mod reconfigure;
 mod rules;
 mod settings;
@@ -127,16 +128,17 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
     let first = first_load(&config)?;
     let tokens = settings::tokens(&config)?;
     let authority = settings::authority(&config).context("TLS cannot be decrypted")?;
-    let uplinks = Arc::new(settings::uplinks(&config)?);
     let tls = settings::tls(&config)?;
     let Log { metrics, top, audit, writer } = Log::open(&config)?;
-    let doors = Doors::open(&config)?;
-    let servers: Vec<_> = uplinks.all().flat_map(|uplink| uplink.resolver.servers()).collect();
-    doors.check_no_loop(&servers)?;
-    let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(servers).collect();
-    let (live, reloader, report) = keep_up(first, &config, file, own, (&audit, &metrics))?;
     let (drain, watcher) = Drain::new();
     let tasks = drain.tasks(on_panic(Arc::clone(&metrics)));
+    let uplinks = Arc::new(networks::uplinks(&config, &tls, &tasks)?);
+    let doors = Doors::open(&config)?;
+    let servers = uplinks.sockets();
+    doors.check_no_loop(&uplinks)?;
+    let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(servers).collect();
+    let (live, reloader, report) = keep_up(first, &config, file, own, (&audit, &metrics))?;
+    networks::watch(&uplinks, &metrics, &tasks, &watcher);
     let gateway = Arc::new(Gateway {
         live: live.clone(),
         audit: audit.clone(),

@@ -23,17 +23,21 @@ pub(crate) mod identity;
 pub(crate) mod listen;
 pub(crate) mod network;
 pub(crate) mod secrets;
+pub(crate) mod uplink;
+mod ways_out;
 
 pub use crate::policy::document::SecretSource as TokenSource;
+pub use ways_out::{NetworkSettings, Networks, ProxySettings};
 
 /// The keys of the file.
-pub(crate) const CONFIG_KEYS: [&str; 13] = [
+pub(crate) const CONFIG_KEYS: [&str; 14] = [
     "policy",
     "listeners",
     "admin",
     "dns",
     "ech",
     "networks",
+    "skipEgressProxy",
     "guards",
     "secrets",
     "intercept",
@@ -56,6 +60,10 @@ pub struct Config {
     pub dns: DnsSettings,
     /// What happens to an encrypted `ClientHello`.
     pub ech: Ech,
+    /// The ways out.
+    pub networks: Networks,
+    /// Whether documents may ask that their rules are skipped.
+    pub skip_egress_proxy: bool,
     /// What no policy can lift.
     pub guards: GuardSettings,
     /// Where secrets may come from.
@@ -315,6 +323,8 @@ impl Default for Config {
             admin: AdminSettings { address: loopback(9901), socket: None, tokens: Vec::new() },
             dns: DnsSettings { servers: Vec::new(), max_ttl: Duration::from_mins(1) },
             ech: Ech::default(),
+            networks: Networks::default(),
+            skip_egress_proxy: false,
             guards: GuardSettings::default(),
             secrets: SecretSettings::default(),
             intercept: None,

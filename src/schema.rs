@@ -374,6 +374,7 @@ pub fn config() -> Value {
     let definitions = json!({
         "token": token,
         "listener": listener(),
+        "parentUrl": {"type": "string", "pattern": "^(https?|socks5)://[^/?#@]+/?$", "maxLength": 256},
         "sandbox": sandbox,
         "sink": {"oneOf": [
             object(&["stdout"], json!({"stdout": object(&[], json!({}))})),
@@ -388,7 +389,8 @@ pub fn config() -> Value {
         })),
         "dns": object(&[], json!({"servers": list(1, of("socket")), "maxTtlSeconds": number(0, 86_400)})),
         "ech": words(&["Allow", "Deny"]),
-        "networks": object(&[], json!({"managed": object(&[], json!({}))})),
+        "networks": networks(),
+        "skipEgressProxy": words(&["Permitted"]),
         "guards": guards(),
         "secrets": secrets(),
         "intercept": object(&["certificate", "key"], json!({
@@ -420,6 +422,38 @@ fn secrets() -> Value {
         object(&["tenant", "clientId", "tokenFile"], workload),
     ]});
     object(&[], json!({"allow": object(&[], allow), "managedIdentity": identity}))
+}
+
+/// `networks` of the process configuration.
+fn networks() -> Value {
+    let proxy = json!({"oneOf": [
+        of("parentUrl"),
+        object(&["url"], json!({
+            "url": of("parentUrl"), "serverName": {"type": "string", "minLength": 1, "maxLength": 253},
+            "username": {"type": "string", "minLength": 1, "maxLength": 255}, "password": of("source"),
+        })),
+    ]});
+    let address = json!({"type": "string", "pattern": "^[0-9A-Fa-f.:]+$"});
+    let mark = json!({"oneOf": [
+        number(1, u64::from(u32::MAX)),
+        {"type": "string", "pattern": "^(0[xX][0-9A-Fa-f]+|[0-9]+)(/(0[xX][0-9A-Fa-f]+|[0-9]+))?$"},
+    ]});
+    let common = |mut more: Value| {
+        let mut all = json!({
+            "interface": {"type": "string", "pattern": "^[^\\s/:*]{1,15}$"},
+            "sourceAddress": {"oneOf": [address, {"type": "array", "items": address, "minItems": 1, "maxItems": 2}]},
+            "mark": mark, "dns": list(1, of("socket")), "proxy": proxy, "resolve": words(&["Local", "Remote"]),
+        });
+        if let (Some(all), Some(more)) = (all.as_object_mut(), more.as_object_mut()) {
+            all.append(more);
+        }
+        object(&[], all)
+    };
+    json!({
+        "type": "object",
+        "properties": {"managed": common(json!({"platformHosts": list(0, of("pattern"))}))},
+        "additionalProperties": common(json!({"groups": list(1, of("name"))})),
+    })
 }
 
 /// `guards` of the process configuration.
@@ -464,7 +498,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{audit, capture, identity, listen, network, secrets as sources};
+    use crate::config::{audit, capture, identity, listen, network, secrets as sources, uplink};
     use crate::policy::category;
     use crate::policy::document::{
         destination, header, key_source, limit as per_sandbox, metadata, rule as rules, secret as secrets,
@@ -531,11 +565,16 @@ mod tests {
     #[test]
     fn the_configuration_schema_has_every_key_the_decoder_knows_and_no_other() {
         let schema = config();
+        let managed_keys = uplink::UPLINK_KEYS.map(|key| if key == "groups" { "dns" } else { key });
+        let proxy = "/properties/networks/properties/managed/properties/proxy";
         for (pointer, keys) in [
             ("", &crate::config::CONFIG_KEYS[..]),
             ("/properties/policy", &network::POLICY_KEYS),
             ("/properties/admin", &listen::ADMIN_KEYS),
             ("/properties/dns", &network::DNS_KEYS),
+            ("/properties/networks/properties/managed", &managed_keys),
+            ("/properties/networks/additionalProperties", uplink::UPLINK_KEYS.get(..7).unwrap()),
+            (&format!("{proxy}/oneOf/1"), &uplink::PROXY_KEYS),
             ("/properties/guards", &network::GUARD_KEYS),
             ("/properties/secrets", &sources::SECRETS_KEYS),
             ("/properties/secrets/properties/allow", &sources::ALLOW_KEYS),

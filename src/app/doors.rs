@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::inherited::Inherited;
@@ -11,7 +11,9 @@ use crate::admin::{self, UnixSocket};
 use crate::capture::Mode;
 use crate::config::{Config, ListenerKind, ListenerSettings};
 use crate::identity::source::canonical_net;
+use crate::policy::Route;
 use crate::proxy::{self, Entry, Listener, dns};
+use crate::upstream::Uplinks;
 
 /// How many free ports are tried for a socket of each kind.
 const TRIES: u32 = 16;
@@ -66,19 +68,38 @@ impl Doors {
     }
 
     /// Checks that the gateway would not ask itself what it is asked.
-    pub(super) fn check_no_loop(&self, servers: &[SocketAddr]) -> anyhow::Result<()> {
-        let mut doors = self.queries.iter().filter_map(|(_, streams, _)| streams.local_addr().ok());
-        let is_own = |door: SocketAddr, server: &SocketAddr| {
-            let anywhere = door.ip().is_unspecified() && server.ip().is_loopback();
-            door.port() == server.port() && (door.ip() == server.ip() || anywhere)
-        };
-        match doors.find_map(|door| servers.iter().find(|server| is_own(door, server))) {
-            Some(server) => Err(anyhow!(
-                "the name server {server} is this gateway's own listener: list others under `dns.servers`"
-            )),
-            None => Ok(()),
+    pub(super) fn check_no_loop(&self, uplinks: &Uplinks) -> anyhow::Result<()> {
+        let queries = self.queries.iter().filter_map(|(_, streams, _)| streams.local_addr().ok());
+        for uplink in uplinks.all() {
+            let servers = uplink.servers();
+            let key = if *uplink.name == *Route::MANAGED {
+                "dns.servers".to_owned()
+            } else {
+                format!("networks.{}.dns", uplink.name)
+            };
+            if let Some(server) = own(queries.clone(), &servers) {
+                bail!("the name server {server} is this gateway's own listener: list others under `{key}`");
+            }
+            let parents: Vec<_> = uplink.parent.iter().map(|parent| parent.address).collect();
+            let doors = self.listeners.iter().copied().chain([self.admin]);
+            if let Some(parent) = own(doors, &parents) {
+                bail!(
+                    "the parent proxy {parent} is this gateway's own listener: name another under `networks.{}.proxy`",
+                    uplink.name
+                );
+            }
         }
+        Ok(())
     }
+}
+
+/// The first of these places that is one of the gateway's own.
+fn own(mut doors: impl Iterator<Item = SocketAddr>, places: &[SocketAddr]) -> Option<SocketAddr> {
+    let is_own = |door: SocketAddr, place: &SocketAddr| {
+        let anywhere = door.ip().is_unspecified() && place.ip().is_loopback();
+        door.port() == place.port() && (door.ip() == place.ip() || anywhere)
+    };
+    doors.find_map(|door| places.iter().copied().find(|place| is_own(door, place)))
 }
 
 /// How connections come to a listener.

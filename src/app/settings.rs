@@ -1,6 +1,5 @@
 //! From the configuration as written to what each room takes.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,15 +17,13 @@ use crate::config::{
 use crate::identity::{self, Registry, Sandbox};
 use crate::intercept::{self, AuthorityError};
 use crate::policy::document::{Secret, SecretKey};
-use crate::policy::{
-    Authority, Guards, Interception, Limit, Limits as ShareLimits, Networks, PolicySet, Roster, Route,
-};
+use crate::policy::{Authority, Guards, Interception, Limit, Limits as ShareLimits, PolicySet, Roster};
 use crate::proxy::Limits;
 use crate::secrets::{Allowed, Secrets};
 use crate::source::Problem;
 use crate::upstream::local::OwnAddresses;
 use crate::upstream::resolve::MAX_LOOKUPS;
-use crate::upstream::{DialSettings, DnsSettings, Fetcher, Resolver, Tls, TlsSettings, Uplink, Uplinks};
+use crate::upstream::{Fetcher, Tls, TlsSettings, Uplinks};
 
 /// How many DNS queries a second one sandbox may make where a listener takes them and nobody says otherwise.
 const QUERIES_PER_SECOND: u64 = 1000;
@@ -50,8 +47,8 @@ pub fn guards(config: &Config, sockets: &[SocketAddr]) -> io::Result<Guards> {
         sockets: sockets.to_vec(),
         deny_ech: config.ech == Ech::Deny,
         interception,
-        networks: Networks { delegated: Some(BTreeMap::new()), ..Networks::default() },
-        skip_permitted: false,
+        networks: super::networks::facts(config),
+        skip_permitted: config.skip_egress_proxy,
     })
 }
 
@@ -111,7 +108,7 @@ pub(super) fn tokens(config: &Config) -> anyhow::Result<Vec<AccessToken>> {
 }
 
 /// Reads a secret value, from where `secrets.allow` lets it come from.
-fn secret(config: &Config, source: &TokenSource) -> anyhow::Result<SecretString> {
+pub(super) fn secret(config: &Config, source: &TokenSource) -> anyhow::Result<SecretString> {
     Ok(allowed(config).read(source)?)
 }
 
@@ -127,23 +124,6 @@ fn allowed(config: &Config) -> Allowed {
 pub(super) fn secrets(config: &Config, uplinks: &Arc<Uplinks>, tls: &Tls) -> Secrets {
     let fetch = Fetcher::new(Arc::clone(uplinks), &tls.client_config());
     Secrets::new(allowed(config), config.secrets.managed_identity.clone(), Arc::new(fetch))
-}
-
-/// The ways out.
-pub(super) fn uplinks(config: &Config) -> anyhow::Result<Uplinks> {
-    let resolver = Resolver::new(&dns(config)).context("cannot set up name resolution")?;
-    let managed = Uplink { name: Route::MANAGED.into(), resolver, dial: dial(config) };
-    Ok(Uplinks::new(managed, Vec::new()))
-}
-
-/// How names are resolved.
-fn dns(config: &Config) -> DnsSettings {
-    DnsSettings { servers: config.dns.servers.clone(), max_ttl: config.dns.max_ttl, ..DnsSettings::default() }
-}
-
-/// How connections are opened.
-fn dial(config: &Config) -> DialSettings {
-    DialSettings { connect_timeout: config.limits.connect_timeout, ..DialSettings::default() }
 }
 
 /// How origins are verified.

@@ -42,11 +42,14 @@ pub(super) fn parsed(path: &Path, text: &str) -> Result<Config, String> {
 }
 
 /// Loads policies as the first load of `run` does. `told` says whether the configuration is the one that it will have,
-/// rather than every default; without it, it is not known whether TLS can be decrypted.
+/// rather than every default; without it, it is not known whether TLS can be decrypted, which networks there are and
+/// whether rules may be skipped, and what a document wants of these is taken to be so.
 pub(super) fn load(path: &Path, config: &Config, told: bool) -> anyhow::Result<Loaded> {
     let mut guards = app::guards(config, &[]).context("cannot list this host's addresses")?;
     if !told {
         guards.interception.authority = Authority::Unknown;
+        guards.networks.delegated = None;
+        guards.skip_permitted = true;
     }
     let mut store = Store::new(path.to_owned(), app::roster(config));
     let mut loaded = store.load(&Arc::new(guards), None).context("nothing was loaded")?;

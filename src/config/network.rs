@@ -1,4 +1,4 @@
-//! The file as a whole, and what it says about the network: DNS, uplinks, guards, interception, limits.
+//! The file as a whole, and what it says about the network: DNS, guards, interception, limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -7,19 +7,16 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::{
-    CONFIG_KEYS, Config, DnsSettings, Ech, GuardSettings, InterceptSettings, Limits, audit, capture,
-    identity, listen, secrets,
+    CONFIG_KEYS, Config, DnsSettings, Ech, GuardSettings, InterceptSettings, Limits, Networks,
+    SandboxSettings, audit, capture, identity, listen, secrets, uplink,
 };
 use crate::policy::document::{limit, network, pattern};
-use crate::source::{Fields, Kind, Spot, quoted};
+use crate::source::{Kind, Spot, quoted};
 
 /// The keys of `policy`.
 pub(crate) const POLICY_KEYS: [&str; 1] = ["path"];
 /// The keys of `dns`.
 pub(crate) const DNS_KEYS: [&str; 2] = ["servers", "maxTtlSeconds"];
-/// The keys of an uplink of `networks`.
-pub(crate) const UPLINK_KEYS: [&str; 7] =
-    ["interface", "sourceAddress", "mark", "dns", "proxy", "resolve", "groups"];
 /// The keys of `guards`.
 pub(crate) const GUARD_KEYS: [&str; 3] = ["exempt", "nat64", "self"];
 /// The keys of `intercept`.
@@ -45,17 +42,20 @@ pub(super) fn config(spot: &Spot<'_>) -> Option<Config> {
         None => base.listeners,
     };
     identity::unrecognised(&fields, &sandboxes, &listeners);
-    if let Some(spot) = fields.get("networks") {
-        networks(&spot);
-    }
+    let dns = fields.get("dns").map_or(base.dns, |spot| dns(&spot));
     Some(Config {
         policy: fields.get("policy").and_then(|spot| policy(&spot)),
         admin: fields.get("admin").map_or(base.admin, |spot| listen::admin(&spot)),
-        dns: fields.get("dns").map_or(base.dns, |spot| dns(&spot)),
+        networks: fields.get("networks").map(|spot| networks(&spot, &dns, &sandboxes)).unwrap_or_default(),
+        dns,
         ech: fields
             .get("ech")
             .and_then(|spot| spot.choice(&[("Allow", Ech::Allow), ("Deny", Ech::Deny)]))
             .unwrap_or_default(),
+        skip_egress_proxy: fields
+            .get("skipEgressProxy")
+            .and_then(|spot| spot.choice(&[("Permitted", ())]))
+            .is_some(),
         guards: fields.get("guards").map(|spot| guards(&spot)).unwrap_or_default(),
         secrets: fields.get("secrets").map(|spot| secrets::secrets(&spot)).unwrap_or_default(),
         intercept: fields.get("intercept").and_then(|spot| intercept(&spot)),
@@ -66,6 +66,16 @@ pub(super) fn config(spot: &Spot<'_>) -> Option<Config> {
         listeners,
         sandboxes,
     })
+}
+
+/// `networks`, beside what is said of DNS and of sandboxes.
+fn networks(spot: &Spot<'_>, dns: &DnsSettings, sandboxes: &[SandboxSettings]) -> Networks {
+    let networks = uplink::networks(spot, !dns.servers.is_empty());
+    if !sandboxes.is_empty() {
+        let groups: Vec<_> = sandboxes.iter().filter_map(|sandbox| sandbox.group.clone()).collect();
+        uplink::unknown_groups(spot, &networks.delegated, &groups);
+    }
+    networks
 }
 
 /// `policy`.
@@ -128,7 +138,7 @@ fn dns(spot: &Spot<'_>) -> DnsSettings {
 }
 
 /// A list of DNS servers.
-fn servers(spot: &Spot<'_>) -> Vec<SocketAddr> {
+pub(super) fn servers(spot: &Spot<'_>) -> Vec<SocketAddr> {
     spot.each(|item| {
         let address = socket(&item, "10.0.0.53:53 or [2001:db8::53]:53")?;
         if address.port() == 0 || address.ip().is_unspecified() {
@@ -136,49 +146,6 @@ fn servers(spot: &Spot<'_>) -> Vec<SocketAddr> {
         }
         Some(address)
     })
-}
-
-/// `networks`: only an empty `managed` is built.
-fn networks(spot: &Spot<'_>) {
-    if !spot.is_map() {
-        let _fields = spot.fields(&[]);
-        return;
-    }
-    for (key, uplink) in spot.entries() {
-        let Some(fields) = uplink.fields(&UPLINK_KEYS) else { continue };
-        if !self::uplink(&fields) && *key.text == *"managed" {
-            continue;
-        }
-        uplink.error_cure(
-            "uplinks of one's own are a feature that this version does not have",
-            "write only `managed: {}`, or remove `networks`",
-        );
-    }
-}
-
-/// One uplink; whether it says anything.
-fn uplink(fields: &Fields<'_>) -> bool {
-    let _interface = fields.get("interface").and_then(|spot| spot.word(15));
-    if let Some(spot) = fields.get("sourceAddress")
-        && spot.text().is_some_and(|text| text.parse::<IpAddr>().is_err())
-    {
-        spot.error_cure("not an address", "write it as 10.20.0.4");
-    }
-    let _mark = fields.get("mark").and_then(|spot| spot.integer(1, u64::from(u32::MAX)));
-    let _dns = fields.get("dns").map(|spot| servers(&spot));
-    if let Some(spot) = fields.get("proxy") {
-        let shaped = |text: &str| {
-            text.strip_prefix("http://").is_some_and(|rest| rest.trim_end_matches('/').contains(':'))
-        };
-        if spot.text().is_some_and(|text| !shaped(text)) {
-            spot.error_cure("not a parent proxy", "write it as http://10.20.0.9:3128");
-        }
-    }
-    let _resolve = fields.get("resolve").and_then(|spot| spot.choice(&[("Local", ()), ("Remote", ())]));
-    if let Some(spot) = fields.get("groups") {
-        let _groups = spot.each(|item| identity::name(&item));
-    }
-    UPLINK_KEYS.iter().any(|key| fields.has(key))
 }
 
 /// `guards`.

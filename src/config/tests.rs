@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::proxy::dns::{Denied, Settings};
 
+mod networks;
+
 fn load(text: &str) -> Result<Loaded, Vec<String>> {
     Config::parse(&"sluicegate.yaml".into(), text).map_err(|problems| {
         problems.iter().filter(|problem| problem.is_error()).map(ToString::to_string).collect()
@@ -95,12 +97,6 @@ fn every_problem_of_the_file_is_reported_at_once() {
 #[test]
 fn what_this_version_does_not_have_is_said_and_never_ignored() {
     error("admin: {tls: {certificate: a, key: b}}", "TLS on the admin server");
-    error("networks: {managed: {}, prod: {interface: eth1}}", "uplinks of one's own");
-    error("networks: {managed: {mark: 5}}", "uplinks of one's own");
-    let found =
-        load("networks: {prod: {interfaces: eth1, proxy: ftp, mark: 0, resolve: local, sourceAddress: x}}")
-            .unwrap_err();
-    assert_eq!(found.len(), 6, "{found:#?}");
 }
 
 #[test]

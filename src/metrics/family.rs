@@ -120,6 +120,11 @@ impl Families<'_> {
         self.counters("limited_total", help, &["limit"])
     }
 
+    pub(super) fn uplinks(&self) -> Result<IntGaugeVec> {
+        let help = "Whether a network of the configuration can be used, as its last probe found.";
+        self.add(IntGaugeVec::new(options("uplink_up", help), &["network"])?)
+    }
+
     pub(super) fn audit(&self) -> Result<AuditFamilies> {
         let events = options("audit_events_total", "Audit events.");
         Ok(AuditFamilies {

@@ -86,6 +86,8 @@ pub struct Metrics {
     skipping: IntGauge,
     /// `panics_total`.
     panics: IntCounter,
+    /// `uplink_up`, by network.
+    uplinks: IntGaugeVec,
     /// `enforcement_ok`, once there is something to prove.
     enforcement: IntGauge,
     /// `certificates_minted_total`.
@@ -178,6 +180,7 @@ impl Metrics {
             minted: family.minted()?,
             injections: ["ok", "unavailable", "host_mismatch"]
                 .map(|result| injections.with_label_values(&[result])),
+            uplinks: family.uplinks()?,
             enforcement: family::enforcement()?,
             limited,
             audit: Mutex::new(family.audit()?),
@@ -233,6 +236,11 @@ impl Metrics {
     /// Notes when the policy was last loaded without a problem, in Unix seconds.
     pub fn policy_loaded(&self, at: i64) {
         self.last_success.set(at);
+    }
+
+    /// Notes whether a network that the operator described can be used.
+    pub fn uplink(&self, network: &str, up: bool) {
+        self.uplinks.with_label_values(&[network]).set(i64::from(up));
     }
 
     /// Notes whether it is proven that everything sandboxes send is taken. Without a call the family is absent.

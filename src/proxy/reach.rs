@@ -11,7 +11,7 @@ use crate::addr::Host;
 use crate::audit::{self, Event, Text};
 use crate::metrics::DnsResult;
 use crate::policy::{Denial, Policy, Reason, Route, TargetPermit, settle};
-use crate::upstream::{Dialed, ResolveError, Uplink};
+use crate::upstream::{DialFailure, Dialed, ResolveError, Uplink};
 
 impl Gateway {
     /// Opens a connection to the target of `permit`: only to addresses that question B permits, and to exactly
@@ -25,6 +25,12 @@ impl Gateway {
         permit: &TargetPermit,
         exchange: &mut Exchange,
     ) -> Result<Dialed, Refusal> {
+        let uplink = self.uplink(permit.route())?;
+        exchange.note(|event| by(event, permit.route()));
+        uplink.check_up()?;
+        if let Some(by_name) = policy.admit_by_name(permit)? {
+            return connected(self.uplinks.dial_name(by_name), exchange).await;
+        }
         let addresses = self.addresses(policy, permit, exchange).await?;
         let (mut permits, mut denials) = (Vec::new(), Vec::new());
         for address in addresses {
@@ -39,20 +45,7 @@ impl Gateway {
         if permits.is_empty() {
             return Err(settle(denials).into());
         }
-        exchange.note(|event| by(event, permit.route()));
-        let started = Instant::now();
-        let dialed = self.uplinks.dial(permits).await;
-        exchange.note(|event| {
-            event.connect = Some(started.elapsed());
-            match &dialed {
-                Ok(dialed) => event.address = dialed.address,
-                Err(failure) => {
-                    event.address = failure.attempts.last().map(|(address, _)| *address);
-                    event.error = Some(Text::new(&failure.tried()));
-                }
-            }
-        });
-        Ok(dialed?)
+        connected(self.uplinks.dial(permits), exchange).await
     }
 
     /// The uplink of a path.
@@ -80,11 +73,31 @@ impl Gateway {
         let _look_up = exchange.session().look_up(policy)?;
         let started = Instant::now();
         let uplink = self.uplink(permit.route())?;
-        let resolved = uplink.resolver.resolve(&exchange.asker(), name).await;
+        let resolved = uplink.resolve(&exchange.asker(), name).await;
         exchange.note(|event| event.dns = Some(started.elapsed()));
-        self.metrics.dns_query(&uplink.name, result(resolved.as_ref().err().copied()));
+        self.metrics.dns_query(&uplink.name, result(resolved.as_ref().err().map(|failure| failure.error)));
         Ok(resolved?.addresses)
     }
+}
+
+/// Waits for a connection, and notes where it leads and how long that took.
+async fn connected(
+    dialing: impl Future<Output = Result<Dialed, DialFailure>>,
+    exchange: &mut Exchange,
+) -> Result<Dialed, Refusal> {
+    let started = Instant::now();
+    let dialed = dialing.await;
+    exchange.note(|event| {
+        event.connect = Some(started.elapsed());
+        match &dialed {
+            Ok(dialed) => event.address = dialed.address,
+            Err(failure) => {
+                event.address = failure.attempts.last().map(|(address, _)| *address);
+                event.error = Some(Text::new(&failure.tried())).filter(|text| !text.as_str().is_empty());
+            }
+        }
+    });
+    Ok(dialed?)
 }
 
 /// Notes which path a call takes.
@@ -107,6 +120,6 @@ pub(super) const fn result(error: Option<ResolveError>) -> DnsResult {
         Some(ResolveError::ServFail) => DnsResult::ServFail,
         Some(ResolveError::Timeout) => DnsResult::Timeout,
         Some(ResolveError::TooLarge) => DnsResult::TooLarge,
-        Some(ResolveError::Other(_)) => DnsResult::Other,
+        Some(ResolveError::Other(_) | ResolveError::Option(_) | ResolveError::Remote) => DnsResult::Other,
     }
 }

@@ -8,7 +8,7 @@ use super::body::Body;
 use crate::addr::Target;
 use crate::audit::{Full, Outcome};
 use crate::policy::{Cause, Denial, Limit, Reason};
-use crate::upstream::{DialError, DialFailure, ResolveError, TlsError};
+use crate::upstream::{DialFailure, LookUpFailure, ResolveError, TlsError};
 
 /// A denial on its way to the client.
 #[derive(Debug, Clone)]
@@ -47,17 +47,17 @@ impl From<Full> for Refusal {
     }
 }
 
-impl From<ResolveError> for Refusal {
-    fn from(error: ResolveError) -> Self {
-        let timed_out = matches!(error, ResolveError::Timeout);
-        Self { timed_out, ..Denial::new(Reason::DnsFailed, error.to_string()).into() }
+impl From<LookUpFailure> for Refusal {
+    fn from(failure: LookUpFailure) -> Self {
+        let timed_out = matches!(failure.error, ResolveError::Timeout);
+        Self { timed_out, ..Denial::new(Reason::DnsFailed, failure.to_string()).into() }
     }
 }
 
 impl From<DialFailure> for Refusal {
-    fn from(DialFailure { error, .. }: DialFailure) -> Self {
-        let timed_out = matches!(error, DialError::Timeout);
-        Self { timed_out, ..Denial::new(Reason::UpstreamFailed, error.to_string()).into() }
+    fn from(failure: DialFailure) -> Self {
+        let timed_out = failure.error.is_timeout();
+        Self { timed_out, ..Denial::new(Reason::UpstreamFailed, failure.to_string()).into() }
     }
 }
 

@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::own::{OwnPermit, dial_own};
+use super::dial_error::DialFailure;
+use super::own::{OwnPermit, dial_own, dial_own_name};
 use super::uplink::Uplinks;
 use crate::addr::{Endpoint, Host};
 use crate::secrets::fetch::{Answer, Call, Fetch, FetchError, MAX_ANSWER, PATIENCE};
@@ -47,11 +48,16 @@ impl Fetcher {
     /// Sends a request and reads its answer.
     async fn send(&self, call: Call) -> Result<Answer, FetchError> {
         let endpoint = call.endpoint().clone();
-        let addresses = self.addresses(&endpoint).await?;
-        let permits: Option<Vec<_>> =
-            addresses.into_iter().map(|address| OwnPermit::new(&endpoint, address)).collect();
-        let dialed = dial_own(permits.ok_or(FetchError::Plain)?, &self.uplinks.managed().dial).await;
-        let stream = dialed.map_err(|failure| FetchError::Unreachable(failure.tried()))?.stream;
+        let uplink = self.uplinks.managed();
+        let dialed = if uplink.resolver.is_none() && is_remote(&endpoint) {
+            dial_own_name(&endpoint, uplink).await
+        } else {
+            let addresses = self.addresses(&endpoint).await?;
+            let permits: Option<Vec<_>> =
+                addresses.into_iter().map(|address| OwnPermit::new(&endpoint, address)).collect();
+            dial_own(permits.ok_or(FetchError::Plain)?, uplink).await
+        };
+        let stream = dialed.map_err(|failure| FetchError::Unreachable(told(&failure)))?.stream;
         if !endpoint.is_secure() {
             return exchange(stream, call).await;
         }
@@ -75,7 +81,7 @@ impl Fetcher {
             Host::Name(_) if !endpoint.is_secure() => return Err(FetchError::Plain),
             Host::Name(name) => name,
         };
-        let found = self.uplinks.managed().resolver.resolve(&self.nobody, name).await;
+        let found = self.uplinks.managed().resolve(&self.nobody, name).await;
         found.map(|found| found.addresses).map_err(|error| FetchError::Unreachable(error.to_string()))
     }
 }
@@ -84,6 +90,17 @@ impl Fetch for Fetcher {
     fn fetch(&self, call: Call) -> Pin<Box<dyn Future<Output = Result<Answer, FetchError>> + Send + '_>> {
         Box::pin(async { timeout(PATIENCE, self.send(call)).await.unwrap_or(Err(FetchError::Slow)) })
     }
+}
+
+/// A failure with what was tried.
+fn told(failure: &DialFailure) -> String {
+    if failure.network.is_some() { format!("{failure}: {}", failure.tried()) } else { failure.tried() }
+}
+
+/// Whether an endpoint is a name of elsewhere, reached over TLS.
+fn is_remote(endpoint: &Endpoint) -> bool {
+    let named = matches!(endpoint.target().host(), Host::Name(name) if name.as_str() != "localhost");
+    named && endpoint.is_secure()
 }
 
 /// Speaks HTTP/1.1 once.

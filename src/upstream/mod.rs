@@ -2,11 +2,18 @@
 
 pub mod answer;
 pub mod dial;
+mod dial_error;
 mod fetch;
+mod health;
 pub mod local;
+mod netlink;
+pub mod options;
 mod own;
+pub mod parent;
 pub mod resolve;
+mod runtime;
 mod slot;
+mod table;
 pub mod tls;
 mod tls_error;
 #[cfg(test)]
@@ -18,6 +25,8 @@ pub use answer::Answer;
 pub use dial::{DialError, DialFailure, DialSettings, Dialed};
 pub use fetch::Fetcher;
 pub use local::OwnAddresses;
+pub use options::{Mark, OptionError, SocketOptions, Sources};
+pub use parent::Parent;
 pub use resolve::{DnsSettings, Resolution, ResolveError, Resolver, SetupError};
 pub use tls::{Alpn, Negotiated, RootsError, Tls, TlsError, TlsSettings};
-pub use uplink::{Uplink, Uplinks};
+pub use uplink::{LookUpFailure, Uplink, Uplinks};

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::dial::{DialFailure, DialSettings, Dialed, race};
+use super::uplink::{Uplink, is_here};
 use crate::addr::Endpoint;
 
 /// The operator's permit to connect to one address of an endpoint, once.
@@ -22,13 +23,27 @@ impl OwnPermit {
     }
 }
 
-/// Opens one connection of the gateway itself to one of the permitted addresses, as [`dial`](super::dial::dial) does.
+/// Opens one connection of the gateway itself to one of the permitted addresses, by this uplink and its parent proxy.
+///
+/// What is on this machine or its link, such as the service that knows its identity, is asked directly: by any other way
+/// it would be that of another machine.
 ///
 /// # Errors
 /// [`DialFailure`] when every attempt failed or the time is up.
-pub(super) async fn dial_own(
-    permits: Vec<OwnPermit>,
-    settings: &DialSettings,
-) -> Result<Dialed, DialFailure> {
-    race(permits.into_iter().map(|permit| permit.address), settings).await
+pub(super) async fn dial_own(permits: Vec<OwnPermit>, uplink: &Uplink) -> Result<Dialed, DialFailure> {
+    let addresses: Vec<_> = permits.into_iter().map(|permit| permit.address).collect();
+    if addresses.iter().all(|address| is_here(address.ip())) {
+        let connect_timeout = uplink.dial.connect_timeout;
+        let settings = DialSettings { connect_timeout, ..DialSettings::default() };
+        return race(addresses.into_iter(), &settings).await;
+    }
+    uplink.connect(addresses).await
+}
+
+/// The same by the name of an endpoint, where the parent proxy alone resolves names.
+///
+/// # Errors
+/// [`DialFailure`] when it failed or the time is up.
+pub(super) async fn dial_own_name(endpoint: &Endpoint, uplink: &Uplink) -> Result<Dialed, DialFailure> {
+    uplink.connect_name(endpoint.target()).await
 }

@@ -17,14 +17,15 @@ use hickory_resolver::config::{
     ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
 use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::{Message, Query};
 use hickory_resolver::proto::rr::{DNSClass, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use hickory_resolver::{ResponseCache, TokioResolver, TtlConfig};
+use hickory_resolver::{Resolver as Inner, ResponseCache, TtlConfig};
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{Answer, MAX_ADDRESSES, absolute, read};
+use super::options::{OptionError, SocketOptions};
+use super::runtime::Runtime;
 use super::slot::{Slot, Slots};
 use crate::addr::Name;
 
@@ -87,9 +88,15 @@ pub enum ResolveError {
     /// The name does not exist.
     #[error("the name does not exist")]
     NotFound,
+    /// Its parent proxy resolves them, and nobody here may.
+    #[error("only its parent proxy resolves names (`resolve: Remote`)")]
+    Remote,
     /// Another failure: unreachable or refusing servers, malformed answers.
     #[error("the name could not be resolved: {0}")]
     Other(&'static str),
+    /// The query could not be made to leave by its network.
+    #[error("{0}")]
+    Option(OptionError),
     /// No server answered in time.
     #[error("no DNS server answered in time")]
     Timeout,
@@ -108,7 +115,9 @@ impl ResolveError {
         match self {
             Self::NoData => "no_data",
             Self::NotFound => "not_found",
+            Self::Remote => "remote",
             Self::Other(_) => "failed",
+            Self::Option(error) => error.as_str(),
             Self::Timeout => "timeout",
             Self::ServFail => "servfail",
             Self::TooLarge => "too_large",
@@ -120,7 +129,7 @@ impl ResolveError {
 #[derive(Clone)]
 pub struct Resolver {
     /// The protocol and the sharing of queries.
-    inner: TokioResolver,
+    inner: Inner<Runtime>,
     /// What was answered.
     cache: ResponseCache,
     /// Who is asked.
@@ -136,11 +145,20 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver with an empty cache. Sends nothing yet.
+    /// A resolver with an empty cache, whose queries leave as the system likes. Sends nothing yet.
     ///
     /// # Errors
     /// When the system's servers are asked for and it names none.
     pub fn new(settings: &DnsSettings) -> Result<Self, SetupError> {
+        Self::leaving(settings, &SocketOptions::default())
+    }
+
+    /// The same, whose queries leave by the network of these options.
+    ///
+    /// # Errors
+    /// When the system's servers are asked for and it names none.
+    pub fn leaving(settings: &DnsSettings, sockets: &SocketOptions) -> Result<Self, SetupError> {
+        let runtime = Runtime::new(sockets);
         let name_servers = if settings.servers.is_empty() {
             read_system_conf().map_err(SetupError::System)?.0.name_servers().to_vec()
         } else {
@@ -155,7 +173,7 @@ impl Resolver {
         let config = ResolverConfig::from_name_servers(name_servers);
         let options = options(settings);
         let cache = ResponseCache::new(CACHED, TtlConfig::from_opts(&options));
-        let inner = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        let inner = Inner::builder_with_config(config, runtime)
             .with_options(options)
             .build()
             .map_err(SetupError::Build)?;

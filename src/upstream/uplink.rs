@@ -4,45 +4,207 @@
 //! dialled by the uplink of its [`Route`], its name is resolved there, and where there is no such uplink nothing is sent.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::dial::{DialError, DialFailure, DialSettings, Dialed, dial};
-use super::resolve::Resolver;
-use crate::policy::{AddressPermit, Route};
+use hickory_resolver::proto::rr::RecordType;
+use tokio::time::{Instant, timeout_at};
+
+use super::answer::Answer;
+use super::dial::{DialSettings, Dialed, race};
+use super::dial_error::{DialError, DialFailure};
+use super::health::Health;
+use super::parent::{Parent, ParentFault, To, is_of_this_address};
+use super::resolve::{Resolution, ResolveError, Resolver};
+use crate::addr::{Name, Target};
+use crate::policy::{AddressPermit, NamePermit, Route};
 
 /// One way out.
 pub struct Uplink {
     /// Its name in the process configuration, in records and in metrics.
     pub name: Arc<str>,
-    /// How names become addresses by it.
-    pub resolver: Resolver,
+    /// How names become addresses by it; None: its parent proxy alone resolves them.
+    pub resolver: Option<Resolver>,
     /// How connections are opened by it.
     pub dial: DialSettings,
+    /// The proxy that its connections go through.
+    pub parent: Option<Parent>,
+    /// What is known of it.
+    pub health: Health,
+}
+
+/// Why a name could not be resolved by a network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct LookUpFailure {
+    /// The network, where it is one that the operator described.
+    pub network: Option<Arc<str>>,
+    /// What is wrong.
+    pub error: ResolveError,
+}
+
+impl fmt::Display for LookUpFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(network) = &self.network {
+            write!(f, "network `{network}`: ")?;
+        }
+        self.error.fmt(f)
+    }
+}
+
+impl Uplink {
+    /// One without a parent proxy.
+    #[must_use]
+    pub fn new(name: &str, resolver: Resolver, dial: DialSettings) -> Self {
+        Self { resolver: Some(resolver), ..Self::bare(name, dial) }
+    }
+
+    /// One that resolves nothing, and has no parent proxy.
+    #[must_use]
+    pub fn bare(name: &str, dial: DialSettings) -> Self {
+        Self { name: name.into(), resolver: None, dial, parent: None, health: Health::default() }
+    }
+
+    /// Its name, where it is one that the operator described; None: it is the system's way.
+    #[must_use]
+    pub fn described(&self) -> Option<&Arc<str>> {
+        let plain = &*self.name == Route::MANAGED && self.dial.options.is_plain() && self.parent.is_none();
+        (!plain).then_some(&self.name)
+    }
+
+    /// Whether calls can be made, as far as is known.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn check_up(&self) -> Result<(), DialFailure> {
+        self.health.down().map_or(Ok(()), |error| Err(self.failure(DialFailure::new(error, Vec::new()))))
+    }
+
+    /// The addresses of `name`, for `sandbox`.
+    ///
+    /// # Errors
+    /// See [`Resolver::resolve`].
+    pub async fn resolve(&self, sandbox: &Arc<str>, name: &Name) -> Result<Resolution, LookUpFailure> {
+        let found = match &self.resolver {
+            Some(resolver) => resolver.resolve(sandbox, name).await,
+            None => Err(ResolveError::Remote),
+        };
+        found.map_err(|error| self.unresolved(error))
+    }
+
+    /// The records of one type that `name` has, for `sandbox`.
+    ///
+    /// # Errors
+    /// See [`Resolver::records`].
+    pub async fn records(
+        &self,
+        sandbox: &Arc<str>,
+        name: &Name,
+        kind: RecordType,
+    ) -> Result<Answer, LookUpFailure> {
+        let found = match &self.resolver {
+            Some(resolver) => resolver.records(sandbox, name, kind).await,
+            None => Err(ResolveError::Remote),
+        };
+        found.map_err(|error| self.unresolved(error))
+    }
+
+    /// Opens one connection to one of these addresses, all of them from permits that were used up.
+    pub(super) async fn connect(&self, addresses: Vec<SocketAddr>) -> Result<Dialed, DialFailure> {
+        self.check_up()?;
+        let dialed = match &self.parent {
+            Some(parent) => self.connect_through(parent, addresses).await,
+            None => race(addresses.into_iter(), &self.dial).await,
+        };
+        dialed.map_err(|failure| self.failure(failure))
+    }
+
+    /// The same through the parent proxy: one address after the other.
+    async fn connect_through(
+        &self,
+        parent: &Parent,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<Dialed, DialFailure> {
+        let deadline = Instant::now() + self.dial.connect_timeout;
+        let (mut failure, mut attempts) = (DialError::NoAddress, Vec::new());
+        for address in addresses {
+            let opened = timeout_at(deadline, parent.open(To::Address(address), &self.dial)).await;
+            let error = match opened {
+                Ok(Ok(stream)) => {
+                    return Ok(Dialed { stream, address: Some(address), route: Route::default() });
+                }
+                Ok(Err(error)) => error,
+                Err(_) => ParentFault::Timeout.into(),
+            };
+            failure = failure.or(error);
+            attempts.push((address, error));
+            if !is_of_this_address(error) {
+                failure = error;
+                break;
+            }
+        }
+        Err(DialFailure::new(failure, attempts))
+    }
+
+    /// Opens one connection by giving its parent proxy a name, whose permit was used up.
+    pub(super) async fn connect_name(&self, target: &Target) -> Result<Dialed, DialFailure> {
+        self.check_up()?;
+        let failed = |error| self.failure(DialFailure::new(error, Vec::new()));
+        // SECURITY: only the operator's `resolve: Remote` gives names away.
+        let parent = self.parent.as_ref().filter(|parent| parent.by_name);
+        let parent = parent.ok_or_else(|| failed(DialError::NotPermitted))?;
+        let deadline = Instant::now() + self.dial.connect_timeout;
+        let opened = timeout_at(deadline, parent.open(To::Name(target), &self.dial)).await;
+        let stream = opened.unwrap_or(Err(ParentFault::Timeout.into())).map_err(failed)?;
+        Ok(Dialed { stream, address: None, route: Route::default() })
+    }
+
+    /// A failure with what it was that failed.
+    fn failure(&self, failure: DialFailure) -> DialFailure {
+        let parent = self.parent.as_ref().map(|parent| parent.address);
+        DialFailure { network: self.described().cloned(), parent, ..failure }
+    }
+
+    /// The same of a look-up.
+    fn unresolved(&self, error: ResolveError) -> LookUpFailure {
+        LookUpFailure { network: self.described().cloned(), error }
+    }
 }
 
 /// Every way out.
 pub struct Uplinks {
-    managed: Uplink,
-    delegated: BTreeMap<Arc<str>, Uplink>,
+    managed: Arc<Uplink>,
+    delegated: BTreeMap<Arc<str>, Arc<Uplink>>,
 }
 
 impl Uplinks {
     /// The managed uplink, and those that policies may delegate to.
     #[must_use]
     pub fn new(managed: Uplink, delegated: Vec<Uplink>) -> Self {
-        let delegated = delegated.into_iter().map(|uplink| (Arc::clone(&uplink.name), uplink)).collect();
-        Self { managed, delegated }
+        let delegated =
+            delegated.into_iter().map(|uplink| (Arc::clone(&uplink.name), Arc::new(uplink))).collect();
+        Self { managed: Arc::new(managed), delegated }
     }
 
     /// The managed one, by which the gateway's own requests go too.
     #[must_use]
-    pub const fn managed(&self) -> &Uplink {
+    pub fn managed(&self) -> &Uplink {
         &self.managed
     }
 
     /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Uplink> {
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Uplink>> {
         std::iter::once(&self.managed).chain(self.delegated.values())
+    }
+
+    /// The sockets that belong to them, for `guard_self`: DNS servers and parent proxies.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<SocketAddr> {
+        let of = |uplink: &Arc<Uplink>| {
+            let parent = uplink.parent.as_ref().map(|parent| parent.address);
+            uplink.servers().into_iter().chain(parent)
+        };
+        self.all().flat_map(of).collect()
     }
 
     /// The uplink of a path. `None`: no such network is configured.
@@ -50,7 +212,7 @@ impl Uplinks {
     pub fn of(&self, route: &Route) -> Option<&Uplink> {
         match route {
             Route::Managed => Some(&self.managed),
-            Route::Delegated(network) => self.delegated.get(network),
+            Route::Delegated(network) => self.delegated.get(network).map(|uplink| &**uplink),
         }
     }
 
@@ -59,14 +221,39 @@ impl Uplinks {
     /// # Errors
     /// [`DialFailure`] when every attempt failed or the time is up, and where the permits are not all for one uplink.
     pub async fn dial(&self, permits: Vec<AddressPermit>) -> Result<Dialed, DialFailure> {
-        let nowhere = |error| DialFailure { error, attempts: Vec::new() };
         let route = permits.first().map(|permit| permit.route().clone()).unwrap_or_default();
         // SECURITY: a call takes one path, and every address was judged for it.
         if permits.iter().any(|permit| *permit.route() != route) {
-            return Err(nowhere(DialError::NotPermitted));
+            return Err(DialFailure::new(DialError::NotPermitted, Vec::new()));
         }
-        let uplink = self.of(&route).ok_or_else(|| nowhere(DialError::Unreachable))?;
-        let dialed = dial(permits, &uplink.dial).await?;
+        let addresses = permits.into_iter().map(|permit| permit.address()).collect();
+        let dialed = self.expect(&route)?.connect(addresses).await?;
         Ok(Dialed { route, ..dialed })
+    }
+
+    /// Opens one connection by giving a permitted name to the parent proxy of the uplink that the permit is for.
+    ///
+    /// # Errors
+    /// [`DialFailure`] when that failed or the time is up, and where that uplink is given no names.
+    pub async fn dial_name(&self, permit: NamePermit) -> Result<Dialed, DialFailure> {
+        let route = permit.route().clone();
+        let dialed = self.expect(&route)?.connect_name(permit.target()).await?;
+        Ok(Dialed { route, ..dialed })
+    }
+
+    /// The uplink of a path, or the failure that there is none.
+    fn expect(&self, route: &Route) -> Result<&Uplink, DialFailure> {
+        self.of(route).ok_or_else(|| DialFailure {
+            network: Some(route.network().into()),
+            ..DialFailure::new(DialError::Unreachable, Vec::new())
+        })
+    }
+}
+
+/// Whether a call to this address has nothing to do with any network: it stays on this machine or its link.
+pub(super) const fn is_here(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
     }
 }

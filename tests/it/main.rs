@@ -60,3 +60,4 @@ mod supply;
 mod tenants;
 mod tokens;
 mod tunnel;
+mod uplink;

@@ -37,7 +37,7 @@ pub use datagram::serve as serve_datagrams;
 pub use stream::serve as serve_streams;
 
 use super::exchange::Exchange;
-use super::reach::result;
+use super::reach::{by, result};
 use super::refusal::Refusal;
 use super::session::{Identified, Listener, Session};
 use crate::addr::{Host, Name, Port, Target};
@@ -46,7 +46,7 @@ use crate::metrics::DnsAnswer;
 use crate::policy::query::{beyond_limit, unanswered_type};
 use crate::policy::{Denial, QueryPermit, Reason, Route};
 use crate::share::LookUp;
-use crate::upstream::ResolveError;
+use crate::upstream::{LookUpFailure, ResolveError};
 use account::{Account, Accounts};
 use answer::encode;
 use question::{Question, Unreadable, read};
@@ -154,9 +154,9 @@ impl Refused {
     }
 }
 
-impl From<ResolveError> for Refused {
-    fn from(error: ResolveError) -> Self {
-        let (refusal, code) = (error.into(), ResponseCode::ServFail);
+impl From<LookUpFailure> for Refused {
+    fn from(failure: LookUpFailure) -> Self {
+        let (refusal, code) = (failure.into(), ResponseCode::ServFail);
         Self { refusal, code, counts: DnsAnswer::Failed, bounded: true }
     }
 }
@@ -255,9 +255,13 @@ impl Asking<'_> {
         let found = self.look_up(&route, &name, question.kind()).await;
         match found {
             Ok(found) => Ok(answer::with(question, &found)),
-            Err(ResolveError::NoData) => Ok(question.reply(ResponseCode::NoError)),
-            Err(ResolveError::NotFound) => Ok(question.reply(ResponseCode::NXDomain)),
-            Err(error) => Err(error.into()),
+            Err(LookUpFailure { error: ResolveError::NoData, .. }) => {
+                Ok(question.reply(ResponseCode::NoError))
+            }
+            Err(LookUpFailure { error: ResolveError::NotFound, .. }) => {
+                Ok(question.reply(ResponseCode::NXDomain))
+            }
+            Err(failure) => Err(failure.into()),
         }
     }
 
@@ -307,16 +311,18 @@ impl Asking<'_> {
         route: &Route,
         name: &Name,
         kind: RecordType,
-    ) -> Result<crate::upstream::Answer, ResolveError> {
+    ) -> Result<crate::upstream::Answer, LookUpFailure> {
         let gateway = &self.session.gateway;
-        let none = ResolveError::Other("no such network is configured");
-        let uplink = gateway.uplinks.of(route).ok_or(none)?;
+        let uplink = gateway.uplinks.of(route).ok_or_else(|| LookUpFailure {
+            network: Some(route.network().into()),
+            error: ResolveError::Other("no such network is configured"),
+        })?;
         let sandbox =
             self.known.as_ref().map_or_else(|| Arc::from(""), |known| Arc::clone(&known.sandbox.id));
         let started = Instant::now();
-        let found = uplink.resolver.records(&sandbox, name, kind).await;
+        let found = uplink.records(&sandbox, name, kind).await;
         self.dns = Some(started.elapsed());
-        gateway.metrics.dns_query(&uplink.name, result(found.as_ref().err().copied()));
+        gateway.metrics.dns_query(&uplink.name, result(found.as_ref().err().map(|failure| failure.error)));
         found
     }
 
@@ -356,6 +362,9 @@ impl Asking<'_> {
             event.ingress = Some(Ingress::Dns);
             event.generation = self.generation;
             event.dns = self.dns;
+            if let Some(permit) = &self.permit {
+                by(event, permit.route());
+            }
             event.sandbox = self.known.as_ref().map(|known| Arc::clone(&known.sandbox.id));
             event.group = self.known.as_ref().and_then(|known| known.sandbox.group.clone());
             let Some(question) = question else { return };

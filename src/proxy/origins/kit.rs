@@ -97,7 +97,7 @@ impl Rig {
         let servers = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 9))];
         let tls = Tls::new(&tls).unwrap();
         let resolver = Resolver::new(&DnsSettings { servers, ..DnsSettings::default() }).unwrap();
-        let managed = Uplink { name: "managed".into(), resolver, dial: DialSettings::default() };
+        let managed = Uplink::new("managed", resolver, DialSettings::default());
         let uplinks = Arc::new(Uplinks::new(managed, Vec::new()));
         let fetch = Fetcher::new(Arc::clone(&uplinks), &tls.client_config());
         let gateway = Gateway {

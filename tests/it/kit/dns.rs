@@ -101,6 +101,8 @@ pub struct Asked {
     pub kind: RecordType,
     /// Whether it came over TCP.
     pub over_tcp: bool,
+    /// From where.
+    pub from: SocketAddr,
 }
 
 /// The server; it stops when dropped.
@@ -225,7 +227,7 @@ async fn serve_udp(socket: UdpSocket, state: Arc<State>) {
     let (mut buffer, socket) = (vec![0; 64 * 1024], Arc::new(socket));
     let mut answers = JoinSet::new();
     while let Ok((length, client)) = socket.recv_from(&mut buffer).await {
-        if let Some(answer) = state.answer(&buffer[..length], false) {
+        if let Some(answer) = state.answer(&buffer[..length], client, false) {
             let (state, socket) = (Arc::clone(&state), Arc::clone(&socket));
             answers.spawn(async move {
                 state.until_released().await;
@@ -248,10 +250,11 @@ async fn serve_tcp(listener: TcpListener, state: Arc<State>) {
 
 /// Answers the queries of one connection.
 async fn converse(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
+    let client = stream.peer_addr()?;
     loop {
         let mut query = vec![0; usize::from(stream.read_u16().await?)];
         stream.read_exact(&mut query).await?;
-        if let Some(answer) = state.answer(&query, true) {
+        if let Some(answer) = state.answer(&query, client, true) {
             state.until_released().await;
             stream.write_u16(u16::try_from(answer.len()).expect("a DNS message")).await?;
             stream.write_all(&answer).await?;
@@ -266,12 +269,12 @@ impl State {
     }
 
     /// The bytes that answer these, or nothing.
-    fn answer(&self, query: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
+    fn answer(&self, query: &[u8], from: SocketAddr, over_tcp: bool) -> Option<Vec<u8>> {
         let query = Message::from_vec(query).ok()?;
         let question = query.queries.first()?.clone();
         let kind = question.query_type();
         let mut name = text_of(question.name());
-        self.asked.push(Asked { name: name.clone(), kind, over_tcp });
+        self.asked.push(Asked { name: name.clone(), kind, over_tcp, from });
         let mut reply = Message::response(query.metadata.id, OpCode::Query);
         reply.metadata.recursion_desired = query.metadata.recursion_desired;
         reply.metadata.recursion_available = true;

@@ -13,6 +13,7 @@ pub mod http2_origin;
 pub mod inspecting;
 pub mod net;
 pub mod origin;
+pub mod parent;
 pub mod process;
 pub mod tls;
 pub mod tool;

@@ -77,7 +77,7 @@ fn secrets(dns: &Dns, trusted: &[CertificateDer<'static>], platform: Option<Plat
     let tls = tls.expect("versions").with_root_certificates(roots).with_no_client_auth();
     let settings = DnsSettings { servers: vec![dns.address()], ..DnsSettings::default() };
     let resolver = Resolver::new(&settings).expect("a resolver");
-    let managed = Uplink { name: "managed".into(), resolver, dial: DialSettings::default() };
+    let managed = Uplink::new("managed", resolver, DialSettings::default());
     let fetch = Fetcher::new(Arc::new(Uplinks::new(managed, Vec::new())), &tls);
     Secrets::new(Allowed::ANY, platform, Arc::new(fetch))
 }

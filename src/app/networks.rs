@@ -1,0 +1,109 @@
+//! The ways out: from `networks` as written to uplinks, and to what documents are judged by.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, ensure};
+use secrecy::ExposeSecret as _;
+
+use super::settings::secret;
+use crate::config::{Config, NetworkSettings, ProxySettings};
+use crate::drain::{Tasks, Watcher};
+use crate::metrics::Metrics;
+use crate::policy::{NetworkFacts, Networks, Route};
+use crate::upstream::parent::{Cover, Credentials, Protocol};
+use crate::upstream::{DialSettings, DnsSettings, Parent, Resolver, Tls, Uplink, Uplinks};
+
+/// The longest password that SOCKS5 can send (RFC 1929 §2).
+const LONGEST_PASSWORD: usize = 255;
+
+/// What documents are judged by.
+pub(super) fn facts(config: &Config) -> Networks {
+    let facts =
+        |network: &NetworkSettings| NetworkFacts { groups: network.groups.clone(), by_name: network.by_name };
+    let all = config.networks.delegated.iter();
+    Networks {
+        delegated: Some(all.map(|(name, network)| (Arc::clone(name), facts(network))).collect()),
+        managed_by_name: config.networks.managed.by_name,
+        platform: config.networks.platform_hosts.clone(),
+    }
+}
+
+/// The ways out; `tasks` carry what is spoken inside TLS with parent proxies.
+pub(super) fn uplinks(config: &Config, tls: &Tls, tasks: &Tasks) -> anyhow::Result<Uplinks> {
+    let build = |name: &str, network: &NetworkSettings| {
+        uplink(config, name, network, tls, tasks).with_context(|| format!("network `{name}`"))
+    };
+    let managed = build(Route::MANAGED, &config.networks.managed)?;
+    let delegated = config.networks.delegated.iter().map(|(name, network)| build(name, network));
+    Ok(Uplinks::new(managed, delegated.collect::<anyhow::Result<_>>()?))
+}
+
+/// One of them.
+fn uplink(
+    config: &Config,
+    name: &str,
+    network: &NetworkSettings,
+    tls: &Tls,
+    tasks: &Tasks,
+) -> anyhow::Result<Uplink> {
+    let dial = DialSettings {
+        connect_timeout: config.limits.connect_timeout,
+        options: network.options.clone(),
+        ..DialSettings::default()
+    };
+    let servers = if network.dns.is_empty() { &config.dns.servers } else { &network.dns };
+    let dns = DnsSettings { servers: servers.clone(), max_ttl: config.dns.max_ttl, ..DnsSettings::default() };
+    let resolver = if network.by_name {
+        None
+    } else {
+        Some(Resolver::leaving(&dns, &network.options).context("cannot set up name resolution")?)
+    };
+    let parent = network.proxy.as_ref().map(|proxy| parent(config, proxy, network.by_name, tls, tasks));
+    let parent = parent.transpose().context("its parent proxy")?;
+    Ok(Uplink { resolver, parent, ..Uplink::bare(name, dial) })
+}
+
+/// A parent proxy, its password read.
+fn parent(
+    config: &Config,
+    proxy: &ProxySettings,
+    by_name: bool,
+    tls: &Tls,
+    tasks: &Tasks,
+) -> anyhow::Result<Parent> {
+    let cover = |host| Cover { tls: tls.clone(), host, tasks: tasks.clone() };
+    if proxy.server_name.is_some() {
+        ensure!(
+            !tls.is_trustless(),
+            "it cannot be verified: this system has no authorities (`ca-certificates`), and `intercept.upstreamRoots` names none"
+        );
+    }
+    let credentials = proxy.credentials.as_ref().map(|(username, source)| {
+        let password = secret(config, source)?;
+        let value = password.expose_secret();
+        ensure!(
+            proxy.protocol != Protocol::Socks5 || value.len() <= LONGEST_PASSWORD,
+            "SOCKS5 cannot send a password of more than {LONGEST_PASSWORD} bytes"
+        );
+        ensure!(!value.chars().any(char::is_control), "its password has control characters");
+        Ok(Credentials { username: username.to_string(), password })
+    });
+    Ok(Parent {
+        address: proxy.address,
+        protocol: proxy.protocol,
+        credentials: credentials.transpose()?,
+        cover: proxy.server_name.clone().map(cover),
+        by_name,
+    })
+}
+
+/// Looks after every uplink that the operator described.
+pub(super) fn watch(uplinks: &Uplinks, metrics: &Arc<Metrics>, tasks: &Tasks, watcher: &Watcher) {
+    for uplink in uplinks.all().filter(|uplink| uplink.described().is_some()) {
+        let (uplink, metrics, watcher) = (Arc::clone(uplink), Arc::clone(metrics), watcher.clone());
+        tasks.spawn("uplink", async move {
+            let name = Arc::clone(&uplink.name);
+            uplink.watch(watcher, |up| metrics.uplink(&name, up)).await;
+        });
+    }
+}

@@ -1,0 +1,50 @@
+//! The ways out, as the configuration describes them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::TokenSource;
+use crate::addr::Host;
+use crate::policy::pattern::Pattern;
+use crate::upstream::SocketOptions;
+use crate::upstream::parent::Protocol;
+
+/// The ways out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Networks {
+    /// The operator's own, which is also the default.
+    pub managed: NetworkSettings,
+    /// The hosts that take it whatever a document says.
+    pub platform_hosts: Vec<Pattern>,
+    /// Those that documents may delegate to, by name.
+    pub delegated: BTreeMap<Arc<str>, NetworkSettings>,
+}
+
+/// One way out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NetworkSettings {
+    /// What its sockets have.
+    pub options: SocketOptions,
+    /// Its DNS servers; of `managed` none: those of `dns.servers`, or the system's.
+    pub dns: Vec<SocketAddr>,
+    /// Its parent proxy.
+    pub proxy: Option<ProxySettings>,
+    /// Whether the parent proxy gets names instead of judged addresses.
+    pub by_name: bool,
+    /// The groups whose sandboxes may use it; None: any sandbox.
+    pub groups: Option<Vec<Arc<str>>>,
+}
+
+/// A parent proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Whom its certificate must be for; None: it is spoken to without TLS.
+    pub server_name: Option<Host>,
+    /// Its username, and where the password comes from.
+    pub credentials: Option<(Arc<str>, TokenSource)>,
+}
