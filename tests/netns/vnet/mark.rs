@@ -1,0 +1,143 @@
+//! Networks by the host's own routing: a packet mark, a source address. Where the host's rules do not lead to a table of the
+//! network's own, nothing is sent at all.
+
+use std::time::{Duration, Instant};
+
+use crate::kit::dns::Answer;
+use crate::vnet::ask::assert_failed;
+use crate::vnet::counters::Link;
+use crate::vnet::topology::{PRIVATE6, TwoUplinks, managed};
+
+/// How soon "there is no route" must be said; the machine may have other work.
+const AT_ONCE: Duration = Duration::from_millis(900);
+/// The network is those bits of the mark.
+const BY_MARK: &str = "networks:
+  managed: {}
+  prod: {mark: 0x5b000000/0xff000000, dns: ['10.20.0.53:53']}
+";
+/// The network is whatever leaves from this address.
+const BY_SOURCE: &str = "networks:
+  managed: {}
+  prod: {sourceAddress: 10.20.0.4, dns: ['10.20.0.53:53']}
+";
+/// The rules and the routes that are shipped as an example.
+const SHIPPED: &str = include_str!("../../../deploy/networks/routes.ip");
+/// The same for IPv6.
+const SHIPPED6: &str = include_str!("../../../deploy/networks/routes6.ip");
+/// The routes of the mark.
+const TABLE: &str = "route add default via 10.20.0.1 dev eth1 table 100\n";
+
+/// A running gateway whose network is one of these, with the kernel's rules for it.
+async fn net(label: &str, networks: &str, rules: &str) -> Option<TwoUplinks> {
+    let mut net = TwoUplinks::new(label)?;
+    net.gate.ip(rules);
+    net.run_gateway(&managed("additionalHosts: [left.test]"), networks).await;
+    for name in ["left.test", "right.test", "first.right.test", "second.right.test", "third.right.test"] {
+        net.both_say(name);
+    }
+    Some(net)
+}
+
+/// Both paths work, the delegated one by name and by address, each by its own link.
+async fn both_work(net: &TwoUplinks) {
+    for (name, link) in [("left.test", Link::Managed), ("right.test", Link::Delegated)] {
+        let tunnel = net.only_by(link, async || net.hello(name, link).await).await;
+        net.end(tunnel, link).await;
+    }
+    let tunnel = net.only_by(Link::Delegated, async || net.literal("10.30.0.10:443", Link::Delegated).await);
+    net.end(tunnel.await, Link::Delegated).await;
+}
+
+/// The delegated path fails at once, for what is known and what must be asked for, and nothing leaves by either link.
+async fn fails_at_once(net: &TwoUplinks, fresh: &str) {
+    for (authority, name, reason) in [
+        ("right.test:443", Some("right.test"), "upstream_failed"),
+        ("10.30.0.10:443", None, "upstream_failed"),
+        (&format!("{fresh}:443")[..], Some(fresh), "dns_failed"),
+    ] {
+        let begun = Instant::now();
+        let record = net.by_none(async || {
+            let record = net.refused(authority, name).await;
+            assert!(begun.elapsed() < AT_ONCE, "{authority}: {:?}", begun.elapsed());
+            record
+        });
+        assert_failed(&record.await, reason, Link::Delegated);
+    }
+    assert_eq!(net.dns.queries(fresh), 0);
+    let tunnel = net.only_by(Link::Managed, async || net.hello("left.test", Link::Managed).await).await;
+    net.end(tunnel, Link::Managed).await;
+}
+
+#[tokio::test]
+async fn a_mark_whose_table_is_emptied_fails_at_once_with_a_rule_behind_it_and_without() {
+    let Some(net) = net("mark", BY_MARK, SHIPPED).await else { return };
+    net.gate.ip6(SHIPPED6);
+    let _origins = net.origins();
+    both_work(&net).await;
+    let tunnel =
+        net.only_by(Link::Delegated, async || net.literal("[fd00:30::10]:443", Link::Delegated).await);
+    net.end(tunnel.await, Link::Delegated).await;
+    // Whatever the name has of either family.
+    let both = |lines: &str| (net.gate.ip(lines), net.gate.ip6(lines));
+    both("route flush table 100\n");
+    fails_at_once(&net, "first.right.test").await;
+    // The kernel would go on to the main table, which leads to the managed link.
+    both("rule del priority 101\n");
+    fails_at_once(&net, "second.right.test").await;
+    net.gate.ip(TABLE);
+    both_work(&net).await;
+    // Without the rule itself, too.
+    both("rule del priority 100\n");
+    fails_at_once(&net, "third.right.test").await;
+}
+
+#[tokio::test]
+async fn a_mark_sets_its_own_bits_and_is_on_every_packet_of_the_delegated_path_alone() {
+    const MARKED: &str = "table inet marks {
+  counter marked { }
+  counter bare { }
+  counter wrong { }
+  chain out {
+    type filter hook output priority 0; policy accept;
+    oifname \"eth1\" meta mark 0x5b000000 counter name marked
+    oifname \"eth1\" meta mark 0 counter name bare
+    oifname \"up0\" meta mark & 0xff000000 != 0 counter name wrong
+  }
+}
+";
+    let Some(net) = net("marks", BY_MARK, SHIPPED).await else { return };
+    let _origins = net.origins();
+    net.gate.feed("nft", MARKED);
+    both_work(&net).await;
+    net.settled().await;
+    let count = async |name| super::counters::count(&net.gate, "marks", name).await;
+    assert!(count("marked").await > 0);
+    assert_eq!((count("bare").await, count("wrong").await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_source_address_alone_chooses_the_link_and_fails_where_it_would_leave_by_another() {
+    let rules = format!("rule add from 10.20.0.4 lookup 100 priority 100\n{TABLE}");
+    let Some(net) = net("source", BY_SOURCE, &rules).await else { return };
+    let origins = net.origins();
+    both_work(&net).await;
+    for origin in &origins.delegated {
+        if origin.connections() > 0 {
+            assert_eq!(origin.connection(0).peer.ip().to_string(), "10.20.0.4");
+        }
+    }
+    // It is IPv4: IPv6 is not dialled from anywhere else.
+    net.private_dns.says("six.test", Answer::addresses([PRIVATE6]));
+    let refused = async || net.refused("six.test:443", Some("six.test")).await;
+    assert_failed(&net.not_by(Link::Managed, refused).await, "upstream_failed", Link::Delegated);
+    let refused = async || net.refused("[fd00:30::10]:443", None).await;
+    assert_failed(&net.by_none(refused).await, "upstream_failed", Link::Delegated);
+    // The main table would send it by the managed link, with the address of the other.
+    net.gate.ip("route flush table 100\n");
+    fails_at_once(&net, "first.right.test").await;
+    net.gate.ip(TABLE);
+    both_work(&net).await;
+    // The address is taken away.
+    net.gate.ip("addr del 10.20.0.4/28 dev eth1\n");
+    fails_at_once(&net, "second.right.test").await;
+}

@@ -1,0 +1,17 @@
+//! Mode `VNet` with two real uplinks: each call takes one of two paths, and packets say which.
+
+mod ask;
+mod counters;
+mod horizon;
+mod kept;
+mod mark;
+mod modes;
+mod operator;
+mod outage;
+mod parent;
+mod rules;
+
+mod server;
+mod toggles;
+mod topology;
+mod ways;
