@@ -27,6 +27,7 @@ use changes::changing;
 pub(super) use changes::{Changing, one};
 use places::Places;
 use told::Told;
+pub use told::{CidrEntry, HostEntry, RuleEntry};
 
 /// Ports of an Allow under `defaultAction: Deny` where the document has no `ports`.
 const WEB_PORTS: [Port; 2] = [Port::HTTP, Port::HTTPS];
@@ -220,6 +221,11 @@ impl Compiled {
     /// What one of `rules` does.
     pub(super) fn action(&self, rule: u32) -> RuleAction {
         self.told_rule(rule).map_or(RuleAction::Deny, |rule| rule.action)
+    }
+
+    /// Whether some of its patterns have a port of their own, which `ports` do not bound.
+    pub(super) fn has_own_ports(&self) -> bool {
+        !self.hosts.own_ports().is_empty()
     }
 
     /// Whether there are `rules`.

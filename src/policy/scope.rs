@@ -284,20 +284,31 @@ impl PolicySet {
         if self.units.above().all(|higher| higher.constraints() == Constraints::default()) {
             return Vec::new();
         }
-        let conflict = |lower: &Arc<Compiled>| {
-            let group = match (&lower.scope, roster) {
-                (Scope::Global, _) => return None,
-                (Scope::Group(_), _) => None,
-                (Scope::Sandbox { sandbox, .. }, Some(roster)) => roster.get(sandbox)?.as_ref(),
-                (Scope::Sandbox { group, .. }, None) => group.as_ref(),
-            };
-            let group = group.and_then(|group| self.units.group(group));
-            self.units.global.iter().chain(group).find_map(|higher| not_permitted(higher, lower))
-        };
         let mut found: Vec<_> =
-            self.units().filter_map(|lower| Some((&lower.scope, conflict(lower)?))).collect();
+            self.units().filter_map(|lower| Some((&lower.scope, self.barrier(lower, roster)?))).collect();
         found.sort_by_key(|(scope, _)| *scope);
         found.into_iter().map(|(_, problem)| problem).collect()
+    }
+
+    /// Why a document is in force for nobody: a higher one does not permit it.
+    pub(super) fn barrier(&self, lower: &Compiled, roster: Option<&Roster>) -> Option<Problem> {
+        self.above(lower.scope(), roster).find_map(|higher| not_permitted(higher, lower))
+    }
+
+    /// The documents above a scope, Global first. Where there is a roster, a sandbox is in the group that it says.
+    pub(super) fn above<'s>(
+        &'s self,
+        scope: &'s Scope,
+        roster: Option<&'s Roster>,
+    ) -> impl Iterator<Item = &'s Arc<Compiled>> {
+        let group = match (scope, roster) {
+            (Scope::Global | Scope::Group(_), _) => None,
+            (Scope::Sandbox { sandbox, .. }, Some(roster)) => roster.get(sandbox).and_then(Option::as_ref),
+            (Scope::Sandbox { group, .. }, None) => group.as_ref(),
+        };
+        let group = group.and_then(|group| self.units.group(group));
+        let global = self.units.global.as_ref().filter(|_| *scope != Scope::Global);
+        global.into_iter().chain(group)
     }
 }
 

@@ -192,6 +192,12 @@ impl Compiled {
         })
     }
 
+    /// The hosts that its `categories` allow, each with the place of its entry.
+    pub(in crate::policy) fn category_hosts(&self) -> impl Iterator<Item = (String, u32)> {
+        let uses = self.rare.iter().flat_map(|rare| &rare.uses);
+        uses.zip(self.written..).map(|(entry, place)| (self.text(place).unwrap_or_default(), *entry))
+    }
+
     /// Its `cidrRules`.
     pub fn cidr_rules(&self) -> impl Iterator<Item = CidrEntry<'_>> {
         self.told().into_iter().flat_map(|told| {
