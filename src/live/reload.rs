@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::store::{Loaded, Store};
+use super::store::{Changes, Loaded, Store};
 use super::{Live, Snapshot};
 use crate::identity::Registry;
 use crate::policy::{Guards, PolicySet, Roster};
@@ -42,6 +42,8 @@ pub struct Report {
     pub rules: usize,
     /// What of the process configuration has changed and takes effect after a restart.
     pub pending: Vec<&'static str>,
+    /// What became wider by it.
+    pub changes: Arc<Changes>,
 }
 
 /// What looking at the process configuration found.
@@ -125,8 +127,8 @@ impl Reloader {
             return Err(Box::new(loaded));
         }
         let rules = loaded.policies.rule_count();
-        let Loaded { policies, problems, texts } = loaded;
-        let report = Report { generation: 1, swapped: true, problems, texts, rules, pending: Vec::new() };
+        let Loaded { policies, problems, texts, changes: _ } = loaded;
+        let report = Report { generation: 1, swapped: true, problems, texts, rules, ..Report::default() };
         Ok((policies, report))
     }
 
@@ -237,11 +239,13 @@ impl Work {
         }
         // A host that cannot say its addresses has those that it had.
         let guards = (self.guards)().map_or_else(|_| Arc::clone(current.policies.guards()), Arc::new);
+        self.store.know(&current.registry);
         let loaded = self.store.load(&guards, Some(&current.policies));
         if loaded.is_none() && !looked {
             return;
         }
-        let policies = loaded.map(|loaded| self.take(loaded)).filter(|set| !set.is_same(&current.policies));
+        let (policies, changes) = loaded.map(|loaded| self.take(loaded)).unzip();
+        let policies = policies.filter(|set| !set.is_same(&current.policies));
         let swapped = policies.is_some() || registry.is_some();
         let generation = if swapped {
             let same = || current.policies.with_guards(Arc::clone(current.policies.guards()));
@@ -253,7 +257,8 @@ impl Work {
         } else {
             current.generation
         };
-        let report = self.report(generation, swapped);
+        let changes = Arc::new(changes.unwrap_or_default());
+        let report = Report { changes, ..self.report(generation, swapped) };
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&report);
         (self.on_load)(&report);
     }
@@ -271,12 +276,12 @@ impl Work {
         (true, registry)
     }
 
-    /// Keeps what a load of policies has to say, and answers its policies.
-    fn take(&mut self, loaded: Loaded) -> PolicySet {
-        let Loaded { policies, problems, texts } = loaded;
+    /// Keeps what a load of policies has to say for later ones too, and answers its policies and what they widened.
+    fn take(&mut self, loaded: Loaded) -> (PolicySet, Changes) {
+        let Loaded { policies, problems, texts, changes } = loaded;
         let rules = policies.rule_count();
         self.policies = Report { problems, texts, rules, ..Report::default() };
-        policies
+        (policies, changes)
     }
 
     /// All there is to say of what is in force and of what is not.
@@ -284,7 +289,8 @@ impl Work {
         let Report { problems, texts, rules, .. } = self.policies.clone();
         let problems = self.look.problems.iter().cloned().chain(problems).collect();
         let texts = self.look.texts.clone().into_iter().chain(texts).collect();
-        Report { generation, swapped, problems, texts, rules, pending: self.look.pending.clone() }
+        let pending = self.look.pending.clone();
+        Report { generation, swapped, problems, texts, rules, pending, ..Report::default() }
     }
 }
 

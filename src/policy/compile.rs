@@ -22,6 +22,7 @@ use crate::source::{Place, Position, Problem};
 mod changes;
 mod places;
 mod told;
+mod warning;
 
 use changes::changing;
 pub(super) use changes::{Changing, one};
@@ -89,21 +90,21 @@ impl Compiled {
         lists: &CategoryLists,
         interner: &mut Interner,
     ) -> Result<Self, Vec<Problem>> {
-        let wide: Vec<Problem> = wide_patterns(document).collect();
-        match Self::sound(document, lists, &wide, interner) {
+        let found = warning::warnings(document);
+        match Self::sound(document, lists, &found, interner) {
             Ok(compiled) => Ok(compiled),
             Err(mut problems) => {
-                problems.extend(wide);
+                problems.extend(found);
                 Err(problems)
             }
         }
     }
 
-    /// Compiles a document that nothing is wrong with but what `wide` says.
+    /// Compiles a document that nothing is wrong with but what `found` says.
     fn sound(
         document: &Document,
         lists: &CategoryLists,
-        wide: &[Problem],
+        found: &[Problem],
         interner: &mut Interner,
     ) -> Result<Self, Vec<Problem>> {
         let spec = &document.spec;
@@ -145,7 +146,7 @@ impl Compiled {
             uses: categories.uses.into(),
             constraints: spec.constraints,
             limits: spec.limits,
-            warnings: categories.warnings.into_iter().chain(wide.iter().cloned()).collect(),
+            warnings: categories.warnings.into_iter().chain(found.iter().cloned()).collect(),
             patterns,
         };
         Ok(Self {
@@ -384,16 +385,4 @@ impl Categories {
         }
         if problems.is_empty() { Ok(found) } else { Err(problems) }
     }
-}
-
-/// A warning for each Allow that reaches every tenant of a shared domain while the default is Deny.
-fn wide_patterns(document: &Document) -> impl Iterator<Item = Problem> {
-    let spec = &document.spec;
-    let wide =
-        spec.host_rules.iter().filter(|rule| rule.action == Action::Allow && rule.pattern.is_tenant_wide());
-    wide.filter(|_| spec.default_action == Action::Deny).map(|rule| {
-        Problem::warning(format!("tenant-wide: `{}` allows every tenant of a shared domain", rule.pattern))
-            .at(rule.place.clone())
-            .cure("name the hosts you need: any tenant there could receive the data")
-    })
 }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::path_pattern::{End, PathPattern, Segment};
 use super::pattern::{LabelPattern, Pattern, PatternKind};
 use super::wildcard::Wildcard;
+use crate::addr::Host;
 
 /// So many patterns with inner stars are tried one by one.
 const MOST_INNER: usize = 64;
@@ -143,11 +144,19 @@ impl Covering {
         all
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// One that covers a pattern, if that is certain; on the same port only, where that is asked for.
     pub(super) fn find(&self, pattern: &Pattern, same_port: bool) -> Option<(&Pattern, u32)> {
         let fits = |own: &Pattern| own.covers(pattern) && (!same_port || own.port() == pattern.port());
-        let known =
-            pattern.wider(same_port).into_iter().filter_map(|text| self.known.get(text.as_str())).find(|(own, _)| fits(own));
+        let known = pattern
+            .wider(same_port)
+            .into_iter()
+            .filter_map(|text| self.known.get(text.as_str()))
+            .find(|(own, _)| fits(own));
         let (own, number) = known.or_else(|| self.inner.iter().find(|(own, _)| fits(own)))?;
         Some((own, *number))
     }
@@ -160,7 +169,8 @@ impl PathPattern {
         let (Some((own, end)), Some((theirs, their_end))) = (self.cut(deny), other.cut(other_denies)) else {
             return false;
         };
-        if own.len() > theirs.len() || !own.iter().zip(theirs).all(|(own, other)| segment_covers(own, other)) {
+        if own.len() > theirs.len() || !own.iter().zip(theirs).all(|(own, other)| segment_covers(own, other))
+        {
             return false;
         }
         match (end, theirs.get(own.len())) {
@@ -171,6 +181,20 @@ impl PathPattern {
                 End::Open(next) => begins(begin, next),
                 End::Exact | End::Subtree => false,
             },
+        }
+    }
+}
+
+/// A host that a pattern matches; of one that is about a single host, that.
+pub(super) fn sample(pattern: &Pattern) -> Option<Host> {
+    /// In the place of a star.
+    const ANY: &str = "zq0";
+    match pattern.kind() {
+        PatternKind::Any => format!("{ANY}.{ANY}").parse().ok(),
+        PatternKind::Exact(name) => Some(Host::Name(name.clone())),
+        PatternKind::Ip(ip) => Some(Host::Ip(*ip)),
+        kind @ (PatternKind::Suffix(_) | PatternKind::Inner(_)) => {
+            kind.to_string().replace('*', ANY).parse().ok()
         }
     }
 }
@@ -198,7 +222,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::addr::{Host, Port};
+    use crate::addr::Port;
 
     /// A pattern of few and similar labels, perhaps with a port.
     fn pattern() -> impl Strategy<Value = Pattern> {
@@ -226,6 +250,8 @@ mod tests {
             prop_assert!(!one.covers(&two) || own || !other, "{} covers {}, not at {}:{}", one, two, name, port);
             prop_assert!(one.may_meet(&two) || !own || !other, "{} meets {} at {}:{}", one, two, name, port);
             prop_assert!(one.covers(&one) && one.may_meet(&one));
+            let sample = sample(&one).unwrap();
+            prop_assert!(one.matches(&sample, one.port().unwrap_or(port)), "{} {}", one, sample);
             prop_assert_eq!(one.may_meet(&two), two.may_meet(&one));
             let found = Covering::of([(one.clone(), 0)].into_iter());
             prop_assert!(found.find(&two, false).is_none() || one.covers(&two));

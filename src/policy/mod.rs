@@ -11,6 +11,7 @@ pub mod category;
 pub mod cidr_set;
 pub mod compile;
 mod cover;
+mod dead;
 pub mod decision;
 pub mod document;
 pub mod draft;

@@ -240,6 +240,11 @@ impl PolicySet {
         &self.ground.guards
     }
 
+    /// The host patterns of every document.
+    pub(super) fn pool(&self) -> &PatternPool {
+        &self.ground.pool
+    }
+
     /// The secrets in force.
     #[must_use]
     pub fn secrets(&self) -> &Arc<SecretSet> {

@@ -111,7 +111,9 @@ impl PolicySet {
             }
         }
         all.retain(|widening| !widening.widened.is_empty());
-        all.sort_by(|one, two| one.document().map(|own| own.scope()).cmp(&two.document().map(|own| own.scope())));
+        all.sort_by(|one, two| {
+            one.document().map(|own| own.scope()).cmp(&two.document().map(|own| own.scope()))
+        });
         all
     }
 
@@ -163,7 +165,9 @@ fn widened(before: &Compiled, after: &Compiled) -> Vec<String> {
 fn opened(was_there: bool, after: &Compiled) -> Vec<String> {
     let mut told = Told::default();
     if was_there {
-        told.say(|| format!("it is within the `constraints` of higher documents, and was not ({})", after.place()));
+        told.say(|| {
+            format!("it is within the `constraints` of higher documents, and was not ({})", after.place())
+        });
     }
     always(None, after, &mut told);
     default(None, after, &mut told);
@@ -191,7 +195,12 @@ const fn always(_before: Option<&Compiled>, _after: &Compiled, _told: &mut Told)
 fn left(gone: &Compiled) -> Vec<String> {
     let mut told = Told::default();
     let place = gone.place();
-    told.say(|| format!("`{}` is taken away: what it denied is left to the other documents (it was at {place})", gone.name()));
+    told.say(|| {
+        format!(
+            "`{}` is taken away: what it denied is left to the other documents (it was at {place})",
+            gone.name()
+        )
+    });
     told.finish()
 }
 
@@ -217,9 +226,8 @@ fn ports(before: &Compiled, after: &Compiled, told: &mut Told) {
     if same {
         return;
     }
-    let more = (1..=u16::MAX).filter(|port| {
-        Port::new(*port).is_some_and(|port| after.bounds(port) && !before.bounds(port))
-    });
+    let more = (1..=u16::MAX)
+        .filter(|port| Port::new(*port).is_some_and(|port| after.bounds(port) && !before.bounds(port)));
     let more: PortSet = more.map(|port| (port, port)).collect();
     if !more.is_empty() {
         told.say(|| format!("`ports` allow {more} besides ({})", after.place()));
@@ -238,7 +246,9 @@ fn inspection(before: &Compiled, after: &Compiled, told: &mut Told) {
 fn enforcement(before: Option<&Compiled>, after: &Compiled, told: &mut Told) {
     let was = before.map_or(Enforcement::Enforce, |before| before.enforcement());
     if (was, after.enforcement()) == (Enforcement::Enforce, Enforcement::Report) {
-        told.say(|| format!("`enforcement` is Report, and was Enforce: what it denies goes on ({})", after.place()));
+        told.say(|| {
+            format!("`enforcement` is Report, and was Enforce: what it denies goes on ({})", after.place())
+        });
     }
 }
 

@@ -26,7 +26,8 @@ enum Step {
 
 /// A step.
 fn step() -> impl Strategy<Value = Step> {
-    let entries = (host_rule(false), cidr_rule(false), rule(false)).prop_map(|(host, cidr, rule)| [host, cidr, rule]);
+    let entries =
+        (host_rule(false), cidr_rule(false), rule(false)).prop_map(|(host, cidr, rule)| [host, cidr, rule]);
     prop_oneof![
         4 => (any::<Index>(), 0..9_u8).prop_map(|(at, list)| Step::Remove(at, list)),
         3 => (any::<Index>(), any::<Index>(), 0..4_u8).prop_map(|(from, to, list)| Step::Move(from, to, list)),
@@ -119,7 +120,7 @@ fn opens(before: &Policy, after: &Policy, target: &str) -> Option<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn what_was_denied_and_is_allowed_is_told(

@@ -13,7 +13,8 @@ use crate::policy::pattern::{Pattern, PatternKind};
 /// The texts of the `hostRules` with an action, each with its rule.
 fn written(document: &Compiled, action: Action) -> impl Iterator<Item = (String, RuleId)> {
     let all = document.host_rules().zip(0_u32..);
-    all.filter(move |(entry, _)| entry.action == action).map(|(HostEntry { pattern, .. }, id)| (pattern, RuleId::Host(id)))
+    all.filter(move |(entry, _)| entry.action == action)
+        .map(|(HostEntry { pattern, .. }, id)| (pattern, RuleId::Host(id)))
 }
 
 /// The texts of the hosts that a document allows, each with its rule.
@@ -67,7 +68,10 @@ pub(super) fn denied(before: &Compiled, after: &Compiled, told: &mut Told) {
         let holds = text.parse().is_ok_and(|pattern: Pattern| wide.find(&pattern, false).is_some());
         if !holds {
             told.say(|| {
-                format!("`{text}` is not denied any more: {rule} is gone (it was at {})", before.place_of(Some(rule)))
+                format!(
+                    "`{text}` is not denied any more: {rule} is gone (it was at {})",
+                    before.place_of(Some(rule))
+                )
             });
         }
     }

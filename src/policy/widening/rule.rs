@@ -46,7 +46,11 @@ pub(super) fn rules(before: Option<&Compiled>, after: &Compiled, told: &mut Told
     }
     moved(&new, |line| {
         let place = after.place_of(Some(line.rule));
-        let order = if line.grants() { "is in front of rules that it was behind" } else { "is behind a rule that grants" };
+        let order = if line.grants() {
+            "is in front of rules that it was behind"
+        } else {
+            "is behind a rule that grants"
+        };
         told.say(|| format!("{} {order}: {} ({place})", line.rule, line.said));
     });
 }

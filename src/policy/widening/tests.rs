@@ -15,7 +15,8 @@ fn set(text: &str) -> PolicySet {
     let errors: Vec<_> = parsed.problems.iter().filter(|problem| problem.is_error()).collect();
     assert!(errors.is_empty(), "{errors:?}\n{text}");
     let documents: Vec<_> = parsed.documents.into_iter().map(Arc::new).collect();
-    let (set, problems) = PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::default(), None, None);
+    let (set, problems) =
+        PolicySet::compile(&documents, &CategoryLists::shipped(), Arc::default(), None, None);
     assert!(!problems.iter().any(crate::source::Problem::is_error), "{problems:?}\n{text}");
     set
 }
@@ -39,11 +40,31 @@ fn document(scope: &str, spec: &str) -> String {
 #[test]
 fn each_change_of_a_document_that_widens_is_told_with_its_place() {
     for (before, after, expected) in [
-        ("mode: Limited", "mode: Unrestricted", &["`defaultAction` is Allow, and was Deny (p.yaml:1:1)", "`mode` is Unrestricted, and was Limited (p.yaml:1:1)", "`ports` allow 1-79,81-442,444-65535 besides (p.yaml:1:1)"][..]),
+        (
+            "mode: Limited",
+            "mode: Unrestricted",
+            &[
+                "`defaultAction` is Allow, and was Deny (p.yaml:1:1)",
+                "`mode` is Unrestricted, and was Limited (p.yaml:1:1)",
+                "`ports` allow 1-79,81-442,444-65535 besides (p.yaml:1:1)",
+            ][..],
+        ),
         ("ports: [443]", "ports: [443, 8000-8001]", &["`ports` allow 8000-8001 besides (p.yaml:1:1)"]),
-        ("hostRules: [a.test]", "hostRules: [a.test, b.test]", &["`b.test` is allowed by hostRules[1] (p.yaml:1:21)"]),
-        ("hostRules: [a.test]", "hostRules: ['*.test']", &["`*.test` is allowed by hostRules[0] (p.yaml:1:13)"]),
-        ("hostRules: [a.test]", "hostRules: ['a.test:22']", &["`a.test:22` is allowed by hostRules[0] (p.yaml:1:13)"]),
+        (
+            "hostRules: [a.test]",
+            "hostRules: [a.test, b.test]",
+            &["`b.test` is allowed by hostRules[1] (p.yaml:1:21)"],
+        ),
+        (
+            "hostRules: [a.test]",
+            "hostRules: ['*.test']",
+            &["`*.test` is allowed by hostRules[0] (p.yaml:1:13)"],
+        ),
+        (
+            "hostRules: [a.test]",
+            "hostRules: ['a.test:22']",
+            &["`a.test:22` is allowed by hostRules[0] (p.yaml:1:13)"],
+        ),
         (
             "{mode: Unrestricted, hostRules: [{pattern: x.test, action: Deny}]}",
             "mode: Unrestricted",
@@ -67,9 +88,15 @@ fn each_change_of_a_document_that_widens_is_told_with_its_place() {
         (
             "{hostRules: [8.8.8.8], cidrRules: [{cidr: 8.8.8.8/32, action: Allow}]}",
             "{cidrRules: [{cidr: 8.8.8.8/32, action: Allow}]}",
-            &["`ports` do not bound `8.8.8.8` any more: hostRules[0] is gone, and `cidrRules` allow it on their own (it was at p.yaml:1:14)"],
+            &[
+                "`ports` do not bound `8.8.8.8` any more: hostRules[0] is gone, and `cidrRules` allow it on their own (it was at p.yaml:1:14)",
+            ],
         ),
-        ("trafficInspection: Full", "trafficInspection: Legacy", &["`trafficInspection` is Legacy, and was Full (p.yaml:1:1)"]),
+        (
+            "trafficInspection: Full",
+            "trafficInspection: Legacy",
+            &["`trafficInspection` is Legacy, and was Full (p.yaml:1:1)"],
+        ),
         (
             "enforcement: Enforce",
             "enforcement: Report",
@@ -88,7 +115,10 @@ fn each_change_of_a_document_that_widens_is_told_with_its_place() {
         (
             "limits: {connections: 5, uploadBytes: 9}",
             "limits: {connections: 6}",
-            &["`limits.connections` is 6, and was 5 (p.yaml:1:1)", "`limits.uploadBytes` is gone, and was 9 (p.yaml:1:1)"],
+            &[
+                "`limits.connections` is 6, and was 5 (p.yaml:1:1)",
+                "`limits.uploadBytes` is gone, and was 9 (p.yaml:1:1)",
+            ],
         ),
     ] {
         assert_eq!(told(before, after), expected, "{before} → {after}");
@@ -98,8 +128,16 @@ fn each_change_of_a_document_that_widens_is_told_with_its_place() {
 
 #[test]
 fn a_category_is_told_by_its_hosts() {
-    let all = told("categories: [package-registries/npm]", "categories: [package-registries/npm, package-registries/python]");
-    assert!(all.contains(&"`pypi.org` is allowed by categories[1] package-registries/python (p.yaml:1:38)".to_owned()), "{all:#?}");
+    let all = told(
+        "categories: [package-registries/npm]",
+        "categories: [package-registries/npm, package-registries/python]",
+    );
+    assert!(
+        all.contains(
+            &"`pypi.org` is allowed by categories[1] package-registries/python (p.yaml:1:38)".to_owned()
+        ),
+        "{all:#?}"
+    );
     assert!(all.iter().all(|sentence| sentence.contains("package-registries/python")), "{all:#?}");
 }
 
@@ -111,12 +149,30 @@ fn each_change_of_rules_that_widens_is_told_with_its_place() {
     let elsewhere = "{name: away, match: {host: x.test}, action: {type: Rewrite, host: z.test}}";
     let rules = |list: &[&str]| format!("rules:\n  - {}\n", list.join("\n  - "));
     for (before, after, expected) in [
-        (vec![deny], vec![deny, allow], &["rules[1] is new: Allow of `x.test` for GET, PUT (p.yaml:3:5)"][..]),
-        (vec![deny, allow], vec![allow], &["rules[0] is gone: Deny of `x.test/admin` (it was at p.yaml:2:5)"]),
+        (
+            vec![deny],
+            vec![deny, allow],
+            &["rules[1] is new: Allow of `x.test` for GET, PUT (p.yaml:3:5)"][..],
+        ),
+        (
+            vec![deny, allow],
+            vec![allow],
+            &["rules[0] is gone: Deny of `x.test/admin` (it was at p.yaml:2:5)"],
+        ),
         (vec![allow, deny], vec![deny], &[]),
-        (vec![deny, allow], vec![allow, deny], &["rules[0] is in front of rules that it was behind: Allow of `x.test` for GET, PUT (p.yaml:2:5)"]),
+        (
+            vec![deny, allow],
+            vec![allow, deny],
+            &[
+                "rules[0] is in front of rules that it was behind: Allow of `x.test` for GET, PUT (p.yaml:2:5)",
+            ],
+        ),
         (vec![allow, deny], vec![deny, allow], &[]),
-        (vec![rewrite, allow], vec![allow], &["rules[0] is gone: Rewrite of `x.test` (it was at p.yaml:2:5)"]),
+        (
+            vec![rewrite, allow],
+            vec![allow],
+            &["rules[0] is gone: Rewrite of `x.test` (it was at p.yaml:2:5)"],
+        ),
         (
             vec![rewrite],
             vec![elsewhere],
@@ -128,7 +184,8 @@ fn each_change_of_rules_that_widens_is_told_with_its_place() {
     ] {
         assert_eq!(told(&rules(&before), &rules(&after)), expected, "{before:?} → {after:?}");
     }
-    let secret = "{match: {host: x.test}, action: {type: Transform, headers: [{operation: Remove, name: a}]}}";
+    let secret =
+        "{match: {host: x.test}, action: {type: Transform, headers: [{operation: Remove, name: a}]}}";
     assert_eq!(told(&rules(&[secret]), &format!("# a line\n{}", rules(&[secret]))), Vec::<String>::new());
 }
 
@@ -138,7 +195,10 @@ fn what_only_narrows_or_was_let_through_before_is_not_told() {
         ("mode: Unrestricted", "mode: Limited"),
         ("hostRules: ['*.test', a.test]", "hostRules: ['*.test', b.a.test, 'a.*.test']"),
         ("mode: Unrestricted", "{mode: Unrestricted, hostRules: [x.test, 'y.test:22']}"),
-        ("{mode: Unrestricted, hostRules: [{pattern: a.test, action: Deny}]}", "{mode: Unrestricted, hostRules: [{pattern: '*.test', action: Deny}]}"),
+        (
+            "{mode: Unrestricted, hostRules: [{pattern: a.test, action: Deny}]}",
+            "{mode: Unrestricted, hostRules: [{pattern: '*.test', action: Deny}]}",
+        ),
         ("hostRules: [a.test, b.test]", "hostRules: [b.test]"),
         ("enforcement: Report", "enforcement: Enforce"),
         ("trafficInspection: Partial", "trafficInspection: Full"),
@@ -151,7 +211,8 @@ fn what_only_narrows_or_was_let_through_before_is_not_told() {
 
 #[test]
 fn a_document_that_is_taken_away_leaves_what_it_denied_to_the_others() {
-    let both = format!("{}{}", document("Global", "{mode: Limited}"), document("Sandbox", "{mode: Unrestricted}"));
+    let both =
+        format!("{}{}", document("Global", "{mode: Limited}"), document("Sandbox", "{mode: Unrestricted}"));
     let (global, own) = (document("Global", "{mode: Limited}"), document("Sandbox", "{mode: Unrestricted}"));
     let left = "`top` is taken away: what it denied is left to the other documents (it was at p.yaml:2:1)";
     assert_eq!(told(&both, &own), [left]);
@@ -176,7 +237,10 @@ fn a_first_document_is_told_where_nothing_was_allowed_before() {
         assert_eq!(required.len(), 1, "it was denied while it had none");
     }
     let alone = set(&group);
-    assert!(under(&group).widened_since(&alone, Some(&Roster::from([("sbx".into(), None)])), |_| false).len() == 1);
+    assert!(
+        under(&group).widened_since(&alone, Some(&Roster::from([("sbx".into(), None)])), |_| false).len()
+            == 1
+    );
 }
 
 #[test]
@@ -184,10 +248,13 @@ fn a_document_that_was_not_permitted_is_told_as_a_first_one() {
     let above = document("Global", "{mode: Unrestricted, constraints: {maxMode: Limited}}");
     let (wide, narrow) = ("{mode: Unrestricted}", "{mode: Limited, hostRules: [a.test]}");
     let with = |spec: &str| format!("{above}{}", document("Sandbox", spec));
-    assert_eq!(told(&with(wide), &with(narrow)), [
-        "it is within the `constraints` of higher documents, and was not (p.yaml:6:1)",
-        "`a.test` is allowed by hostRules[0] (p.yaml:8:35)",
-    ]);
+    assert_eq!(
+        told(&with(wide), &with(narrow)),
+        [
+            "it is within the `constraints` of higher documents, and was not (p.yaml:6:1)",
+            "`a.test` is allowed by hostRules[0] (p.yaml:8:35)",
+        ]
+    );
     assert_eq!(told(&with(narrow), &with(narrow)), Vec::<String>::new());
 }
 
@@ -198,7 +265,8 @@ fn what_a_reporting_document_denies_goes_on_as_it_came() {
         format!("{{enforcement: Report, rules: [{rules}{away}]}}")
     };
     let after = with("{match: {host: x.test}, action: Deny}, ");
-    let sentence = "what it denies goes on without what its `rules` change of a request: it only reports (p.yaml:1:1)";
+    let sentence =
+        "what it denies goes on without what its `rules` change of a request: it only reports (p.yaml:1:1)";
     assert_eq!(told(&with(""), &after), [sentence]);
     assert_eq!(told(&after, &after), Vec::<String>::new());
 }
