@@ -146,7 +146,7 @@ impl Store {
         problems.extend(policies.conflicts(self.roster.as_ref()));
         problems.extend(policies.dead(self.roster.as_ref()));
         let cause = Cause { touched, recast, relisted };
-        let changes = previous.map(|previous| self.changes(&policies, previous, &cause)).unwrap_or_default();
+        let widened = previous.map(|previous| self.changes(&policies, previous, &cause));
         self.kept.forget(&policies);
         if let Some(moved) = policies.compacted() {
             self.follow(&policies, &moved);
@@ -163,7 +163,7 @@ impl Store {
         let texts =
             texts.into_iter().filter(|(path, _)| path.to_str().is_none_or(|path| shown.contains(path)));
         let texts = texts.map(|(path, text)| (path.display().to_string(), text)).collect();
-        Some(Loaded { policies, problems, texts, changes })
+        Some(Loaded { policies, problems, texts, changes: widened.unwrap_or_default() })
     }
 
     /// The set of the documents of all files, in name order, each compiled unless `previous` has it.

@@ -129,8 +129,10 @@ impl PolicySet {
     /// Whether other documents may apply to a sandbox of this scope.
     fn has_beside(&self, scope: &Scope) -> bool {
         self.units().any(|unit| match (scope, unit.scope()) {
-            (Scope::Global, _) | (_, Scope::Global) => true,
-            (Scope::Sandbox { .. }, Scope::Group(_)) | (Scope::Group(_), Scope::Sandbox { .. }) => true,
+            (Scope::Global, _)
+            | (_, Scope::Global)
+            | (Scope::Sandbox { .. }, Scope::Group(_))
+            | (Scope::Group(_), Scope::Sandbox { .. }) => true,
             (Scope::Group(_), Scope::Group(_)) | (Scope::Sandbox { .. }, Scope::Sandbox { .. }) => false,
         })
     }
@@ -206,7 +208,7 @@ fn left(gone: &Compiled) -> Vec<String> {
 
 /// `defaultAction`.
 fn default(before: Option<&Compiled>, after: &Compiled, told: &mut Told) {
-    let was = before.map_or(Action::Deny, |before| before.default_action());
+    let was = before.map_or(Action::Deny, Compiled::default_action);
     if (was, after.default_action()) == (Action::Deny, Action::Allow) {
         told.say(|| format!("`defaultAction` is Allow, and was Deny ({})", after.place()));
     }
@@ -244,7 +246,7 @@ fn inspection(before: &Compiled, after: &Compiled, told: &mut Told) {
 
 /// `enforcement`.
 fn enforcement(before: Option<&Compiled>, after: &Compiled, told: &mut Told) {
-    let was = before.map_or(Enforcement::Enforce, |before| before.enforcement());
+    let was = before.map_or(Enforcement::Enforce, Compiled::enforcement);
     if (was, after.enforcement()) == (Enforcement::Enforce, Enforcement::Report) {
         told.say(|| {
             format!("`enforcement` is Report, and was Enforce: what it denies goes on ({})", after.place())
@@ -257,7 +259,7 @@ fn constraints(before: &Compiled, after: &Compiled, told: &mut Told) {
     let (was, is) = (before.constraints(), after.constraints());
     let place = after.place();
     let mut say = |key: &str, is: Option<String>, was: String| {
-        let is = is.map_or_else(|| "gone".to_owned(), |is| format!("{is}"));
+        let is = is.unwrap_or_else(|| "gone".to_owned());
         told.say(|| format!("`constraints.{key}` is {is}, and was {was} ({place})"));
     };
     if let Some(max) = was.max_mode.filter(|max| is.max_mode.is_none_or(|is| is > *max)) {

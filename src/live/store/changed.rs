@@ -82,16 +82,16 @@ impl Store {
         let documents = all.into_iter().filter_map(|widening| {
             let document = widening.document()?;
             let (policy, scope) = (Arc::clone(document.name()), document.scope().clone());
-            Some(Changed { policy, scope, change: self.change(widening, cause) })
+            Some(Changed { policy, scope, change: self.change(&widening, cause) })
         });
         Changes { documents: documents.collect(), unrecorded }
     }
 
     /// One change, as it is recorded.
-    fn change(&self, widening: Widening, cause: &Cause) -> DocumentChange {
+    fn change(&self, widening: &Widening, cause: &Cause) -> DocumentChange {
         let digest = |document: Option<&Arc<Compiled>>| self.digest_of(document?);
         DocumentChange {
-            actor: self.actor(&widening, cause),
+            actor: self.actor(widening, cause),
             before: digest(widening.before.as_ref()),
             after: digest(widening.after.as_ref()),
             widened: widening.widened.iter().map(|sentence| Text::new(sentence)).collect(),
