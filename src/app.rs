@@ -6,6 +6,7 @@ mod doors;
 mod enforcement;
 mod inherited;
 mod inspect;
+mod load;
 mod networks;
 mod reconfigure;
 mod rules;
@@ -18,12 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::admin::{self, State};
 use crate::audit::top::Top;
-use crate::audit::{Audit, Kind, Observe, Outcome, Text, Writer};
+use crate::audit::{Audit, Observe, Writer};
 use crate::config::Config;
 use crate::drain::{Drain, Drained, Panicked, Tasks, Watcher};
 use crate::heap;
@@ -32,7 +32,7 @@ use crate::intercept::Authority;
 use crate::live::reload::{Reloader, Report};
 use crate::live::store::{Loaded, Store};
 use crate::live::{Live, Snapshot};
-use crate::metrics::{Metrics, Reload};
+use crate::metrics::Metrics;
 use crate::policy::PolicySet;
 use crate::proxy::{Gateway, accept, dns};
 use crate::share::{Newcomers, Shares};
@@ -40,7 +40,7 @@ use crate::upstream::local::AddressWatch;
 use doors::Doors;
 use enforcement::Enforcement;
 use inspect::Inspector;
-use reconfigure::pending;
+use load::loaded;
 
 pub use reconfigure::ConfigFile;
 pub use rules::{mode, ports, who};
@@ -328,29 +328,4 @@ fn serve_admin(socket: admin::Listener, state: &Arc<State>, tasks: &Tasks, watch
         let spawn = |task| spawner.spawn("admin connection", task);
         admin::serve(socket, state, spawn, watcher.draining()).await;
     });
-}
-
-/// Tells of a load of the policy: log, metrics, and a `policy` record.
-fn loaded(audit: &Audit, metrics: &Metrics, report: &Report) {
-    for problem in &report.problems {
-        if problem.is_error() {
-            tracing::error!("{problem}");
-        } else {
-            tracing::warn!("{problem}");
-        }
-    }
-    let rejected = report.is_rejected();
-    metrics.reloaded(if rejected { Reload::Rejected } else { Reload::Applied });
-    if report.swapped {
-        metrics.policy_in_force(report.generation, report.rules, report.skipping);
-    }
-    if !rejected {
-        metrics.policy_loaded(Timestamp::now().as_second());
-    }
-    let mut record = audit.record(Kind::Policy);
-    record.event().generation = Some(report.generation);
-    let error = report.problems.iter().find(|problem| problem.is_error()).map(ToString::to_string);
-    record.event().error = error.or_else(|| pending(&report.pending)).map(|text| Text::new(&text));
-    record.finish(if rejected { Outcome::Refused } else { Outcome::Ok });
-    tracing::info!(generation = report.generation, rules = report.rules, rejected, "policy loaded");
 }

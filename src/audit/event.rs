@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
+use super::change::Change;
 use super::text::{Text, to_json};
 use super::vocabulary::{Decision, Ingress, Kind, Outcome, Route, Scheme};
 use crate::policy::Reason;
@@ -170,6 +171,9 @@ pub struct Event {
     /// What is missing, in a `lost` record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
+    /// What became wider, in a `policy` record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub change: Option<Box<Change>>,
 }
 
 /// A denial that was only recorded.
@@ -259,6 +263,7 @@ impl Event {
             outcome: None,
             error: None,
             lost: None,
+            change: None,
         }
     }
 

@@ -16,6 +16,7 @@
 //!
 //! For each sink, at every moment: `events = written + dropped + queued`.
 
+mod change;
 mod event;
 mod file;
 mod queue;
@@ -37,6 +38,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
+pub use change::{Actor, Change, Digest, DocumentChange, LoadChange};
 pub use event::{Counted, Event, Line, Lost, SCHEMA, Sent, WouldDeny, schema};
 pub use file::FileSettings;
 pub use recent::Recent;

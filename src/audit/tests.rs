@@ -461,7 +461,7 @@ fn a_full_record_is_covered_by_the_schema_and_knows_its_time() {
     let product = "schema id seq time kind decision reason policy scope rule generation sandbox group client \
         listener ingress method scheme host port path sni address route network inspected secrets \
         headers_changed sent status bytes_up bytes_down dns_ms connect_ms tls_ms ttfb_ms duration_ms outcome \
-        error would_deny ech lost";
+        error would_deny ech lost change";
     let schema = schema();
     let described = schema["properties"].as_object().unwrap();
     let mut expected: Vec<_> = product.split_whitespace().collect();
@@ -511,6 +511,7 @@ fn fill(event: &mut Event) {
     (event.connect, event.tls, event.ttfb) =
         (Some(Duration::ZERO), Some(Duration::ZERO), Some(Duration::ZERO));
     event.error = Some(Text::new("none"));
+    event.change = Some(Box::new(Change::Load(LoadChange { documents: 1, unrecorded: 0 })));
     event.lost = Some(Lost { sink: "x".into(), events: Some(1), bytes: None });
 }
 

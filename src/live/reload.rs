@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::store::{Loaded, Store};
+use super::store::{Changes, Loaded, Store};
 use super::{Live, Snapshot};
 use crate::identity::Registry;
 use crate::policy::{Guards, PolicySet, Roster};
@@ -44,6 +44,8 @@ pub struct Report {
     pub skipping: usize,
     /// What of the process configuration has changed and takes effect after a restart.
     pub pending: Vec<&'static str>,
+    /// What became wider by it.
+    pub changes: Arc<Changes>,
 }
 
 /// What looking at the process configuration found.
@@ -127,9 +129,9 @@ impl Reloader {
             return Err(Box::new(loaded));
         }
         let (rules, skipping) = (loaded.policies.rule_count(), loaded.policies.skipping());
-        let Loaded { policies, problems, texts } = loaded;
+        let Loaded { policies, problems, texts, changes: _ } = loaded;
         let report =
-            Report { generation: 1, swapped: true, problems, texts, rules, skipping, pending: Vec::new() };
+            Report { generation: 1, swapped: true, problems, texts, rules, skipping, ..Report::default() };
         Ok((policies, report))
     }
 
@@ -240,11 +242,13 @@ impl Work {
         }
         // A host that cannot say its addresses has those that it had.
         let guards = (self.guards)().map_or_else(|_| Arc::clone(current.policies.guards()), Arc::new);
+        self.store.know(&current.registry);
         let loaded = self.store.load(&guards, Some(&current.policies));
         if loaded.is_none() && !looked {
             return;
         }
-        let policies = loaded.map(|loaded| self.take(loaded)).filter(|set| !set.is_same(&current.policies));
+        let (policies, changes) = loaded.map(|loaded| self.take(loaded)).unzip();
+        let policies = policies.filter(|set| !set.is_same(&current.policies));
         let swapped = policies.is_some() || registry.is_some();
         let generation = if swapped {
             let same = || current.policies.with_guards(Arc::clone(current.policies.guards()));
@@ -256,7 +260,8 @@ impl Work {
         } else {
             current.generation
         };
-        let report = self.report(generation, swapped);
+        let changes = Arc::new(changes.unwrap_or_default());
+        let report = Report { changes, ..self.report(generation, swapped) };
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&report);
         (self.on_load)(&report);
     }
@@ -274,12 +279,12 @@ impl Work {
         (true, registry)
     }
 
-    /// Keeps what a load of policies has to say, and answers its policies.
-    fn take(&mut self, loaded: Loaded) -> PolicySet {
-        let Loaded { policies, problems, texts } = loaded;
+    /// Keeps what a load of policies has to say for later ones too, and answers its policies and what they widened.
+    fn take(&mut self, loaded: Loaded) -> (PolicySet, Changes) {
+        let Loaded { policies, problems, texts, changes } = loaded;
         let (rules, skipping) = (policies.rule_count(), policies.skipping());
         self.policies = Report { problems, texts, rules, skipping, ..Report::default() };
-        policies
+        (policies, changes)
     }
 
     /// All there is to say of what is in force and of what is not.
@@ -288,7 +293,7 @@ impl Work {
         let problems = self.look.problems.iter().cloned().chain(problems).collect();
         let texts = self.look.texts.clone().into_iter().chain(texts).collect();
         let pending = self.look.pending.clone();
-        Report { generation, swapped, problems, texts, rules, skipping, pending }
+        Report { generation, swapped, problems, texts, rules, skipping, pending, ..Report::default() }
     }
 }
 

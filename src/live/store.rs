@@ -18,13 +18,17 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::identity::Registry;
 use crate::policy::category::CategoryLists;
 use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope, SecretSet, lists};
 use crate::source::Problem;
 use crate::source::yaml::MOST_BYTES;
 
+mod changed;
 mod held;
 
+use changed::{Cause, Kept};
+pub use changed::{Changed, Changes};
 use held::{Entry, Held, Rare};
 
 /// The endings of policy files in a directory.
@@ -39,6 +43,10 @@ pub struct Store {
     recast: bool,
     hasher: std::collections::hash_map::RandomState,
     files: BTreeMap<PathBuf, Held>,
+    /// What is in force of texts that are not on disk any more.
+    kept: Kept,
+    /// Who is who in force.
+    registry: Arc<Registry>,
     /// What could not be read when it was last tried.
     unread: Vec<Problem>,
     /// The list of categories in force.
@@ -54,12 +62,19 @@ pub struct Loaded {
     pub problems: Vec<Problem>,
     /// The text of each file with a problem, to show the line.
     pub texts: BTreeMap<String, String>,
+    /// What became wider; nothing in a first load, before which nothing is known.
+    pub changes: Changes,
 }
 
 impl Loaded {
     /// A load that found nothing.
     pub(super) fn nothing() -> Self {
-        Self { policies: PolicySet::default(), problems: Vec::new(), texts: BTreeMap::new() }
+        Self {
+            policies: PolicySet::default(),
+            problems: Vec::new(),
+            texts: BTreeMap::new(),
+            changes: Changes::default(),
+        }
     }
 
     /// Whether anything was refused.
@@ -79,6 +94,8 @@ impl Store {
             recast: false,
             hasher: std::hash::RandomState::new(),
             files: BTreeMap::new(),
+            kept: Kept::default(),
+            registry: Arc::default(),
             unread: Vec::new(),
             categories: CategoryLists::shipped(),
         }
@@ -96,12 +113,18 @@ impl Store {
         self.roster = roster;
     }
 
+    /// Says who is who in force, until the next load.
+    pub fn know(&mut self, registry: &Arc<Registry>) {
+        self.registry = Arc::clone(registry);
+    }
+
     /// Reads what is on disk, and keeps of `previous` what is not well on disk. Nothing is parsed twice that did
     /// not change, unless the list of its categories did. `None`: nothing changed since the last load.
     pub fn load(&mut self, guards: &Arc<Guards>, previous: Option<&PolicySet>) -> Option<Loaded> {
         let (texts, mut problems) = read(&self.path);
-        let changed = self.take(&texts) || problems != self.unread || previous.is_none();
-        let changed = std::mem::take(&mut self.recast) || changed;
+        let touched = self.take(&texts);
+        let recast = std::mem::take(&mut self.recast);
+        let changed = !touched.is_empty() || problems != self.unread || previous.is_none() || recast;
         self.unread.clone_from(&problems);
         let same_guards = previous.is_some_and(|set| set.guards() == guards);
         if !changed && same_guards {
@@ -111,6 +134,7 @@ impl Store {
         let (lists, problem) =
             self.categories.followed_by(&self.rare().flat_map(|file| &file.lists).collect::<Vec<_>>());
         problems.extend(problem);
+        let relisted = !self.categories.is(&lists);
         self.categories = lists;
         let written = self.rare().flat_map(|file| &file.secrets);
         let before = previous.map(|set| &**set.secrets());
@@ -120,8 +144,13 @@ impl Store {
         problems.extend(found);
         problems.extend(self.keep_orphans(&mut policies, previous));
         problems.extend(policies.conflicts(self.roster.as_ref()));
+        problems.extend(policies.dead(self.roster.as_ref()));
+        let cause = Cause { touched, recast, relisted };
+        let widened = previous.map(|previous| self.changes(&policies, previous, &cause));
+        self.kept.forget(&policies);
         if let Some(moved) = policies.compacted() {
             self.follow(&policies, &moved);
+            self.kept.follow(&policies, &moved);
             policies = moved;
         }
         if previous.is_none() && policies.units().next().is_none() && !problems.iter().any(Problem::is_error)
@@ -134,7 +163,7 @@ impl Store {
         let texts =
             texts.into_iter().filter(|(path, _)| path.to_str().is_none_or(|path| shown.contains(path)));
         let texts = texts.map(|(path, text)| (path.display().to_string(), text)).collect();
-        Some(Loaded { policies, problems, texts })
+        Some(Loaded { policies, problems, texts, changes: widened.unwrap_or_default() })
     }
 
     /// The set of the documents of all files, in name order, each compiled unless `previous` has it.
@@ -218,25 +247,31 @@ impl Store {
         self.files.values().filter_map(|file| file.rare.as_deref())
     }
 
-    /// Parses the files whose text changed; answers whether anything did.
-    fn take(&mut self, texts: &BTreeMap<PathBuf, String>) -> bool {
+    /// Parses the files whose text changed; answers those, and those that are gone.
+    fn take(&mut self, texts: &BTreeMap<PathBuf, String>) -> HashSet<PathBuf> {
+        let mut touched = HashSet::new();
         // Paths are slow to compare: where the files are the same ones, none is looked up.
-        let mut changed = !self.files.keys().eq(texts.keys());
-        if changed {
-            self.files.retain(|path, _| texts.contains_key(path));
+        if !self.files.keys().eq(texts.keys()) {
+            for (path, gone) in self.files.extract_if(.., |path, _| !texts.contains_key(path)) {
+                self.kept.note(&gone);
+                touched.insert(path);
+            }
             for (path, text) in texts {
-                let parse = || Held::parse(path, text, self.hasher.hash_one(text));
-                self.files.entry(path.clone()).or_insert_with(parse);
+                self.files.entry(path.clone()).or_insert_with(|| {
+                    touched.insert(path.clone());
+                    Held::parse(path, text, self.hasher.hash_one(text))
+                });
             }
         }
         for (held, (path, text)) in self.files.values_mut().zip(texts) {
             let digest = self.hasher.hash_one(text);
             if held.digest != digest {
+                self.kept.note(held);
                 *held = Held::parse(path, text, digest);
-                changed = true;
+                touched.insert(path.clone());
             }
         }
-        changed
+        touched
     }
 }
 

@@ -23,12 +23,14 @@ mod changes;
 mod network;
 mod places;
 mod told;
+mod warning;
 
 use changes::changing;
 pub(super) use changes::{Changing, one};
 pub use network::Delegation;
 use places::Places;
 use told::Told;
+pub use told::{CidrEntry, HostEntry, RuleEntry};
 
 /// Ports of an Allow under `defaultAction: Deny` where the document has no `ports`.
 const WEB_PORTS: [Port; 2] = [Port::HTTP, Port::HTTPS];
@@ -94,21 +96,21 @@ impl Compiled {
         lists: &CategoryLists,
         interner: &mut Interner,
     ) -> Result<Self, Vec<Problem>> {
-        let wide: Vec<Problem> = wide_patterns(document).collect();
-        match Self::sound(document, lists, &wide, interner) {
+        let found = warning::warnings(document);
+        match Self::sound(document, lists, &found, interner) {
             Ok(compiled) => Ok(compiled),
             Err(mut problems) => {
-                problems.extend(wide);
+                problems.extend(found);
                 Err(problems)
             }
         }
     }
 
-    /// Compiles a document that nothing is wrong with but what `wide` says.
+    /// Compiles a document that nothing is wrong with but what `found` says.
     fn sound(
         document: &Document,
         lists: &CategoryLists,
-        wide: &[Problem],
+        found: &[Problem],
         interner: &mut Interner,
     ) -> Result<Self, Vec<Problem>> {
         let spec = &document.spec;
@@ -153,7 +155,7 @@ impl Compiled {
             limits: spec.limits,
             vnet: vnet.transpose()?.map(Box::new),
             skip: spec.skip.clone(),
-            warnings: categories.warnings.into_iter().chain(wide.iter().cloned()).collect(),
+            warnings: categories.warnings.into_iter().chain(found.iter().cloned()).collect(),
             patterns,
         };
         Ok(Self {
@@ -232,6 +234,11 @@ impl Compiled {
     /// What one of `rules` does.
     pub(super) fn action(&self, rule: u32) -> RuleAction {
         self.told_rule(rule).map_or(RuleAction::Deny, |rule| rule.action)
+    }
+
+    /// Whether some of its patterns have a port of their own, which `ports` do not bound.
+    pub(super) fn has_own_ports(&self) -> bool {
+        !self.hosts.own_ports().is_empty()
     }
 
     /// Whether there are `rules`.
@@ -394,16 +401,4 @@ impl Categories {
         }
         if problems.is_empty() { Ok(found) } else { Err(problems) }
     }
-}
-
-/// A warning for each Allow that reaches every tenant of a shared domain while the default is Deny.
-fn wide_patterns(document: &Document) -> impl Iterator<Item = Problem> {
-    let spec = &document.spec;
-    let wide =
-        spec.host_rules.iter().filter(|rule| rule.action == Action::Allow && rule.pattern.is_tenant_wide());
-    wide.filter(|_| spec.default_action == Action::Deny).map(|rule| {
-        Problem::warning(format!("tenant-wide: `{}` allows every tenant of a shared domain", rule.pattern))
-            .at(rule.place.clone())
-            .cure("name the hosts you need: any tenant there could receive the data")
-    })
 }

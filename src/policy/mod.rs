@@ -10,6 +10,8 @@
 pub mod category;
 pub mod cidr_set;
 pub mod compile;
+mod cover;
+mod dead;
 pub mod decision;
 pub mod document;
 pub mod draft;
@@ -49,6 +51,7 @@ mod tenant;
 mod together;
 mod units;
 mod verdict;
+mod widening;
 pub mod wildcard;
 
 pub use compile::{Compiled, Delegation};
@@ -67,6 +70,7 @@ pub use redirected::admit_name_at;
 pub use route::{Route, Way};
 pub use scope::{Policy, PolicySet, Roster};
 pub use secret_set::SecretSet;
+pub use widening::Widening;
 
 #[cfg(any(test, feature = "oracle"))]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "it judges tests")]

@@ -21,6 +21,8 @@ use super::tests::{documents, layers, policy_over};
 use super::{Guards, Policy};
 use crate::addr::{Host, Port, Target};
 
+mod widening;
+
 /// Ports that are met: two web ports, the guarded one, and one more.
 const PORTS: [u16; 4] = [443, 80, 25, 8443];
 /// Literals whose forms meet in one IPv4 address.

@@ -257,6 +257,11 @@ impl PolicySet {
         &self.ground.guards
     }
 
+    /// The host patterns of every document.
+    pub(super) fn pool(&self) -> &PatternPool {
+        &self.ground.pool
+    }
+
     /// The secrets in force.
     #[must_use]
     pub fn secrets(&self) -> &Arc<SecretSet> {
@@ -303,23 +308,15 @@ impl PolicySet {
         if self.units.above().all(free) && !self.units().any(|unit| together::can_be_bound(unit, networks)) {
             return Vec::new();
         }
-        let conflict = |lower| Some((lower, self.conflict(lower, roster)?));
-        let mut found: Vec<_> = self.units().filter_map(conflict).collect();
-        found.sort_by_key(|(lower, _)| &lower.scope);
+        let mut found: Vec<_> =
+            self.units().filter_map(|lower| Some((&lower.scope, self.barrier(lower, roster)?))).collect();
+        found.sort_by_key(|(scope, _)| *scope);
         found.into_iter().map(|(_, problem)| problem).collect()
     }
 
-    /// Why a document is not in force, as far as the documents above it and the process configuration say.
-    fn conflict(&self, lower: &Arc<Compiled>, roster: Option<&Roster>) -> Option<Problem> {
-        let (is_above, group) = match (&lower.scope, roster) {
-            (Scope::Global, _) => (false, None),
-            (Scope::Group(_), _) => (true, None),
-            (Scope::Sandbox { sandbox, .. }, Some(roster)) => (true, roster.get(sandbox)?.as_ref()),
-            (Scope::Sandbox { group, .. }, None) => (true, group.as_ref()),
-        };
-        let group = group.and_then(|group| self.units.group(group));
-        let higher = self.units.global.iter().filter(|_| is_above).chain(group);
-        together::conflict(higher, lower, self.guards())
+    /// Why a document is in force for nobody: a higher one, or the process configuration, does not permit it.
+    pub(super) fn barrier(&self, lower: &Compiled, roster: Option<&Roster>) -> Option<Problem> {
+        together::conflict(self.above(lower.scope(), roster), lower, self.guards())
     }
 
     /// How many documents in force say that rules are not asked.
@@ -330,7 +327,23 @@ impl PolicySet {
 
     /// The same set, which knows how many of its documents skip and are permitted to.
     pub(super) fn counted(self, roster: Option<&Roster>) -> Self {
-        let permitted = |unit: &&Arc<Compiled>| unit.skips() && self.conflict(unit, roster).is_none();
+        let permitted = |unit: &&Arc<Compiled>| unit.skips() && self.barrier(unit, roster).is_none();
         Self { skipping: self.units().filter(permitted).count(), ..self }
+    }
+
+    /// The documents above a scope, Global first. Where there is a roster, a sandbox is in the group that it says.
+    pub(super) fn above<'s>(
+        &'s self,
+        scope: &'s Scope,
+        roster: Option<&'s Roster>,
+    ) -> impl Iterator<Item = &'s Arc<Compiled>> {
+        let group = match (scope, roster) {
+            (Scope::Global | Scope::Group(_), _) => None,
+            (Scope::Sandbox { sandbox, .. }, Some(roster)) => roster.get(sandbox).and_then(Option::as_ref),
+            (Scope::Sandbox { group, .. }, None) => group.as_ref(),
+        };
+        let group = group.and_then(|group| self.units.group(group));
+        let global = self.units.global.as_ref().filter(|_| *scope != Scope::Global);
+        global.into_iter().chain(group)
     }
 }

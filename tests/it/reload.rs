@@ -10,7 +10,7 @@ use sluicegate::config::SandboxSettings;
 
 use crate::kit::client::{Client, Response};
 use crate::kit::dns::Answer;
-use crate::kit::gateway::Gateway;
+use crate::kit::gateway::{Gateway, is_load};
 use crate::kit::http::find;
 use crate::kit::origin::{Behaviour, End, Origin};
 use crate::kit::within;
@@ -79,7 +79,7 @@ async fn change(gateway: &Gateway, change: impl FnOnce()) -> Value {
     let before = gateway.loads().await;
     change();
     let of = |records: &[Value]| -> Vec<Value> {
-        records.iter().filter(|record| record["kind"] == "policy").cloned().collect()
+        records.iter().filter(|record| is_load(record)).cloned().collect()
     };
     let records = gateway.wait_for("the policy to be loaded", |records| of(records).len() > before).await;
     of(&records).last().cloned().expect("a load")
@@ -241,12 +241,10 @@ async fn a_file_written_in_place_piece_by_piece_ends_up_in_force_whole() {
         file.sync_data().unwrap();
     }
     drop(file);
-    let last = |all: &[Value]| {
-        all.iter().rev().find(|record| record["kind"] == "policy").map(|load| load["outcome"].clone())
-    };
+    let last =
+        |all: &[Value]| all.iter().rev().find(|record| is_load(record)).map(|load| load["outcome"].clone());
     let whole = |all: &[Value]| {
-        all.iter().filter(|record| record["kind"] == "policy").count() > before
-            && last(all) == Some("ok".into())
+        all.iter().filter(|record| is_load(record)).count() > before && last(all) == Some("ok".into())
     };
     gateway.wait_for("a good load", whole).await;
     within("the whole file to be in force", async { while asked(&gateway, &origin).await.0 != 200 {} }).await;
@@ -393,4 +391,36 @@ async fn p3_every_request_is_decided_by_one_whole_generation() {
         asked += 1;
     }
     assert!(seen.len() >= 4 && asked > 20, "{seen:?} {asked}");
+}
+
+#[tokio::test]
+async fn what_a_change_of_policy_widens_is_recorded_with_both_texts_and_who_wrote_it() {
+    let (gateway, _origin) = start(|_| NOTHING.to_owned()).await;
+    let sha256 = || {
+        let sum = std::process::Command::new("sha256sum")
+            .arg(gateway.policies().join("policy.yaml"))
+            .output()
+            .unwrap();
+        String::from_utf8(sum.stdout).unwrap().split(' ').next().unwrap().to_owned()
+    };
+    let before = sha256();
+    let load =
+        put(&gateway, "policy.yaml", "mode: Limited\nhostRules: [nothing.test, 'api.test:443']\n").await;
+    assert_eq!(load["change"], serde_json::json!({"documents": 1, "unrecorded": 0}), "{load:#}");
+    let records = gateway.records().await;
+    let changes: Vec<&Value> =
+        records.iter().filter(|record| record["kind"] == "policy" && !is_load(record)).collect();
+    let [change] = changes[..] else { panic!("one document is wider: {changes:#?}") };
+    let file = gateway.policies().join("policy.yaml").display().to_string();
+    assert_eq!((&change["policy"], &change["scope"]), (&"policy".into(), &"Global".into()));
+    assert_eq!(change["generation"], load["generation"]);
+    let expected = serde_json::json!({
+        "actor": {"kind": "file", "name": file},
+        "before": before,
+        "after": sha256(),
+        "widened": [format!("`api.test:443` is allowed by hostRules[1] ({file}:2:27)")],
+    });
+    assert_eq!(change["change"], expected);
+    let narrower = put(&gateway, "policy.yaml", NOTHING).await;
+    assert!(narrower["change"].is_null(), "{narrower:#}");
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::audit::Digest;
 use crate::policy::category::CategoryList;
 use crate::policy::document::{self, Document, Parsed, Secret};
 use crate::policy::{Compiled, Draft, Scope};
@@ -13,6 +14,8 @@ use crate::source::Problem;
 pub(super) struct Held {
     /// A hash of its text, keyed for this process.
     pub(super) digest: u64,
+    /// The digest of its text that everybody can make.
+    pub(super) sha256: Digest,
     pub(super) entries: Box<[Entry]>,
     /// What few files hold.
     pub(super) rare: Option<Box<Rare>>,
@@ -44,6 +47,7 @@ impl Held {
         let is_plain = secrets.is_empty() && lists.is_empty() && problems.is_empty();
         Self {
             digest,
+            sha256: Digest::of(text),
             entries: documents.into_iter().map(entry).collect(),
             rare: (!is_plain).then(|| {
                 let secrets = secrets.into_iter().map(Arc::new).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{CategoryLists, Compiled, at};
 use crate::addr::Port;
-use crate::policy::document::{CategoryUse, Document, Protocol, SecurityRule, Toggle, Vnet};
+use crate::policy::document::{CategoryUse, Document, ManagedHost, Protocol, SecurityRule, Toggle, Vnet};
 use crate::policy::host_set::{Class, HostKey, HostSet, HostSetError};
 use crate::policy::mode::{Action, Mode};
 use crate::policy::pattern::Pattern;
@@ -80,10 +80,10 @@ impl Delegation {
         let managed = &vnet.managed;
         parts.extend((0_u32..).zip(&managed.servers).map(|(id, _)| Part::Server(id)));
         parts.extend((0_u32..).zip(&managed.hosts).map(|(id, _)| Part::Host(id)));
-        patterns.extend(managed.servers.iter().chain(&managed.hosts).cloned());
+        patterns.extend(managed.servers.iter().chain(&managed.hosts).map(|host| host.pattern.clone()));
         let all = patterns.iter().map(|pattern| (Class::Allow, pattern));
         let texts =
-            |patterns: &[Pattern]| patterns.iter().map(|pattern| pattern.to_string().into()).collect();
+            |hosts: &[ManagedHost]| hosts.iter().map(|host| host.pattern.to_string().into()).collect();
         Ok(Self {
             network: Arc::clone(&vnet.network),
             managed: HostSet::new(interner, all).map_err(beyond)?,
@@ -104,6 +104,12 @@ impl Delegation {
     /// The patterns that it refers to.
     pub(super) fn patterns(&self) -> impl Iterator<Item = u32> {
         self.managed.patterns().into_iter().map(|filed| filed.pattern)
+    }
+
+    /// What each of its managed patterns is called.
+    fn labels(&self) -> impl Iterator<Item = (PatternRef, String)> {
+        let filed = self.managed.patterns().into_iter();
+        filed.map(|filed| (PatternRef::from_bits(filed.pattern), self.label(filed.place)))
     }
 
     /// Whether some name takes the managed path.
@@ -225,6 +231,12 @@ impl Compiled {
     #[must_use]
     pub fn delegation(&self) -> Option<&Delegation> {
         if self.mode == Mode::VNet { self.vnet() } else { None }
+    }
+
+    /// The hosts that it puts on the managed path, where it delegates, and what each is there for.
+    pub(in crate::policy) fn managed_hosts(&self) -> impl Iterator<Item = (String, String)> {
+        let labels = self.delegation().into_iter().flat_map(Delegation::labels);
+        labels.filter_map(|(pattern, label)| Some((self.texts.get(pattern)?, label)))
     }
 
     /// Where it asks that rules are not asked.

@@ -194,6 +194,23 @@ impl Compiled {
         })
     }
 
+    /// The hosts that its `categories` allow, each with the place of its entry.
+    pub(in crate::policy) fn category_hosts(&self) -> impl Iterator<Item = (String, u32)> {
+        let uses = self.rare.iter().flat_map(|rare| &rare.uses);
+        uses.zip(self.written..).map(|(entry, place)| (self.text(place).unwrap_or_default(), *entry))
+    }
+
+    /// The texts of what it allows and of the hosts of its `rules`; `None` where there are more rules than `most`.
+    pub(in crate::policy) fn granting(&self, most: usize) -> Option<Vec<String>> {
+        // How many there are is known without asking for them.
+        if self.rule_count() > most {
+            return None;
+        }
+        let all = self.hosts.patterns();
+        let granting = all.iter().filter(|filed| Class::of(filed.pattern) != Class::Deny);
+        granting.map(|filed| self.texts.get(PatternRef::from_bits(filed.pattern))).collect()
+    }
+
     /// Its `cidrRules`.
     pub fn cidr_rules(&self) -> impl Iterator<Item = CidrEntry<'_>> {
         self.told().into_iter().flat_map(|told| {
@@ -298,7 +315,7 @@ impl Compiled {
     }
 
     /// The text of the pattern at a place of `hosts`.
-    fn text(&self, place: u32) -> Option<String> {
+    pub(in crate::policy) fn text(&self, place: u32) -> Option<String> {
         self.texts.get(PatternRef::from_bits(self.pattern(place)?))
     }
 

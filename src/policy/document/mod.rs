@@ -43,7 +43,7 @@ pub use destination::network;
 pub use secret::{
     ClientCredentials, GithubApp, KeySource, ManagedIdentity, Scrub, Secret, SecretKey, SecretSource,
 };
-pub use vnet::{ManagedPath, Protocol, SecurityRule, Toggle, Vnet};
+pub use vnet::{ManagedHost, ManagedPath, Protocol, SecurityRule, Toggle, Vnet};
 
 /// The `apiVersion` of every document.
 pub const API_VERSION: &str = "sluicegate/v1";

@@ -109,9 +109,18 @@ pub struct ManagedPath {
     /// The switches that are on, each with its place.
     pub toggles: Vec<(Toggle, Place)>,
     /// `remoteMcpServers`.
-    pub servers: Vec<Pattern>,
+    pub servers: Vec<ManagedHost>,
     /// `additionalHosts`.
-    pub hosts: Vec<Pattern>,
+    pub hosts: Vec<ManagedHost>,
+}
+
+/// One host of `managedPath`, or a pattern of such.
+#[derive(Debug, Clone)]
+pub struct ManagedHost {
+    /// What it matches.
+    pub pattern: Pattern,
+    /// Where it is written.
+    pub place: Place,
 }
 
 impl ManagedPath {
@@ -213,6 +222,11 @@ pub(super) fn decode(fields: &Fields<'_>, mode: Mode) -> Option<Vnet> {
     let security_rules = fields.get("securityRules").map(|spot| security_rules(&spot));
     let managed = fields.get("managedPath").map(|spot| managed_path(&spot)).unwrap_or_default();
     Some(Vnet { network: named?, security_rules, managed, place: network?.place() })
+}
+
+/// A host of the managed path.
+fn managed_host(item: &Spot<'_>, pattern: Option<Pattern>) -> Option<ManagedHost> {
+    Some(ManagedHost { pattern: pattern?, place: item.place() })
 }
 
 /// `vnet.network`.
@@ -319,10 +333,10 @@ fn managed_path(spot: &Spot<'_>) -> ManagedPath {
         managed.toggles.extend(toggles(&spot, &REPOSITORY_KEYS, &Toggle::REPOSITORIES));
     }
     if let Some(spot) = fields.get("remoteMcpServers") {
-        managed.servers = spot.each(|item| server(&item));
+        managed.servers = spot.each(|item| managed_host(&item, server(&item)));
     }
     if let Some(spot) = fields.get("additionalHosts") {
-        managed.hosts = spot.each(|item| name_pattern(&item));
+        managed.hosts = spot.each(|item| managed_host(&item, name_pattern(&item)));
     }
     managed
 }

@@ -36,7 +36,7 @@ pub(super) fn managed(document: &Document) -> Vec<String> {
             }
         }
     }
-    all.extend(vnet.managed.servers.iter().chain(&vnet.managed.hosts).map(ToString::to_string));
+    all.extend(vnet.managed.servers.iter().chain(&vnet.managed.hosts).map(|host| host.pattern.to_string()));
     all
 }
 

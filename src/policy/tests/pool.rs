@@ -31,7 +31,7 @@ fn many(kind: &str) -> impl Iterator<Item = String> {
 fn compile(documents: &[Arc<Document>], previous: Option<&PolicySet>) -> PolicySet {
     let (set, problems) =
         PolicySet::compile(documents, &CategoryLists::shipped(), Arc::default(), None, previous);
-    assert!(problems.is_empty(), "{problems:?}");
+    assert!(!problems.iter().any(crate::source::Problem::is_error), "{problems:?}");
     set
 }
 

@@ -116,7 +116,7 @@ impl Gateway {
         let before = self.loads().await;
         change();
         let records = self.wait_for("a load", |records| loads(records) > before).await;
-        let mut of_loads = records.into_iter().filter(|record| record["kind"] == "policy");
+        let mut of_loads = records.into_iter().filter(is_load);
         of_loads.next_back().expect("it was just seen")
     }
 
@@ -267,9 +267,14 @@ fn free_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
+/// Whether a record tells of a load, and not of one document that it widened.
+pub fn is_load(record: &Value) -> bool {
+    record["kind"] == "policy" && record["policy"].is_null()
+}
+
 /// How many records tell of a load.
 fn loads(records: &[Value]) -> usize {
-    records.iter().filter(|record| record["kind"] == "policy").count()
+    records.iter().filter(|record| is_load(record)).count()
 }
 
 /// The complete lines of an audit file.

@@ -1,0 +1,97 @@
+//! Each warning with its place and cure, and none where an Allow may apply.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::policy::category::CategoryLists;
+use crate::policy::tests::{documents, layers};
+
+/// The set of documents, each a scope and a spec.
+fn set(specs: &[(&str, &str)]) -> PolicySet {
+    PolicySet::compile(&documents(&layers(specs)), &CategoryLists::shipped(), Arc::default(), None, None).0
+}
+
+/// The warnings of such a set.
+fn warnings(specs: &[(&str, &str)]) -> Vec<String> {
+    set(specs).dead(None).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_allow_below_a_deny_of_the_same_hosts_is_told_with_place_and_cure() {
+    let above = "{mode: Unrestricted, hostRules: [{pattern: '*.test', action: Deny}]}";
+    let own = "{mode: Unrestricted, hostRules: [other.example, a.test, '*.b.test', 'x-*.test:80'], rules: [{match: {host: c.test}, action: Allow}]}";
+    let told = |at: &str, pattern: &str| {
+        format!(
+            "p.yaml:{at}: warning: `{pattern}` is never allowed: Global `global-doc` denies it by hostRules[0] *.test \
+             (remove this Allow, or the Deny at p.yaml:3:40)"
+        )
+    };
+    assert_eq!(
+        warnings(&[("Global", above), ("Sandbox", own)]),
+        [
+            told("7:55", "a.test"),
+            told("7:63", "*.b.test"),
+            told("7:75", "x-*.test:80"),
+            told("7:99", "c.test")
+        ]
+    );
+}
+
+#[test]
+fn an_allow_below_a_document_that_allows_it_nowhere_is_told_with_place_and_cure() {
+    let above = "{hostRules: [pypi.org, '*.b.test']}";
+    let told = warnings(&[("Group", above), ("Sandbox", "{hostRules: [pypi.org, api.x, '*.a.test']}")]);
+    assert_eq!(
+        told,
+        [
+            "p.yaml:7:30: warning: `api.x` is never allowed: Group `group-doc` allows it nowhere, and its `defaultAction` is \
+             Deny (remove this Allow, or add \"api.x\" to hostRules of the document at p.yaml:1:1)",
+            "p.yaml:7:37: warning: `*.a.test` is never allowed: Group `group-doc` allows it nowhere, and its `defaultAction` is \
+             Deny (remove this Allow, or add \"*.a.test\" to hostRules of the document at p.yaml:1:1)",
+        ]
+    );
+}
+
+#[test]
+fn an_allow_that_may_apply_is_not_told() {
+    for (above, own) in [
+        ("{hostRules: ['*.test']}", "{hostRules: [a.test, '*.test', '*', 'a.*.test']}"),
+        ("{hostRules: ['a.test:8443']}", "{hostRules: [a.test, '*.test']}"),
+        ("{hostRules: ['x-*.test']}", "{hostRules: ['*.test', x-1.test]}"),
+        (
+            "{rules: [{match: {host: '*.test', path: /a}, action: Allow}]}",
+            "{hostRules: [a.test, '*.a.test']}",
+        ),
+        ("{categories: [package-registries/python]}", "{hostRules: [pypi.org]}"),
+        ("{cidrRules: [{cidr: 192.0.2.0/24, action: Allow}]}", "{hostRules: [192.0.2.7]}"),
+        (
+            "{mode: Unrestricted, hostRules: [{pattern: 'a.test:80', action: Deny}]}",
+            "{hostRules: [a.test, '*.test']}",
+        ),
+        ("{mode: Unrestricted, hostRules: [{pattern: 'zq0.test', action: Deny}]}", "{hostRules: ['*.test']}"),
+        ("{enforcement: Report}", "{hostRules: [a.test]}"),
+        ("{mode: Limited}", "{hostRules: [{pattern: a.test, action: Deny}]}"),
+    ] {
+        assert_eq!(warnings(&[("Global", above), ("Sandbox", own)]), Vec::<String>::new(), "{above} {own}");
+    }
+    assert_eq!(warnings(&[("Group", "{hostRules: [a.test]}")]).len(), 0);
+    let other = layers(&[("Group", "{hostRules: [a.test]}")]);
+    let own = "kind: EgressPolicy\nmetadata: {name: s, sandbox: s}\nspec: {hostRules: [b.test]}\n";
+    let all = documents(&format!("{other}---\n{own}"));
+    let (set, _) = PolicySet::compile(&all, &CategoryLists::shipped(), Arc::default(), None, None);
+    assert!(set.dead(None).is_empty(), "it is in no group");
+    assert_eq!(set.dead(Some(&Roster::from([("s".into(), Some("grp".into()))]))).len(), 1);
+}
+
+#[test]
+fn large_documents_are_looked_at_in_bounded_time() {
+    let hosts =
+        |word: &str| (0..30_000).map(|n| format!("'*.{word}{n}.test'")).collect::<Vec<_>>().join(", ");
+    let set = set(&[
+        ("Global", &format!("{{hostRules: [{}]}}", hosts("a"))),
+        ("Sandbox", &format!("{{hostRules: [{}]}}", hosts("a"))),
+    ]);
+    let begun = Instant::now();
+    assert!(set.dead(None).is_empty());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
