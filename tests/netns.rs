@@ -48,3 +48,5 @@ mod tls;
 mod topology;
 #[path = "netns/tproxy.rs"]
 mod tproxy;
+#[path = "netns/uplink.rs"]
+mod uplink;
