@@ -46,13 +46,13 @@ impl Runtime {
 
     /// Opens a socket, and notes whether that worked.
     fn open(&self, make: impl FnOnce(&SocketOptions) -> Result<Socket, OpenError>) -> io::Result<Socket> {
-        let made = make(&self.options);
-        let fault = match &made {
+        let opened = make(&self.options);
+        let fault = match &opened {
             Err(OpenError::Option(error)) => Some(*error),
             Err(OpenError::Io(_)) | Ok(_) => None,
         };
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
-        Ok(made?)
+        Ok(opened?)
     }
 }
 
