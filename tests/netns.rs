@@ -48,5 +48,7 @@ mod tls;
 mod topology;
 #[path = "netns/tproxy.rs"]
 mod tproxy;
+#[path = "netns/uplink.rs"]
+mod uplink;
 #[path = "netns/vnet/mod.rs"]
 mod vnet;

@@ -33,7 +33,7 @@
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
 //! | D1 | an answer that changes between check and connect | one look-up, [`Policy::admit_address`](crate::policy::Policy::admit_address), and [`dial`](crate::upstream::dial()) takes permits only | `tests/it/names.rs` |
-//! | D2 | public and private addresses in one answer | the refused ones are gone before dialling: `src/proxy/reach.rs`, [`settle`](crate::policy::settle) | `src/upstream/dial.rs`, `tests/it/names.rs` |
+//! | D2 | public and private addresses in one answer | the refused ones are gone before dialling: `src/proxy/reach.rs`, [`settle`](crate::policy::settle) | `src/upstream/dial/tests.rs`, `tests/it/names.rs` |
 //! | D3 | another name on an allowed address | names are never turned into addresses: [`policy::evaluate`](crate::policy::evaluate) | `tests/it/names.rs` |
 //! | D4 | a rule that has no addresses yet allows everything | a name is judged as a name, before DNS: [`Policy::admit`](crate::policy::Policy::admit) | `tests/it/tenants.rs` |
 //! | D5 | data in queries for names that are denied | A and C come before [`Resolver::resolve`](crate::upstream::Resolver::resolve); a query is asked [`Policy::admit_query`](crate::policy::Policy::admit_query), and only its canonical name and type go on (`src/proxy/dns/question.rs`) | `tests/it/names.rs`, `tests/it/dns_capture.rs`, `src/policy/tests/query.rs`, `tests/netns/clients.rs`, `tests/netns/tenants.rs` |

@@ -1,6 +1,5 @@
 //! What the servers said of a name, within what an answer may cost.
 
-use std::io;
 use std::net::IpAddr;
 
 use hickory_resolver::net::{DnsError, NetError};
@@ -10,7 +9,6 @@ use hickory_resolver::proto::rr::rdata::svcb::{Mandatory, SVCB, SvcParamKey, Svc
 use hickory_resolver::proto::rr::{self, RData, RecordType};
 
 use super::ResolveError;
-use super::options::OptionError;
 
 /// The longest chain of aliases that is followed.
 const MAX_ALIASES: usize = 8;
@@ -109,12 +107,7 @@ pub(super) fn absolute(name: &crate::addr::Name) -> Result<rr::Name, ResolveErro
 }
 
 /// No server can be asked.
-const UNREACHABLE: ResolveError = ResolveError::Other("no DNS server can be reached");
-
-/// The option of the network that could not be set, where that is what an error is.
-fn option(error: &io::Error) -> Option<OptionError> {
-    error.get_ref()?.downcast_ref::<OptionError>().copied()
-}
+pub(super) const UNREACHABLE: ResolveError = ResolveError::Other("no DNS server can be reached");
 
 /// Which failure an error is.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the resolver's own lists are open")]
@@ -129,8 +122,7 @@ fn classify(error: &NetError) -> ResolveError {
         NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => ResolveError::ServFail,
         NetError::Dns(_) => ResolveError::Other("the DNS server refused"),
         NetError::Timeout => ResolveError::Timeout,
-        NetError::Io(error) => option(error).map_or(UNREACHABLE, ResolveError::Option),
-        NetError::NoConnections => UNREACHABLE,
+        NetError::Io(_) | NetError::NoConnections => UNREACHABLE,
         NetError::Busy => ResolveError::Other("the resolver is busy"),
         _ => ResolveError::Other("the DNS server's answer is malformed"),
     }

@@ -23,7 +23,7 @@ use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Resolver as Inner, ResponseCache, TtlConfig};
 use tokio::time::{Instant, timeout_at};
 
-use super::answer::{Answer, MAX_ADDRESSES, absolute, read};
+use super::answer::{Answer, MAX_ADDRESSES, UNREACHABLE, absolute, read};
 use super::options::{OptionError, SocketOptions};
 use super::runtime::Runtime;
 use super::slot::{Slot, Slots};
@@ -130,6 +130,8 @@ impl ResolveError {
 pub struct Resolver {
     /// The protocol and the sharing of queries.
     inner: Inner<Runtime>,
+    /// What opens its sockets.
+    runtime: Runtime,
     /// What was answered.
     cache: ResponseCache,
     /// Who is asked.
@@ -173,14 +175,14 @@ impl Resolver {
         let config = ResolverConfig::from_name_servers(name_servers);
         let options = options(settings);
         let cache = ResponseCache::new(CACHED, TtlConfig::from_opts(&options));
-        let inner = Inner::builder_with_config(config, runtime)
+        let inner = Inner::builder_with_config(config, runtime.clone())
             .with_options(options)
             .build()
             .map_err(SetupError::Build)?;
         let slots = Arc::new(Slots::new(MAX_LOOKUPS, MAX_LOOKUPS_EACH));
         let (timeout, resolution_delay) = (settings.timeout, settings.resolution_delay);
         let max_ttl = u32::try_from(settings.max_ttl.as_secs()).unwrap_or(u32::MAX);
-        Ok(Self { inner, cache, servers: servers.into(), timeout, resolution_delay, max_ttl, slots })
+        Ok(Self { inner, runtime, cache, servers: servers.into(), timeout, resolution_delay, max_ttl, slots })
     }
 
     /// The servers that are asked, for `guard_self`.
@@ -270,7 +272,11 @@ impl Resolver {
             self.cache.insert(question, answer.clone(), std::time::Instant::now());
         }
         let capped = |answer: Answer| Answer { ttl: answer.ttl.min(self.max_ttl), ..answer };
-        read(kind, answer).map(capped)
+        let unreached = |error| match self.runtime.fault() {
+            Some(fault) if error == UNREACHABLE => ResolveError::Option(fault),
+            Some(_) | None => error,
+        };
+        read(kind, answer).map(capped).map_err(unreached)
     }
 }
 

@@ -233,7 +233,7 @@ async fn a_parent_proxy_inside_tls_is_verified_and_carries_both_ends() {
 
 #[tokio::test]
 async fn an_origin_that_breaks_off_behind_a_parent_inside_tls_does_not_look_whole() {
-    let origin = Origin::start(Behaviour::Reset(4)).await;
+    let origin = Origin::start(Behaviour::Reset(PING.len())).await;
     let parent = Parent::with(Speaks::Connect, Manner::default(), Some(Secure::new("proxy.test"))).await;
     let gateway = covered(&parent, &origin, "proxy.test").await;
     let mut client = tunnel(&gateway, &origin).await;
