@@ -23,6 +23,7 @@ use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope, SecretSet
 use crate::source::Problem;
 use crate::source::yaml::MOST_BYTES;
 
+pub mod categories;
 mod held;
 
 use held::{Entry, Held, Rare};

@@ -15,6 +15,7 @@ use super::pattern::Pattern;
 use crate::source::{Place, Problem, nearest, quoted};
 
 mod decode;
+pub mod difference;
 
 pub(super) use decode::decode;
 
@@ -73,10 +74,74 @@ pub struct Part {
     pub note: Option<Arc<str>>,
 }
 
+impl CategoryList {
+    /// A category by name, and its part where one is named.
+    ///
+    /// # Errors
+    /// There is none; the problem has the nearest name, and no place.
+    pub fn find(&self, category: &str, part: Option<&str>) -> Result<(&Category, Option<&Part>), Problem> {
+        let names = || self.categories.iter().map(|known| known.name.as_ref());
+        let Some(found) = self.categories.iter().find(|known| *known.name == *category) else {
+            return Err(Problem::error(format!("unknown category {}", quoted(category))).cure(suggest(
+                category,
+                names(),
+                "the categories are",
+            )));
+        };
+        let Some(part) = part else { return Ok((found, None)) };
+        let parts = || found.parts.iter().map(|known| known.name.as_ref());
+        match found.parts.iter().find(|known| *known.name == *part) {
+            Some(part) => Ok((found, Some(part))),
+            None => Err(Problem::error(format!("{} has no part {}", quoted(category), quoted(part)))
+                .cure(suggest(part, parts(), "its parts are"))),
+        }
+    }
+}
+
 impl Part {
     /// Whether a whole category includes it.
-    const fn is_whole(&self) -> bool {
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
         !self.optional && !self.exfil && self.templates.is_empty()
+    }
+
+    /// Its hosts as they are written, templates last.
+    pub fn written(&self) -> impl Iterator<Item = String> {
+        let templates = self.templates.iter().map(ToString::to_string);
+        self.hosts.iter().map(ToString::to_string).chain(templates)
+    }
+
+    /// Its marks, in the order of [`Mark`].
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        let marked = [
+            (Mark::Optional, self.optional),
+            (Mark::Exfil, self.exfil),
+            (Mark::Templated, !self.templates.is_empty()),
+        ];
+        marked.into_iter().filter_map(|(mark, is)| is.then_some(mark))
+    }
+}
+
+/// Why a whole category leaves a part out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// It must be named to be taken.
+    Optional,
+    /// It accepts uploads from anybody.
+    Exfil,
+    /// A host of it is a template, so that it cannot be taken at all.
+    Templated,
+}
+
+impl Mark {
+    /// `optional`, `exfil` or `templated`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Exfil => "exfil",
+            Self::Templated => "templated",
+        }
     }
 }
 
@@ -180,30 +245,14 @@ impl CategoryLists {
     /// # Errors
     /// No such category or part, or a part whose hosts are templates.
     pub fn resolve(&self, wanted: &CategoryUse) -> Result<Resolved, Problem> {
-        let refuse = |message: String, cure: String| {
-            Problem::error(message).at(wanted.place.clone()).path("spec.categories").cure(cure)
-        };
-        let names = || self.list.categories.iter().map(|category| category.name.as_ref());
-        let Some(category) = self.list.categories.iter().find(|category| category.name == wanted.category)
-        else {
-            return Err(refuse(
-                format!("unknown category {}", quoted(&wanted.category)),
-                suggest(&wanted.category, names(), "the categories are"),
-            ));
-        };
-        let Some(name) = &wanted.part else { return Ok(whole(category)) };
-        let parts = || category.parts.iter().map(|part| part.name.as_ref());
-        let Some(part) = category.parts.iter().find(|part| part.name == *name) else {
-            return Err(refuse(
-                format!("{} has no part {}", quoted(&category.name), quoted(name)),
-                suggest(name, parts(), "its parts are"),
-            ));
-        };
+        let placed = |problem: Problem| problem.at(wanted.place.clone()).path("spec.categories");
+        let (category, part) = self.list.find(&wanted.category, wanted.part.as_deref()).map_err(placed)?;
+        let Some(part) = part else { return Ok(whole(category)) };
         if let Some(template) = part.templates.first() {
-            return Err(refuse(
-                format!("the hosts of `{}/{}` are templates", category.name, part.name),
-                format!("write your own host under `hostRules`, in place of `{template}`"),
-            ));
+            let problem =
+                Problem::error(format!("the hosts of `{}/{}` are templates", category.name, part.name));
+            let cure = format!("write your own host under `hostRules`, in place of `{template}`");
+            return Err(placed(problem.cure(cure)));
         }
         let warnings = warning(category, part, wanted).into_iter().collect();
         Ok(Resolved { patterns: part.hosts.clone(), warnings })
