@@ -227,10 +227,7 @@ async fn the_exit_code_of_a_difference_is_that_of_diff() {
 #[tokio::test]
 async fn no_text_of_a_list_moves_the_cursor() {
     let place = place();
-    place.write(
-        "list.yaml",
-        LIST.replace("the builders", "\"x\\u202ey\"").replace("{tenant}", "{\u{202e}}"),
-    );
+    place.write("list.yaml", LIST.replace("the builders", "\"x\\u202ey\"").replace("{tenant}", "{\u{202e}}"));
     for name in ["tools/ci", "tools/registry"] {
         let ran = categories(&format!("show {name} --policy {}", place.text("list.yaml"))).await;
         assert_eq!(ran.code, 0, "{}", ran.stderr);
