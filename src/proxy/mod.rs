@@ -56,17 +56,14 @@ pub use accept::accept;
 pub use entry::{Entry, listen};
 pub use session::Listener;
 
-use crate::addr::{Host, Target};
 use crate::audit::Audit;
 use crate::drain::Tasks;
 use crate::intercept::Authority;
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::policy::{Denial, Reason};
 use crate::secrets::Secrets;
 use crate::share::{Newcomers, Shares};
 use crate::upstream::{Tls, Uplinks};
-use refusal::Refusal;
 
 /// What every connection needs.
 pub struct Gateway {
@@ -109,15 +106,4 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long nothing may move.
     pub idle_timeout: Duration,
-}
-
-/// A request inside TLS names another host than the TLS does.
-fn misdirected(named: &str, outer: &Host) -> Refusal {
-    let detail = format!("the TLS was opened for {outer} but a request in it names {named}");
-    Refusal::from(Denial::new(Reason::AuthorityMismatch, detail)).misdirected()
-}
-
-/// Two names of one request differ.
-fn mismatch(named: &str, target: &Target) -> Refusal {
-    Denial::new(Reason::AuthorityMismatch, format!("the request is for {target} but names {named}")).into()
 }
