@@ -13,7 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::watch::Receiver;
 
 use super::arriving::Arriving;
-use super::body::{self, Body, ClientBody, Upload};
+use super::body::{self, Body};
 use super::cover::Cover;
 use super::exchange::{Call, Exchange};
 use super::onward::{Onward, misplaced};
@@ -22,6 +22,7 @@ use super::outlet::Outlet;
 use super::refusal::Refusal;
 use super::session::{Content, Session, Standing};
 use super::upgrade::{Handover, Upgraded};
+use super::upload::{ClientBody, Upload};
 use super::whence::target_of;
 use crate::addr::{Host, Target};
 use crate::audit::{Scheme, Text};

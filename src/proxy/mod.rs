@@ -3,7 +3,7 @@
 //! | what comes | files, in the order of the flow |
 //! |---|---|
 //! | any connection | `entry` (how it comes to a listener), `accept`, `introduction` (PROXY protocol), `session` (who it is), `limit` and `account` (its share), `exchange` (its record) |
-//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `silence` (where none comes), `connect`, `forward`, `onward` and [`inject`] (what goes on), `arriving`, `body`, `cover` and `outlet`, `origins`, `origin` and `origin_io`, `shape`, `upgrade` |
+//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `silence` (where none comes), `connect`, `forward`, `onward` and [`inject`] (what goes on), `arriving`, `body` and `upload`, `cover` and `outlet`, `origins`, `origin` and `origin_io`, `shape`, `upgrade` |
 //! | a connection that was redirected | `transparent`, then as HTTP or as a tunnel |
 //! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` |
 //! | TLS that is decrypted | `inspect`, then HTTP/1.1 as above, or `streams` (HTTP/2) |
@@ -46,6 +46,7 @@ mod strict;
 mod transparent;
 mod tunnel;
 mod upgrade;
+mod upload;
 mod whence;
 
 use std::fmt;
