@@ -11,22 +11,12 @@ use serde::{Serialize, Serializer};
 
 use super::change::Change;
 use super::text::{Text, to_json};
-use super::vocabulary::{Decision, Ingress, Kind, Outcome, Route, Scheme};
+use super::vocabulary::{Counted, Decision, Ingress, Kind, Outcome, Route, Scheme};
 use crate::policy::Reason;
 use crate::policy::mode::Scope;
 
 /// The name of the schema, in each record.
 pub const SCHEMA: &str = "sluicegate.audit/1";
-
-/// By which records payload bytes are counted in sums over all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Counted {
-    /// By this one.
-    #[default]
-    Here,
-    /// By those of the requests inside.
-    Inside,
-}
 
 /// One thing that happened. A field that is absent is not known, or does not apply.
 ///

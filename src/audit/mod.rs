@@ -39,14 +39,14 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 
 pub use change::{Actor, Change, Digest, DocumentChange, LoadChange};
-pub use event::{Counted, Event, Line, Lost, SCHEMA, Sent, WouldDeny, schema};
+pub use event::{Event, Line, Lost, SCHEMA, Sent, WouldDeny, schema};
 pub use file::FileSettings;
 pub use recent::Recent;
 pub use record::Record;
 pub use sink::{Sink, Wrote};
 pub(crate) use text::to_json;
 pub use text::{TEXT_CAP, Text};
-pub use vocabulary::{Decision, Ingress, Kind, Outcome, Route, Scheme};
+pub use vocabulary::{Counted, Decision, Ingress, Kind, Outcome, Route, Scheme};
 
 use queue::{Queue, Shared};
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 
 use super::Observe;
-use super::event::{Counted, Event};
+use super::event::Event;
+use super::vocabulary::Counted;
 use super::vocabulary::Decision;
 
 /// The rows of one table.

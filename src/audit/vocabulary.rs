@@ -147,6 +147,16 @@ closed! {
     }
 }
 
+/// By which records payload bytes are counted in sums over all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counted {
+    /// By this one.
+    #[default]
+    Here,
+    /// By those of the requests inside.
+    Inside,
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {

@@ -3,11 +3,12 @@
 //! | exit | means |
 //! |---|---|
 //! | 0 | it worked; `explain`: allowed |
-//! | 1 | it did not: problems in a file, a start that failed, an expectation that was not met |
+//! | 1 | it did not: problems in a file, a start that failed, an expectation that was not met; `categories diff`: something differs |
 //! | 2 | the command line, or the target of a question, is not understood |
 //! | 3 | `explain`: denied |
 
 mod ca;
+mod categories;
 mod check;
 mod completions;
 mod explain;
@@ -64,6 +65,8 @@ enum Command {
     Nft(nft::Nft),
     /// Make the sandbox CA, or print how clients are made to trust it
     Ca(ca::Ca),
+    /// Show the lists of hosts that policies take by name, or what differs between two of them
+    Categories(categories::Categories),
     /// Ask the admin server of a running gateway whether it lives; exit 0 if so
     #[command(name = "health")]
     Health(run::Health),
@@ -89,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Completions(completions) => completions.run(),
         Command::Nft(nft) => nft.run(),
         Command::Ca(ca) => ca.run(),
+        Command::Categories(categories) => Ok(categories.run()),
         Command::Health(health) => health.run(),
     };
     match done {

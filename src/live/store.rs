@@ -24,6 +24,7 @@ use crate::policy::{Compiled, Draft, Guards, PolicySet, Roster, Scope, SecretSet
 use crate::source::Problem;
 use crate::source::yaml::MOST_BYTES;
 
+pub mod categories;
 mod changed;
 mod held;
 

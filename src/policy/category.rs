@@ -10,9 +10,14 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::document::{CategoryUse, LONGEST_NAME, pattern};
+use super::document::CategoryUse;
 use super::pattern::Pattern;
-use crate::source::{Kind, Place, Problem, Spot, nearest, quoted};
+use crate::source::{Place, Problem, nearest, quoted};
+
+mod decode;
+pub mod difference;
+
+pub(super) use decode::decode;
 
 /// The list that comes with the program.
 const SHIPPED: &str = include_str!("../../policies/categories.yaml");
@@ -69,10 +74,74 @@ pub struct Part {
     pub note: Option<Arc<str>>,
 }
 
+impl CategoryList {
+    /// A category by name, and its part where one is named.
+    ///
+    /// # Errors
+    /// There is none; the problem has the nearest name, and no place.
+    pub fn find(&self, category: &str, part: Option<&str>) -> Result<(&Category, Option<&Part>), Problem> {
+        let names = || self.categories.iter().map(|known| known.name.as_ref());
+        let Some(found) = self.categories.iter().find(|known| *known.name == *category) else {
+            return Err(Problem::error(format!("unknown category {}", quoted(category))).cure(suggest(
+                category,
+                names(),
+                "the categories are",
+            )));
+        };
+        let Some(part) = part else { return Ok((found, None)) };
+        let parts = || found.parts.iter().map(|known| known.name.as_ref());
+        match found.parts.iter().find(|known| *known.name == *part) {
+            Some(part) => Ok((found, Some(part))),
+            None => Err(Problem::error(format!("{} has no part {}", quoted(category), quoted(part)))
+                .cure(suggest(part, parts(), "its parts are"))),
+        }
+    }
+}
+
 impl Part {
     /// Whether a whole category includes it.
-    const fn is_whole(&self) -> bool {
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
         !self.optional && !self.exfil && self.templates.is_empty()
+    }
+
+    /// Its hosts as they are written, templates last.
+    pub fn written(&self) -> impl Iterator<Item = String> {
+        let templates = self.templates.iter().map(ToString::to_string);
+        self.hosts.iter().map(ToString::to_string).chain(templates)
+    }
+
+    /// Its marks, in the order of [`Mark`].
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        let marked = [
+            (Mark::Optional, self.optional),
+            (Mark::Exfil, self.exfil),
+            (Mark::Templated, !self.templates.is_empty()),
+        ];
+        marked.into_iter().filter_map(|(mark, is)| is.then_some(mark))
+    }
+}
+
+/// Why a whole category leaves a part out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mark {
+    /// It must be named to be taken.
+    Optional,
+    /// It accepts uploads from anybody.
+    Exfil,
+    /// A host of it is a template, so that it cannot be taken at all.
+    Templated,
+}
+
+impl Mark {
+    /// `optional`, `exfil` or `templated`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Optional => "optional",
+            Self::Exfil => "exfil",
+            Self::Templated => "templated",
+        }
     }
 }
 
@@ -176,30 +245,14 @@ impl CategoryLists {
     /// # Errors
     /// No such category or part, or a part whose hosts are templates.
     pub fn resolve(&self, wanted: &CategoryUse) -> Result<Resolved, Problem> {
-        let refuse = |message: String, cure: String| {
-            Problem::error(message).at(wanted.place.clone()).path("spec.categories").cure(cure)
-        };
-        let names = || self.list.categories.iter().map(|category| category.name.as_ref());
-        let Some(category) = self.list.categories.iter().find(|category| category.name == wanted.category)
-        else {
-            return Err(refuse(
-                format!("unknown category {}", quoted(&wanted.category)),
-                suggest(&wanted.category, names(), "the categories are"),
-            ));
-        };
-        let Some(name) = &wanted.part else { return Ok(whole(category)) };
-        let parts = || category.parts.iter().map(|part| part.name.as_ref());
-        let Some(part) = category.parts.iter().find(|part| part.name == *name) else {
-            return Err(refuse(
-                format!("{} has no part {}", quoted(&category.name), quoted(name)),
-                suggest(name, parts(), "its parts are"),
-            ));
-        };
+        let placed = |problem: Problem| problem.at(wanted.place.clone()).path("spec.categories");
+        let (category, part) = self.list.find(&wanted.category, wanted.part.as_deref()).map_err(placed)?;
+        let Some(part) = part else { return Ok(whole(category)) };
         if let Some(template) = part.templates.first() {
-            return Err(refuse(
-                format!("the hosts of `{}/{}` are templates", category.name, part.name),
-                format!("write your own host under `hostRules`, in place of `{template}`"),
-            ));
+            let problem =
+                Problem::error(format!("the hosts of `{}/{}` are templates", category.name, part.name));
+            let cure = format!("write your own host under `hostRules`, in place of `{template}`");
+            return Err(placed(problem.cure(cure)));
         }
         let warnings = warning(category, part, wanted).into_iter().collect();
         Ok(Resolved { patterns: part.hosts.clone(), warnings })
@@ -239,197 +292,6 @@ fn nothing() -> CategoryList {
     CategoryList { name: "shipped".into(), version: 0, categories: Vec::new(), place }
 }
 
-/// A `kind: CategoryList` document, when nothing of it is wrong.
-pub(super) fn decode(spot: &Spot<'_>) -> Option<CategoryList> {
-    let before = spot.decoder().errors();
-    let fields = spot.fields(&DOCUMENT_KEYS)?;
-    let mut name = None;
-    if let Some(spot) = fields.require("metadata")
-        && let Some(fields) = spot.fields(&LIST_METADATA_KEYS)
-    {
-        name = fields.require("name").and_then(|spot| spot.word(LONGEST_NAME).map(Arc::from));
-    }
-    let mut version = None;
-    let mut categories = Vec::new();
-    if let Some(spot) = fields.require("spec")
-        && let Some(fields) = spot.fields(&LIST_SPEC_KEYS)
-    {
-        let number = fields.require("version").and_then(|spot| spot.integer(1, u64::from(u32::MAX)));
-        version = number.and_then(|number| u32::try_from(number).ok());
-        if let Some(spot) = fields.require("categories") {
-            categories = named(&spot, |name, spot| Category { name, parts: named(spot, part) });
-        }
-    }
-    if spot.decoder().errors() > before {
-        return None;
-    }
-    Some(CategoryList { name: name?, version: version?, categories, place: spot.place() })
-}
-
-/// The entries of a mapping with free keys, which are names.
-fn named<T>(spot: &Spot<'_>, decode: impl Fn(Arc<str>, &Spot<'_>) -> T) -> Vec<T> {
-    if !spot.is_map() {
-        spot.error(format!("expected a mapping, found {}", spot.node().kind.noun()));
-        return Vec::new();
-    }
-    let mut found = Vec::new();
-    for (key, value) in spot.entries() {
-        let shaped = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if key.text.is_empty() || key.text.len() > LONGEST_NAME || !key.text.bytes().all(shaped) {
-            value.error_cure(
-                format!("{} is not a name", quoted(&key.text)),
-                "write lower-case letters, digits and `-`",
-            );
-        }
-        found.push(decode(Arc::clone(&key.text), &value));
-    }
-    found
-}
-
-/// One part.
-fn part(name: Arc<str>, spot: &Spot<'_>) -> Part {
-    let mut part = Part {
-        name,
-        hosts: Vec::new(),
-        templates: Vec::new(),
-        optional: false,
-        exfil: false,
-        plain_http: false,
-        note: None,
-    };
-    let Some(fields) = spot.fields(&PART_KEYS) else { return part };
-    if let Some(spot) = fields.require("hosts") {
-        for item in spot.items() {
-            match &item.node().kind {
-                Kind::Text(text) if text.contains('{') => part.templates.push(text.as_str().into()),
-                Kind::Text(_)
-                | Kind::Null
-                | Kind::Bool(_)
-                | Kind::Int(_)
-                | Kind::Float(_)
-                | Kind::List(_)
-                | Kind::Map(_) => {
-                    part.hosts.extend(pattern(&item));
-                }
-            }
-        }
-    }
-    part.optional = fields.get("optional").and_then(|spot| spot.boolean()).unwrap_or(false);
-    part.exfil = fields.get("risk").and_then(|spot| spot.choice(&[("exfil", true)])).unwrap_or(false);
-    if let Some(spot) = fields.get("scheme") {
-        part.plain_http = spot.each(|item| item.choice(&[("http", true), ("https", false)])).contains(&true);
-    }
-    part.note = fields.get("note").and_then(|spot| spot.text()).map(Arc::from);
-    if let Some(spot) = fields.get("src") {
-        let _sources = spot.each(|item| item.text().map(drop));
-    }
-    part
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-mod tests {
-    use super::*;
-
-    fn wanted(text: &str) -> CategoryUse {
-        let (category, part) =
-            text.split_once('/').map_or((text, None), |(category, part)| (category, Some(part)));
-        let place = Place { file: "p.yaml".into(), line: 1, column: 1 };
-        CategoryUse { category: category.into(), part: part.map(Arc::from), place }
-    }
-
-    fn hosts(text: &str) -> Vec<String> {
-        let resolved = CategoryLists::shipped().resolve(&wanted(text)).unwrap();
-        resolved.patterns.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn the_shipped_list_loads_without_a_problem() {
-        let parsed = super::super::document::parse(&SHIPPED_FILE.into(), SHIPPED);
-        assert_eq!(parsed.problems, []);
-        assert_eq!(parsed.lists[0].version, 1);
-        assert_eq!(CategoryLists::shipped().list().categories.len(), 9);
-    }
-
-    #[test]
-    fn every_part_that_is_not_a_template_resolves() {
-        for category in &CategoryLists::shipped().list().categories {
-            for part in &category.parts {
-                let use_ = wanted(&format!("{}/{}", category.name, part.name));
-                assert_eq!(
-                    CategoryLists::shipped().resolve(&use_).is_err(),
-                    !part.templates.is_empty(),
-                    "{use_:?}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_part_gives_its_own_hosts() {
-        let python = hosts("package-registries/python");
-        assert!(python.contains(&"pypi.org".to_owned()) && !python.contains(&"test.pypi.org".to_owned()));
-    }
-
-    #[test]
-    fn a_whole_category_leaves_out_optional_templated_and_risky_parts() {
-        let code = hosts("code-repositories");
-        assert_eq!(code, ["*.ghe.com"]);
-        let registries = hosts("container-registries");
-        assert!(registries.contains(&"ghcr.io".to_owned()));
-        for host in ["*.azurecr.io", "*.blob.core.windows.net", "*.docker.io"] {
-            assert!(!registries.contains(&host.to_owned()));
-        }
-    }
-
-    #[test]
-    fn naming_a_risky_or_optional_part_is_a_warning() {
-        for (text, word) in
-            [("code-repositories/github", "uploads"), ("package-registries/python-optional", "optional")]
-        {
-            let resolved = CategoryLists::shipped().resolve(&wanted(text)).unwrap();
-            assert_eq!(resolved.warnings.len(), 1);
-            assert!(resolved.warnings[0].message.contains(word));
-            assert!(!resolved.warnings[0].is_error());
-        }
-        assert!(
-            CategoryLists::shipped().resolve(&wanted("package-registries/npm")).unwrap().warnings.is_empty()
-        );
-    }
-
-    #[test]
-    fn unknown_names_are_errors_with_the_nearest_one() {
-        let problem = CategoryLists::shipped().resolve(&wanted("package-registry")).unwrap_err();
-        assert_eq!(problem.cure.as_deref(), Some("did you mean `package-registries`?"));
-        let problem = CategoryLists::shipped().resolve(&wanted("package-registries/pyton")).unwrap_err();
-        assert_eq!(problem.cure.as_deref(), Some("did you mean `python`?"));
-    }
-
-    #[test]
-    fn a_templated_part_is_an_error_with_a_cure() {
-        let problem =
-            CategoryLists::shipped().resolve(&wanted("container-registries/acr-global")).unwrap_err();
-        assert!(problem.cure.unwrap().contains("{registry}.azurecr.io"));
-    }
-
-    #[test]
-    fn a_pinned_version_must_be_the_lists() {
-        let lists = CategoryLists::shipped();
-        let place = Place { file: "p.yaml".into(), line: 4, column: 1 };
-        assert_eq!(lists.check_version(1, &place), None);
-        assert!(lists.check_version(2, &place).unwrap().message.contains("version 1"));
-    }
-
-    #[test]
-    fn an_operators_list_replaces_the_shipped_one() {
-        let text = "kind: CategoryList\nmetadata: {name: ours}\nspec: {version: 7, categories: {tools: {ci: {hosts: [ci.corp]}}}}";
-        let parsed = super::super::document::parse(&"ours.yaml".into(), text);
-        assert_eq!(parsed.problems, []);
-        let (lists, problem) = CategoryLists::shipped().followed_by(&parsed.lists.iter().collect::<Vec<_>>());
-        assert_eq!(problem, None);
-        assert_eq!(lists.resolve(&wanted("tools")).unwrap().patterns.len(), 1);
-        assert!(lists.resolve(&wanted("package-registries")).is_err());
-        let two = [&parsed.lists[0], &parsed.lists[0]];
-        assert!(lists.followed_by(&two).1.is_some());
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@
 //! ```
 //! [`evaluate`] is the decision, whole, on one page.
 
+pub mod agreement;
 pub mod category;
 pub mod cidr_set;
 pub mod compile;
@@ -66,7 +67,6 @@ pub use network::{NetworkFacts, Networks};
 pub use plan::{Plan, SecretUse};
 pub use query::QueryPermit;
 pub use reason::Reason;
-pub use redirected::admit_name_at;
 pub use route::{Route, Way};
 pub use scope::{Policy, PolicySet, Roster};
 pub use secret_set::SecretSet;

@@ -78,17 +78,3 @@ impl Policy {
         Ok(permit)
     }
 }
-
-/// Whether a redirected request that was going to `address` may name `named`: on the same port, and a literal only when
-/// it is that address.
-///
-/// # Errors
-/// `authority_mismatch`.
-pub fn admit_name_at(address: &Target, named: &Target) -> Result<(), Denial> {
-    let other_address = named.host().ip().is_some() && named.host() != address.host();
-    if named.port() == address.port() && !other_address {
-        return Ok(());
-    }
-    let detail = format!("the connection was going to {address} but the request names {named}");
-    Err(Denial::new(Reason::AuthorityMismatch, detail))
-}

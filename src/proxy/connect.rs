@@ -11,12 +11,13 @@ use super::exchange::{Call, Exchange};
 use super::refusal::Refusal;
 use super::session::{Content, Session, Standing};
 use super::tunnel::Tunnel;
+use super::whence::target_of;
 use crate::addr::Target;
 use crate::audit::{Ingress, Scheme};
 use crate::live::Snapshot;
+use crate::policy::agreement::admit_named;
 use crate::upstream::Dialed;
 use crate::wire::head::Head;
-use crate::wire::headers::agrees;
 
 /// Opens a tunnel: judges, dials unless what is inside is to be seen first, answers 200 and leaves the rest to a [`Tunnel`]
 /// task.
@@ -72,9 +73,5 @@ pub(super) async fn connect(
 /// The `Host` of a CONNECT names what its target names.
 fn agree(head: &Head, target: &Target) -> Result<(), Refusal> {
     let Some(host) = head.host() else { return Ok(()) };
-    match agrees(host, target) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(super::mismatch(host, target)),
-        Err(error) => Err(Refusal::malformed(format!("the Host header is malformed: {error}"))),
-    }
+    Ok(admit_named(target, &target_of(host, target.port())?)?)
 }

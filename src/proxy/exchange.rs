@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch::Receiver;
 
-use super::body::Upload;
 use super::refusal::Refusal;
 use super::session::{Ending, Identified, Session, Standing};
+use super::upload::Upload;
 use crate::addr::Target;
 use crate::audit::{Counted, Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
 use crate::identity::Identity;

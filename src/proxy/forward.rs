@@ -13,7 +13,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::watch::Receiver;
 
 use super::arriving::Arriving;
-use super::body::{self, Body, ClientBody, Upload};
+use super::body::{self, Body};
 use super::cover::Cover;
 use super::exchange::{Call, Exchange};
 use super::onward::{Onward, misplaced};
@@ -22,10 +22,13 @@ use super::outlet::Outlet;
 use super::refusal::Refusal;
 use super::session::{Content, Session, Standing};
 use super::upgrade::{Handover, Upgraded};
+use super::upload::{ClientBody, Upload};
+use super::whence::target_of;
 use crate::addr::{Host, Target};
 use crate::audit::{Scheme, Text};
 use crate::live::Snapshot;
 use crate::policy::RequestFacts;
+use crate::policy::agreement::{admit_beside, admit_inside, admit_named};
 use crate::wire::head::{Head, Upgrade, Version};
 use crate::wire::headers::{self, KeepUpgrade};
 use crate::wire::request_target::Resource;
@@ -216,15 +219,12 @@ impl Forward<'_> {
             let outer = self.outer.cloned();
             return if optional { Ok(outer) } else { Err(Refusal::malformed("the request has no Host")) };
         };
-        let named = Target::parse_or(host, self.target.port())
-            .map_err(|error| Refusal::malformed(format!("the Host header is malformed: {error}")))?;
-        if let Some(outer) = self.outer {
-            // What the certificate was shown for is what each request is for (RFC 9110 §15.5.20).
-            let same = named.port() == self.target.port() && named.host() == outer;
-            return if same { Ok(Some(outer.clone())) } else { Err(super::misdirected(host, outer)) };
-        }
-        if named.port() != self.target.port() || !self.in_tunnel && named != *self.target {
-            return Err(super::mismatch(host, self.target));
+        let named = target_of(host, self.target.port())?;
+        match self.outer {
+            Some(outer) => admit_inside(outer, self.target, &named)
+                .map_err(|denial| Refusal::from(denial).misdirected())?,
+            None if self.in_tunnel => admit_beside(self.target, &named)?,
+            None => admit_named(self.target, &named)?,
         }
         Ok(Some(named.host().clone()))
     }

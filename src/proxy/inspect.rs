@@ -29,7 +29,7 @@ use super::tunnel::{Client, End, QUIET, Tunnel};
 use super::whence::Inner;
 use super::{explicit, streams};
 use crate::addr::Host;
-use crate::audit::{Ingress, Outcome};
+use crate::audit::Ingress;
 use crate::intercept::LeafError;
 use crate::policy::{Denial, Reason};
 use crate::upstream::Alpn;
@@ -107,20 +107,8 @@ impl Tunnel {
                         side.into_iter().for_each(reset_side);
                     }
                 }
-                match end {
-                    End::Done => Outcome::Ok,
-                    End::Idle => Outcome::Idle,
-                    End::Failed(error) => {
-                        let (outcome, error) = error.told();
-                        exchange.note(|event| event.error = Some(error));
-                        outcome
-                    }
-                    End::Overruled(denial) => {
-                        session.end(Outcome::PolicyChange, Some(denial));
-                        Outcome::PolicyChange
-                    }
-                    End::Refused(refusal) => return exchange.refuse(&refusal, Some(&standing.target), None),
-                }
+                end.record(&session, exchange, Some(&standing.target));
+                return;
             }
         };
         exchange.finish(outcome);

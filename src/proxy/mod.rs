@@ -3,7 +3,7 @@
 //! | what comes | files, in the order of the flow |
 //! |---|---|
 //! | any connection | `entry` (how it comes to a listener), `accept`, `introduction` (PROXY protocol), `session` (who it is), `limit` and `account` (its share), `exchange` (its record) |
-//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `silence` (where none comes), `connect`, `forward`, `onward` and [`inject`] (what goes on), `arriving`, `body`, `cover` and `outlet`, `origins`, `origin` and `origin_io`, `shape`, `upgrade` |
+//! | HTTP | `explicit` (request by request), `socket` and `strict` (before the engine sees it), `whence` (what a request is for), `silence` (where none comes), `connect`, `forward`, `onward` and [`inject`] (what goes on), `arriving`, `body` and `upload`, `cover` and `outlet`, `origins`, `origin` and `origin_io`, `shape`, `upgrade` |
 //! | a connection that was redirected | `transparent`, then as HTTP or as a tunnel |
 //! | a tunnel | `tunnel`, `peek` (its first bytes), `handshake` (TLS), `relay` |
 //! | TLS that is decrypted | `inspect`, then HTTP/1.1 as above, or `streams` (HTTP/2) |
@@ -46,6 +46,7 @@ mod strict;
 mod transparent;
 mod tunnel;
 mod upgrade;
+mod upload;
 mod whence;
 
 use std::fmt;
@@ -56,17 +57,14 @@ pub use accept::accept;
 pub use entry::{Entry, listen};
 pub use session::Listener;
 
-use crate::addr::{Host, Target};
 use crate::audit::Audit;
 use crate::drain::Tasks;
 use crate::intercept::Authority;
 use crate::live::Live;
 use crate::metrics::Metrics;
-use crate::policy::{Denial, Reason};
 use crate::secrets::Secrets;
 use crate::share::{Newcomers, Shares};
 use crate::upstream::{Tls, Uplinks};
-use refusal::Refusal;
 
 /// What every connection needs.
 pub struct Gateway {
@@ -109,15 +107,4 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long nothing may move.
     pub idle_timeout: Duration,
-}
-
-/// A request inside TLS names another host than the TLS does.
-fn misdirected(named: &str, outer: &Host) -> Refusal {
-    let detail = format!("the TLS was opened for {outer} but a request in it names {named}");
-    Refusal::from(Denial::new(Reason::AuthorityMismatch, detail)).misdirected()
-}
-
-/// Two names of one request differ.
-fn mismatch(named: &str, target: &Target) -> Refusal {
-    Denial::new(Reason::AuthorityMismatch, format!("the request is for {target} but names {named}")).into()
 }

@@ -15,9 +15,9 @@ use hyper::rt::Executor;
 use tokio::time::timeout;
 
 use super::arriving::Arriving;
-use super::body::ClientBody;
 use super::origin_io::{OriginIo, OriginStream};
 use super::outlet::Outlet;
+use super::upload::ClientBody;
 use crate::drain::Tasks;
 use crate::policy::Way;
 use crate::share::Seat;

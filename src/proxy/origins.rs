@@ -21,7 +21,6 @@ use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use super::arriving::Arriving;
-use super::body::ClientBody;
 use super::exchange::{Call, Exchange};
 use super::origin::{Fate, Lease, Origin, Unanswered};
 use super::origin_io::OriginStream;
@@ -29,6 +28,7 @@ use super::reach::by;
 use super::refusal::Refusal;
 use super::session::Session;
 use super::shape::{to_http1, to_http2};
+use super::upload::ClientBody;
 use crate::addr::{Host, Target};
 use crate::live::Snapshot;
 use crate::policy::{AddressPermit, Denial, Reason, Route, TargetPermit, Way};

@@ -31,7 +31,7 @@ use super::peek::{FIRST_BYTES, Inside, describe, first_bytes};
 use super::refusal::Refusal;
 use super::relay::{RelayError, failed, reset};
 use super::session::{Content, Session, Standing};
-use super::tunnel::{Client, End, QUIET, Tunnel, fail, refuse};
+use super::tunnel::{Client, End, QUIET, Tunnel, refuse};
 use super::whence::{Inner, Whence};
 use crate::addr::{Host, Target};
 use crate::audit::{Ingress, Kind, Outcome, Scheme, Text};
@@ -257,11 +257,11 @@ impl Opening {
 
     /// Ends a connection that was not opened.
     fn close(self, end: End, target: Option<&Target>) -> Option<Opened> {
-        let Self { exchange, client, .. } = self;
+        let Self { session, exchange, client, .. } = self;
         match end {
             End::Refused(refusal) => refuse(exchange, client.stream, &refusal, target),
-            End::Failed(error) => {
-                fail(exchange, &error);
+            End::Failed(_) => {
+                end.record(&session, exchange, target);
                 reset(client.stream);
             }
             End::Done | End::Idle | End::Overruled(_) => {

@@ -71,6 +71,36 @@ pub(super) enum End {
     Idle,
 }
 
+impl End {
+    /// Ends the record of a connection that ended so, and says how it does; what `target` is for see [`Exchange::refuse`].
+    pub(super) fn record(
+        self,
+        session: &Session,
+        mut exchange: Exchange,
+        target: Option<&Target>,
+    ) -> Outcome {
+        let outcome = match self {
+            Self::Done => Outcome::Ok,
+            Self::Idle => Outcome::Idle,
+            Self::Failed(error) => {
+                let (outcome, error) = error.told();
+                exchange.note(|event| event.error = Some(error));
+                outcome
+            }
+            Self::Overruled(denial) => {
+                session.end(Outcome::PolicyChange, Some(denial));
+                Outcome::PolicyChange
+            }
+            Self::Refused(refusal) => {
+                exchange.refuse(&refusal, target, None);
+                return refusal.outcome();
+            }
+        };
+        exchange.finish(outcome);
+        outcome
+    }
+}
+
 /// What becomes of a tunnel.
 enum Next {
     /// It has ended.
@@ -143,29 +173,17 @@ impl Tunnel {
     /// Closes both sides the way the tunnel ended, and ends its record.
     pub(super) fn close(self, client: TcpStream, end: End) {
         let Self { session, exchange, standing, origin, .. } = self;
-        match end {
-            End::Done => return exchange.finish(Outcome::Ok),
-            End::Idle => exchange.finish(Outcome::Idle),
-            End::Failed(error) => fail(exchange, &error),
-            End::Overruled(denial) => {
-                session.end(Outcome::PolicyChange, Some(denial));
-                exchange.finish(Outcome::PolicyChange);
-            }
-            End::Refused(refusal) => {
-                origin.into_iter().for_each(reset);
-                return refuse(exchange, client, &refusal, Some(&standing.target));
-            }
+        if let End::Refused(refusal) = end {
+            origin.into_iter().for_each(reset);
+            return refuse(exchange, client, &refusal, Some(&standing.target));
         }
-        reset(client);
-        origin.into_iter().for_each(reset);
+        let done = matches!(end, End::Done);
+        end.record(&session, exchange, Some(&standing.target));
+        if !done {
+            reset(client);
+            origin.into_iter().for_each(reset);
+        }
     }
-}
-
-/// Ends the record of a connection of which one side failed.
-pub(super) fn fail(mut exchange: Exchange, error: &RelayError) {
-    let (outcome, error) = error.told();
-    exchange.note(|event| event.error = Some(error));
-    exchange.finish(outcome);
 }
 
 /// Ends the record of a connection that may not go on, and tells the client in the way that it can be told.

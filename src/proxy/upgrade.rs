@@ -56,26 +56,7 @@ impl Upgraded {
             () = session.meter.idle(session.gateway.limits.idle_timeout) => End::Idle,
             end = carry(&session, &mut client, &mut origin, sent, received) => end,
         };
-        let outcome = match end {
-            End::Done => Outcome::Ok,
-            End::Idle => Outcome::Idle,
-            End::Failed(error) => {
-                let (outcome, error) = error.told();
-                exchange.note(|event| event.error = Some(error));
-                outcome
-            }
-            End::Overruled(denial) => {
-                session.end(Outcome::PolicyChange, Some(denial));
-                Outcome::PolicyChange
-            }
-            End::Refused(refusal) => {
-                exchange.refuse(&refusal, None, None);
-                reset_side(client);
-                reset_side(origin);
-                return refusal.outcome();
-            }
-        };
-        exchange.finish(outcome);
+        let outcome = end.record(&session, exchange, None);
         if outcome == Outcome::Ok {
             finished(client.socket());
             finished(origin.socket());

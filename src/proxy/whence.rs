@@ -12,10 +12,10 @@
 use std::borrow::Cow;
 
 use super::refusal::Refusal;
-use crate::addr::{Host, Target};
+use crate::addr::{Host, Port, Target};
 use crate::audit::Ingress;
 use crate::identity::Identity;
-use crate::policy::admit_name_at;
+use crate::policy::agreement::{admit_inside, admit_name_at, admit_named};
 use crate::wire::head::{Head, Version};
 use crate::wire::request_target::{RequestTarget, Resource};
 
@@ -46,16 +46,13 @@ pub(super) struct Inner {
 
 impl Inner {
     /// Whether a request in it that names its own target names this one: that of the TLS around it, else of the tunnel.
-    fn admit(&self, target: &Target) -> Result<(), Refusal> {
-        let host = self.outer.as_ref().unwrap_or_else(|| self.target.host());
-        if target.host() == host && target.port() == self.target.port() {
-            return Ok(());
+    fn admit(&self, named: &Target) -> Result<(), Refusal> {
+        match &self.outer {
+            Some(outer) => {
+                admit_inside(outer, &self.target, named).map_err(|denial| Refusal::from(denial).misdirected())
+            }
+            None => Ok(admit_named(&self.target, named)?),
         }
-        let named = target.to_string();
-        Err(match &self.outer {
-            Some(outer) => super::misdirected(&named, outer),
-            None => super::mismatch(&named, &self.target),
-        })
     }
 }
 
@@ -156,8 +153,16 @@ fn named<'a>(head: &Head, address: &'a Target) -> Result<Cow<'a, Target>, Refusa
             Err(Refusal::malformed("the request has no Host"))
         };
     };
-    let named = Target::parse_or(host, address.port())
-        .map_err(|error| Refusal::malformed(format!("the Host header is malformed: {error}")))?;
+    let named = target_of(host, address.port())?;
     admit_name_at(address, &named)?;
     Ok(Cow::Owned(named))
+}
+
+/// The target that a `Host` names; one without a port is on `port`.
+///
+/// # Errors
+/// It is not `host` or `host:port`.
+pub(super) fn target_of(host: &str, port: Port) -> Result<Target, Refusal> {
+    Target::parse_or(host, port)
+        .map_err(|error| Refusal::malformed(format!("the Host header is malformed: {error}")))
 }

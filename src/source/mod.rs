@@ -27,5 +27,5 @@ mod near;
 pub use decode::{Decoder, Fields, Spot};
 pub use near::nearest;
 pub use node::{Key, Kind, Node, Position};
-pub use problem::{Place, Problem, Severity, quoted};
+pub use problem::{Place, Problem, Severity, printable, quoted};
 pub use yaml::{Root, Stream, parse, read};

@@ -146,6 +146,12 @@ pub fn quoted(text: &str) -> String {
     out
 }
 
+/// Text from a file on a line of its own: all of it, with nothing that would move the cursor or reorder the line.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    text.chars().map(visible).collect()
+}
+
 /// The character, or U+FFFD for one that would move the cursor or reorder the line.
 // SECURITY: messages reach terminals; a policy file may come from somebody else.
 pub(super) fn visible(c: char) -> char {
@@ -181,5 +187,6 @@ mod tests {
     fn quoted_text_cannot_move_the_cursor_or_fill_the_screen() {
         assert_eq!(quoted("a\u{1b}[2Jb\nc\u{202e}d"), "`a\u{fffd}[2Jb\u{fffd}c\u{fffd}d`");
         assert_eq!(quoted(&"x".repeat(500)).chars().count(), 83);
+        assert_eq!(printable("a\u{1b}[2Jb\nc\td"), "a\u{fffd}[2Jb\u{fffd}c d");
     }
 }

@@ -20,6 +20,7 @@ mod agreement;
 mod attack;
 mod audit;
 mod ca;
+mod categories;
 mod container;
 mod corpus;
 mod cut;

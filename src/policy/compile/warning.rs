@@ -49,10 +49,10 @@ fn managed(document: &Document) -> Vec<Problem> {
     let denies = Covering::of(denies.map(|(rule, id)| (rule.pattern.clone(), id)));
     let warning = |host: &ManagedHost| {
         let pattern = &host.pattern;
-        let denied = denies
+        let found = denies
             .find(pattern, false)
             .and_then(|(deny, id)| Some((deny, rules.get(usize::try_from(id).ok()?)?.place.line)));
-        let (message, cure) = match denied {
+        let (message, cure) = match found {
             Some((deny, line)) => (
                 format!("`{pattern}` never takes the managed path: `{deny}` is denied on line {line}"),
                 "remove it here, or narrow that Deny",

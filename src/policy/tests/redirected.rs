@@ -1,6 +1,6 @@
 //! What was redirected: where it was going, what its hello and its requests may say.
 
-use super::super::admit_name_at;
+use super::super::agreement::admit_name_at;
 use super::super::hello::HelloFacts;
 use super::*;
 use crate::addr::Name;

@@ -22,10 +22,11 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::super::body::{Body, Upload};
+use super::super::body::Body;
 use super::super::entry::Entry;
 use super::super::outlet::Outlet;
 use super::super::session::{Listener, Session};
+use super::super::upload::Upload;
 use super::super::{Gateway, Limits};
 use super::*;
 use crate::audit::{self, Audit, Event, FileSettings, Kind, Observe, Writer};
