@@ -5,7 +5,7 @@
 //! | `interface` | `SO_BINDTODEVICE` | there is no such interface, or the gateway may not |
 //! | `sourceAddress` | `bind` | this host does not have it, or it has none of the family that is dialled |
 //! | `mark` | `SO_MARK`, the bits of its mask alone | the gateway may not (`CAP_NET_ADMIN`) |
-//! | a mark or source without an interface | | the routing rules do not lead to a network of its own ([`super::table`]) |
+//! | a mark or source without an interface | `SO_BINDTODEVICE` to the one that the routing rules lead to | they do not lead to a network of its own ([`super::table`]) |
 //!
 //! All of it is done before the first packet, for connections, for DNS queries, and for those to a parent proxy.
 
@@ -14,6 +14,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use rustix::net::netdevice::index_to_name;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::table;
@@ -215,9 +216,7 @@ impl SocketOptions {
 
     /// Ties a socket to the interface.
     fn to_interface(&self, socket: &Socket) -> Result<(), OptionError> {
-        let Some(interface) = &self.interface else { return Ok(()) };
-        let set = socket.bind_device(Some(interface.as_bytes()));
-        set.map_err(|error| OptionError::Interface(Code::from(&error)))
+        self.interface.as_ref().map_or(Ok(()), |interface| tie(socket, interface))
     }
 
     /// Sets every option, and makes sure that they lead to a network of their own.
@@ -230,11 +229,21 @@ impl SocketOptions {
         } else if !self.source.is_empty() {
             return Err(OptionError::Family(if to.is_ipv4() { "IPv4" } else { "IPv6" }).into());
         }
-        if self.interface.is_none() {
-            table::check(to, source, mark)?;
+        // SECURITY: whatever becomes of the routes: nothing of this socket leaves by another interface.
+        if self.interface.is_none()
+            && let Some(by) = table::check(to, source, mark)?
+        {
+            let name = index_to_name(socket, by).map_err(io::Error::from)?;
+            tie(socket, &name)?;
         }
         Ok(())
     }
+}
+
+/// Ties a socket to the interface of this name.
+fn tie(socket: &Socket, interface: &str) -> Result<(), OptionError> {
+    let set = socket.bind_device(Some(interface.as_bytes()));
+    set.map_err(|error| OptionError::Interface(Code::from(&error)))
 }
 
 /// Marks a socket; what its whole mark is then.

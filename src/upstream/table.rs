@@ -8,6 +8,9 @@
 //! |---|---|
 //! | a mark | a table that is neither `main`, `default` nor `local` |
 //! | a source address alone | an interface that has this address |
+//!
+//! The socket is then tied to the interface of that answer: tables can change between the question and the first packet,
+//! and under a connection that is open.
 
 use std::io;
 use std::net::IpAddr;
@@ -42,26 +45,29 @@ const SHARED: [u32; 4] = [0, 253, 254, 255];
 /// The flags of an interface that is up, and has its carrier.
 const UP: u32 = 0x1 | 0x40;
 
-/// Checks that a packet to `to` leaves by a network of its own.
+/// Checks that a packet to `to` leaves by a network of its own. The number of the interface by which it does; None: any
+/// will do, as there is neither mark nor source.
 ///
 /// # Errors
 /// [`OptionError`]: it would not, or the kernel does not say.
-pub(super) fn check(to: IpAddr, source: Option<IpAddr>, mark: Option<u32>) -> Result<(), OptionError> {
+pub(super) fn check(
+    to: IpAddr,
+    source: Option<IpAddr>,
+    mark: Option<u32>,
+) -> Result<Option<u32>, OptionError> {
     let failed = |error: io::Error| OptionError::NoRoute(Code::from(&error));
     if mark.is_none() && source.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let found = route(to, source, mark, LOOKUP_TABLE).map_err(failed)?;
+    let by = found.attribute(ROUTE, BY);
     if let Some(mark) = mark {
         let own = found.attribute(ROUTE, TABLE).is_some_and(|table| !SHARED.contains(&table));
-        return if own { Ok(()) } else { Err(OptionError::Unrouted { mark }) };
+        return if own && by.is_some() { Ok(by) } else { Err(OptionError::Unrouted { mark }) };
     }
-    let Some(source) = source else { return Ok(()) };
+    let Some(source) = source else { return Ok(None) };
     let owner = route(source, None, None, LOOKUP_TABLE | ENTRY).map_err(failed)?;
-    match (found.attribute(ROUTE, BY), owner.attribute(ROUTE, BY)) {
-        (Some(by), Some(owner)) if by == owner => Ok(()),
-        _ => Err(OptionError::Astray),
-    }
+    if by.is_some() && by == owner.attribute(ROUTE, BY) { Ok(by) } else { Err(OptionError::Astray) }
 }
 
 /// Whether an interface is there and up.
@@ -104,14 +110,14 @@ mod tests {
     use super::*;
 
     /// Checks these texts.
-    fn asked(to: &str, source: Option<&str>, mark: Option<u32>) -> Result<(), OptionError> {
+    fn asked(to: &str, source: Option<&str>, mark: Option<u32>) -> Result<Option<u32>, OptionError> {
         check(to.parse().unwrap(), source.map(|source| source.parse().unwrap()), mark)
     }
 
     #[test]
     fn a_source_address_must_belong_to_the_interface_of_the_route() {
-        assert_eq!(asked("127.0.0.15", Some("127.0.0.13"), None), Ok(()));
-        assert_eq!(asked("::1", Some("::1"), None), Ok(()));
+        assert!(asked("127.0.0.15", Some("127.0.0.13"), None).unwrap().is_some());
+        assert!(asked("::1", Some("::1"), None).unwrap().is_some());
         assert!(asked("127.0.0.15", Some("192.0.2.1"), None).is_err(), "this host does not have it");
     }
 
@@ -120,7 +126,7 @@ mod tests {
         let said = asked("127.0.0.15", None, Some(0x5b)).unwrap_err();
         assert_eq!(said, OptionError::Unrouted { mark: 0x5b });
         assert_eq!(said.to_string(), "the routing rules send mark 0x5b to no table of its own");
-        assert_eq!(asked("127.0.0.15", None, None), Ok(()), "who marks nothing needs no table");
+        assert_eq!(asked("127.0.0.15", None, None), Ok(None), "who marks nothing needs no table");
     }
 
     #[test]

@@ -308,8 +308,8 @@ fn each_change_of_a_path_or_of_skipping_is_told_with_its_place() {
             VNET.to_owned(),
             changed("Deny", "Allow"),
             &[
-                "securityRules `r` is new, and allows (p.yaml:2:82)",
-                "securityRules `r`, which denied, is gone (it was at p.yaml:2:82)",
+                "securityRules `r` is new, and allows (p.yaml:2:81)",
+                "securityRules `r`, which denied, is gone (it was at p.yaml:2:81)",
             ],
         ),
         (

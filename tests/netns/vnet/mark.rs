@@ -141,3 +141,27 @@ async fn a_source_address_alone_chooses_the_link_and_fails_where_it_would_leave_
     net.gate.ip("addr del 10.20.0.4/28 dev eth1\n");
     fails_at_once(&net, "second.right.test").await;
 }
+
+#[tokio::test]
+async fn an_open_connection_never_changes_its_link_whatever_becomes_of_the_routes() {
+    for (label, networks, rules) in [
+        ("open-mark", BY_MARK, SHIPPED.to_owned()),
+        ("open-source", BY_SOURCE, format!("rule add from 10.20.0.4 lookup 100 priority 100\n{TABLE}")),
+    ] {
+        let Some(net) = net(label, networks, &rules).await else { return };
+        let _origins = net.origins();
+        let mut tunnel = net.literal("10.30.0.10:443", Link::Delegated).await;
+        let before = net.counters().await;
+        if label == "open-mark" {
+            net.gate.ip("rule del priority 101\n");
+        }
+        net.gate.ip("route flush table 100\n");
+        // The main table prefers the managed link.
+        tunnel.send(b"still here").await;
+        tunnel.expect(b"still here").await;
+        net.end(tunnel, Link::Delegated).await;
+        let after = net.settled().await;
+        assert_eq!(after.managed, before.managed, "{label}");
+        assert!(after.delegated > before.delegated, "{label}");
+    }
+}

@@ -12,14 +12,14 @@ use crate::vnet::topology::{NETWORKS, TwoUplinks};
 
 /// How soon a change must be felt; the machine may have other work.
 const SOON: Duration = Duration::from_secs(2);
-/// What stays in the document whatever its mode is: one name is denied, two are allowed.
-const SETTINGS: &str = "hostRules: [left.test, right.test, {pattern: never.test, action: Deny}]\n";
-/// What is added for mode `VNet`.
-const VNET: &str = "vnet: {network: prod, managedPath: {additionalHosts: [left.test]}}\n";
+/// What stays in the document whatever its mode is: one name is denied, two are allowed, and the network of mode `VNet`.
+const SETTINGS: &str = "hostRules: [left.test, right.test, {pattern: never.test, action: Deny}]
+vnet: {network: prod, managedPath: {additionalHosts: [left.test]}}
+";
 
 /// The document in this mode.
 fn document(mode: &str) -> String {
-    format!("mode: {mode}\n{SETTINGS}{}", if mode == "VNet" { VNET } else { "" })
+    format!("mode: {mode}\n{SETTINGS}")
 }
 
 /// Open connections of one name.
