@@ -42,6 +42,7 @@ use enforcement::Enforcement;
 use inspect::Inspector;
 use load::loaded;
 
+pub use networks::ways_out;
 pub use reconfigure::ConfigFile;
 pub use rules::{mode, ports, who};
 pub use settings::{authority, guards, roster, unreadable};
@@ -157,6 +158,7 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
         live,
         reloader: reloader.clone(),
         gateway: Arc::clone(&gateway),
+        ways: networks::ways_out(&config),
         enforcement: enforcement.clone(),
     };
     tasks.spawn("addresses", follow_addresses(reloader.clone(), watcher.clone()));

@@ -1,6 +1,7 @@
 //! Asks the policy a question without sending a packet: the same functions, in the same order, as a call would.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -150,6 +151,12 @@ pub struct Answer {
     pub route: &'static str,
     /// The network of that path.
     pub network: Arc<str>,
+    /// What its sockets leave by, where the process configuration is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
+    /// Who is asked for its names, where the process configuration is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolver: Option<String>,
     /// What puts the name on the managed path, where documents delegate: a part of `managedPath`, or `platform`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub managed_by: Option<String>,
@@ -187,7 +194,27 @@ pub struct Answer {
     pub open: Vec<Cow<'static, str>>,
 }
 
+/// One way out, as the process configuration describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayOut {
+    /// What its sockets leave by.
+    pub uplink: String,
+    /// Who is asked for its names.
+    pub resolver: String,
+}
+
+/// The ways out by the names of their networks.
+pub type WaysOut = BTreeMap<Arc<str>, WayOut>;
+
 impl Answer {
+    /// The same with what is known of the way out that the call would take.
+    #[must_use]
+    pub fn by(self, ways: &WaysOut) -> Self {
+        let way = ways.get(&self.network);
+        let (uplink, resolver) = (way.map(|way| way.uplink.clone()), way.map(|way| way.resolver.clone()));
+        Self { uplink, resolver, ..self }
+    }
+
     /// Whether the call would go on.
     #[must_use]
     pub fn is_allow(&self) -> bool {
@@ -357,6 +384,8 @@ fn described(verdict: &'static str, target: &Target, cause: Option<&Cause>) -> A
         place: cause.map(|cause| cause.place().to_string()),
         route: "managed",
         network: Arc::from(Route::MANAGED),
+        uplink: None,
+        resolver: None,
         managed_by: None,
         security_rule: None,
         skip: false,

@@ -15,7 +15,8 @@
 //! 5. What was asked for becomes an [`addr::Target`], in the one form that is judged, logged, resolved and dialled.
 //! 6. Question A, [`policy::Policy::admit`]: the name and port, before any DNS.
 //! 7. Question C, [`policy::Policy::admit_request`]: method and path, for each HTTP request that can be read.
-//! 8. [`upstream`] resolves; a DNS query is answered here. Question B, [`policy::Policy::admit_address`], is asked of each address, and only a
+//! 8. The permit says which path the call takes ([`policy::route`]), and [`upstream`] has one uplink for each: it resolves by that; a
+//!    DNS query is answered here. Question B, [`policy::Policy::admit_address`], is asked of each address, and only a
 //!    [`policy::AddressPermit`] can be dialled.
 //! 9. Bytes pass. In a tunnel the first ones are looked at: TLS must name the same host, HTTP is judged by request. Where the
 //!    policy looks inside TLS, [`intercept`] makes the certificate that the client sees, and each request inside goes on from 7, with

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::enforcement::Enforcement;
 use super::reconfigure::pending;
 use crate::admin::{Check, ExplainQuery, Inspect};
-use crate::explain::{Question, answer};
+use crate::explain::{Question, WaysOut, answer};
 use crate::live::Live;
 use crate::live::reload::Reloader;
 use crate::policy::document::{HeaderChange, HeaderEdit, HeaderValue, NewPlace, SecurityRule};
@@ -20,6 +20,7 @@ pub(super) struct Inspector {
     pub(super) live: Live,
     pub(super) reloader: Reloader,
     pub(super) gateway: Arc<Gateway>,
+    pub(super) ways: WaysOut,
     pub(super) enforcement: Option<Enforcement>,
 }
 
@@ -67,7 +68,7 @@ impl Inspect for Inspector {
         let known = snapshot.registry.get(id);
         let group = known.map_or_else(|| snapshot.policies.group_of(id), |sandbox| sandbox.group.clone());
         let own = known.is_some_and(|sandbox| sandbox.require_policy);
-        json!(answer(&snapshot.policies.policy_for(id, group.as_deref(), own), &question))
+        json!(answer(&snapshot.policies.policy_for(id, group.as_deref(), own), &question).by(&self.ways))
     }
 }
 

@@ -8,10 +8,11 @@ use secrecy::ExposeSecret as _;
 use super::settings::secret;
 use crate::config::{Config, NetworkSettings, ProxySettings};
 use crate::drain::{Tasks, Watcher};
+use crate::explain::{WayOut, WaysOut};
 use crate::metrics::Metrics;
 use crate::policy::{NetworkFacts, Networks, Route};
 use crate::upstream::parent::{Cover, Credentials, Protocol};
-use crate::upstream::{DialSettings, DnsSettings, Parent, Resolver, Tls, Uplink, Uplinks};
+use crate::upstream::{DialSettings, DnsSettings, Parent, Resolver, SocketOptions, Tls, Uplink, Uplinks};
 
 /// The longest password that SOCKS5 can send (RFC 1929 §2).
 const LONGEST_PASSWORD: usize = 255;
@@ -26,6 +27,32 @@ pub(super) fn facts(config: &Config) -> Networks {
         managed_by_name: config.networks.managed.by_name,
         platform: config.networks.platform_hosts.clone(),
     }
+}
+
+/// The ways out in words.
+#[must_use]
+pub fn ways_out(config: &Config) -> WaysOut {
+    let managed = (Arc::from(Route::MANAGED), &config.networks.managed);
+    let delegated = config.networks.delegated.iter().map(|(name, network)| (Arc::clone(name), network));
+    let all = std::iter::once(managed).chain(delegated);
+    all.map(|(name, network)| (name, way_out(config, network))).collect()
+}
+
+/// One of them.
+fn way_out(config: &Config, network: &NetworkSettings) -> WayOut {
+    let SocketOptions { interface, source, mark } = &network.options;
+    let mut parts: Vec<String> = interface.iter().map(|name| format!("interface {name}")).collect();
+    parts.extend(source.iter().map(|source| format!("source {source}")));
+    parts.extend(mark.iter().map(|mark| format!("mark {mark}")));
+    parts.extend(network.proxy.iter().map(|proxy| format!("parent proxy {}", proxy.address)));
+    let uplink = if parts.is_empty() { "the routes of this host".to_owned() } else { parts.join(", ") };
+    let servers = if network.dns.is_empty() { &config.dns.servers } else { &network.dns };
+    let resolver = match (network.by_name, servers.as_slice()) {
+        (true, _) => "the parent proxy (`resolve: Remote`)".to_owned(),
+        (false, []) => "the name servers of this host".to_owned(),
+        (false, servers) => servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    };
+    WayOut { uplink, resolver }
 }
 
 /// The ways out; `tasks` carry what is spoken inside TLS with parent proxies.

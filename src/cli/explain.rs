@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::policy::{config, load, rendered};
+use crate::app::ways_out;
 use crate::explain::{Answer, Question, answer};
 
 /// Say what would be decided about a target, and why, without sending a packet
@@ -69,7 +70,8 @@ impl Explain {
             known.map_or_else(|| loaded.policies.group_of(&self.sandbox), |sandbox| sandbox.group.clone());
         let own = known.is_some_and(|sandbox| sandbox.require_policy);
         let policy = loaded.policies.policy_for(&self.sandbox, group.as_deref(), own);
-        let answer = answer(&policy, &question);
+        let ways = self.config.as_ref().map(|_| ways_out(&config)).unwrap_or_default();
+        let answer = answer(&policy, &question).by(&ways);
         if self.json {
             super::print(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
         } else {
@@ -106,6 +108,11 @@ fn text(answer: &Answer, sandbox: &str) -> String {
         ("delegated", _) => line("route", &format!("delegated: network {}", answer.network)),
         (route, Some(part)) => line("route", &format!("{route}: {part}")),
         (route, None) => line("route", route),
+    }
+    for (name, value) in [("uplink", &answer.uplink), ("resolver", &answer.resolver)] {
+        if let Some(value) = value {
+            line(name, value);
+        }
     }
     if let Some(rule) = &answer.security_rule {
         line("network", &format!("allowed by {rule}"));

@@ -17,11 +17,14 @@ use crate::kit::tool;
 /// The headings of the sections.
 const TOUR: &str = "## A tour in five minutes\n";
 const INSIDE: &str = "## Inside TLS\n";
+const NETWORKS: &str = "## Two networks\n";
 const CAPTURE: &str = "## Taking everything a sandbox sends\n";
 /// JSON keys and headers whose values differ from run to run.
-const VARYING: [&str; 13] = [
+const VARYING: [&str; 15] = [
     "\"seq\":",
     "\"time\":",
+    "\"before\":",
+    "\"after\":",
     "\"id\":",
     "\"requestId\":",
     "\"client\":",
@@ -38,6 +41,8 @@ const VARYING: [&str; 13] = [
 const PORTS: [&str; 3] = ["3128", "9901", "8000"];
 /// The ports of the tour inside TLS: proxy, admin server, origin, name server.
 const PORTS_INSIDE: [&str; 4] = ["3128", "9901", "8443", "5300"];
+/// The ports of the tour of two networks: proxy, admin server, origins, name servers.
+const PORTS_NETWORKS: [&str; 4] = ["3128", "9901", "8000", "5300"];
 /// What the shell prints between the outputs of two steps.
 const MARK: &str = "=====next step=====";
 /// How long the whole tour may take.
@@ -141,6 +146,15 @@ async fn the_tour_inside_tls_prints_what_the_readme_shows() {
     assert!(steps.len() > 6, "the tour is where it is looked for");
     let ports = free_ports(PORTS_INSIDE);
     let pairs: Vec<_> = PORTS_INSIDE.into_iter().zip(ports.iter().map(String::as_str)).collect();
+    follow(&steps, "", "kill $(jobs -p) 2>/dev/null", &pairs).await;
+}
+
+#[tokio::test]
+async fn the_tour_of_two_networks_prints_what_the_readme_shows() {
+    let steps = steps(&readme(), NETWORKS);
+    assert!(steps.len() > 5, "the tour is where it is looked for");
+    let ports = free_ports(PORTS_NETWORKS);
+    let pairs: Vec<_> = PORTS_NETWORKS.into_iter().zip(ports.iter().map(String::as_str)).collect();
     follow(&steps, "", "kill $(jobs -p) 2>/dev/null", &pairs).await;
 }
 
