@@ -23,8 +23,8 @@
 //! |---|---|---|---|
 //! | A1 | `127.1`, `0x7f000001`, `2130706433`, `0177.0.0.1` | [`Host`](crate::addr::Host): any spelling but the canonical one is refused | `src/addr/host.rs`, `tests/it/names.rs` |
 //! | A2 | private and special ranges | [`special::classify`](crate::addr::special::classify), [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs` |
-//! | A3 | IPv4 inside IPv6: mapped, NAT64, 6to4, Teredo; zone ids | [`special::embedded`](crate::addr::special::embedded): every form is judged | `src/addr/special.rs`, `tests/it/names.rs` |
-//! | A4 | cloud metadata, under a rule that allows its range | a hard guard: [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs` |
+//! | A3 | IPv4 inside IPv6: mapped, NAT64, 6to4, Teredo; zone ids | [`special::embedded`](crate::addr::special::embedded): every form is judged | `src/addr/special.rs`, `tests/it/names.rs`, `src/policy/tests/vnet.rs` |
+//! | A4 | cloud metadata, under a rule that allows its range; by its name, or `localhost`, where a parent proxy resolves | a hard guard: [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs`, `src/policy/tests/vnet.rs` |
 //! | A5 | a Deny prefix that a narrower or later Allow reopens | [`CidrSet`](crate::policy::cidr_set::CidrSet): the longest prefix, then Deny, whatever the order | |
 //! | A6 | the gateway itself as destination | `guard_self`: [`OwnAddresses`](crate::upstream::OwnAddresses) and the sockets in [`Guards`](crate::policy::Guards) | `src/upstream/local.rs`, `tests/it/names.rs`, `tests/it/attack.rs` |
 //!

@@ -123,7 +123,8 @@ impl Policy {
     /// What `securityRules` say of an address on the delegated path: every document that has some must allow it. The rule of
     /// the lowest that did.
     ///
-    /// An address that carries IPv4 inside is denied by an explicit Deny of any form of it, and allowed as itself only.
+    /// An address that carries IPv4 inside is denied by an explicit Deny of any form of it, and allowed as itself only. A
+    /// mapped one leaves as IPv4, so that what no rule says of that is denied too.
     pub(super) fn ask_network(
         &self,
         address: IpAddr,
@@ -140,7 +141,9 @@ impl Policy {
                 let mut forms = self.guards().views(address).skip(1);
                 forms.find_map(|form| vnet.first(form, port).filter(|(_, action)| *action == Action::Deny))
             };
-            match own.filter(|(_, action)| *action == Action::Deny).or_else(inner).or(own) {
+            // SECURITY: the network sees a packet to 192.0.2.7 of what is sent to [::ffff:192.0.2.7].
+            let sent = || own.filter(|_| vnet.first(address.to_canonical(), port).is_some());
+            match own.filter(|(_, action)| *action == Action::Deny).or_else(inner).or_else(sent) {
                 Some((id, Action::Allow)) => {
                     let rule = Some(RuleId::Security(id));
                     allowed = Some(Cause { document: Arc::clone(document), rule });

@@ -230,6 +230,20 @@ fn an_address_that_carries_ipv4_is_denied_by_any_form_and_allowed_as_itself() {
 }
 
 #[test]
+fn a3_what_leaves_as_ipv4_is_not_allowed_by_a_rule_for_ipv6() {
+    let six = policy(&ruled("{name: six, priority: 100, action: Allow, destination: '::/0'}"));
+    for (address, said) in [
+        ("20.1.1.1", "network_rule_denied"),
+        ("::ffff:20.1.1.1", "network_rule_denied"),
+        ("::ffff:10.0.0.5", "network_rule_denied"),
+        ("2001:db8::1", "Allow"),
+        ("64:ff9b::1401:101", "Allow"),
+    ] {
+        assert_eq!(b(&six, "d.example:443", address), said, "{address}");
+    }
+}
+
+#[test]
 fn security_rules_of_every_delegating_document_must_allow_and_a_reporting_one_only_reports() {
     let open = ruled("{name: all, priority: 100, action: Allow, destination: \"*\"}");
     let ten = ruled("{name: ten, priority: 100, action: Allow, destination: 10.0.0.0/8}");
