@@ -19,7 +19,7 @@ use crate::addr::Port;
 use crate::addr::special::{self, Ipv6Prefix, Special};
 
 /// The port of SMTP, which no sandbox reaches by accident.
-const SMTP: u16 = 25;
+pub(super) const SMTP: u16 = 25;
 
 /// What the operator says about addresses and hellos, and what belongs to the gateway itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
