@@ -104,7 +104,7 @@
 //! | R2 | one sandbox takes all | [`share`](crate::share): connections, requests, look-ups and bytes up of each sandbox; half of the connections where none is said; who has not said whose it is makes room | `tests/it/limits.rs`, `tests/it/nft_net.rs`, `tests/it/dns_capture.rs`, `src/share/tests.rs`, `src/policy/tests/limit.rs`, `tests/netns/tenants.rs` |
 //! | R3 | floods of HTTP/2: reset streams, heads without an end, frames without a use, streams without number | `src/proxy/streams.rs`: every bound is explicit, and what goes beyond ends the connection or is refused | `tests/it/inspected_frames.rs` |
 //! | R4 | a reader that does not read | `src/proxy/relay.rs`, `src/proxy/outlet.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/slow.rs`, `tests/it/tunnel.rs`, `tests/it/half_close.rs` |
-//! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
+//! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs`, `src/cli/run.rs` |
 //! | R6 | an origin behind a parent proxy inside TLS that keeps open, in silence, what the sandbox gave up long ago | `src/upstream/parent/carry.rs` sees the end of either side at any time | `src/upstream/parent/carry.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests/record.rs`, `src/audit/text.rs` |
 //! | L2 | so many records that some are lost unseen | [`Audit`](crate::audit::Audit): wait, deny, or a `lost` record | `src/audit/tests/full.rs`, `src/audit/tests/sinks.rs`, `src/audit/file.rs` |
