@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::Name;
+
 /// What kind of special address it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Special {
@@ -115,6 +117,30 @@ pub fn classify(ip: IpAddr) -> Option<Special> {
         IpAddr::V4(address) => classify_v4(address),
         IpAddr::V6(address) => classify_v6(address),
     }
+}
+
+/// Names of loopback, besides `localhost` and all below it (RFC 6761 §6.3): those of the hosts files of distributions.
+const LOOPBACK_NAMES: [&str; 6] = [
+    "localhost.localdomain",
+    "localhost4",
+    "localhost6",
+    "localhost6.localdomain6",
+    "ip6-localhost",
+    "ip6-loopback",
+];
+
+/// Names of metadata services.
+const METADATA_NAMES: [&str; 5] =
+    ["metadata.google.internal", "metadata.goog", "metadata", "instance-data.ec2.internal", "instance-data"];
+
+/// The one place that a name is known to lead to, whoever resolves it.
+#[must_use]
+pub fn place_of(name: &Name) -> Option<IpAddr> {
+    let text = name.as_str();
+    if text == "localhost" || text.ends_with(".localhost") || LOOPBACK_NAMES.contains(&text) {
+        return Some(Ipv4Addr::LOCALHOST.into());
+    }
+    METADATA_NAMES.contains(&text).then_some(Ipv4Addr::new(169, 254, 169, 254).into())
 }
 
 /// Names the special range of an IPv4 address.

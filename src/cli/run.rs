@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::policy::{parsed, rendered, text};
 use crate::app::{self, ConfigFile, Running, StartError};
-use crate::config::{Config, ListenerKind, ListenerSettings};
+use crate::config::{Config, ListenerKind, ListenerSettings, NetworkSettings};
 use crate::drain::Drained;
 
 /// Run the gateway until SIGTERM; SIGHUP reloads policy and sandboxes and reopens the audit log
@@ -68,7 +68,7 @@ impl Run {
             let overrides = Box::new(move |config| overrides.apply(config));
             ConfigFile { path, text, overrides }
         });
-        raise_descriptor_limit(config.limits.connections);
+        raise_descriptor_limit(descriptors(&config));
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(serve(config, file))
     }
@@ -147,14 +147,19 @@ fn keep_memory_private() {
     }
 }
 
-/// Takes as many descriptors as this process may have; a connection needs two.
-fn raise_descriptor_limit(connections: usize) {
+/// How many descriptors the connections of a configuration need: two each, and two more for a parent proxy inside TLS.
+fn descriptors(config: &Config) -> u64 {
+    let covered = config.networks.all().any(NetworkSettings::is_covered);
+    (config.limits.connections as u64).saturating_mul(if covered { 4 } else { 2 })
+}
+
+/// Takes as many descriptors as this process may have.
+fn raise_descriptor_limit(needed: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // Where it cannot be raised, the warning below says so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
     let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let needed = (connections as u64).saturating_mul(2);
     if current < needed {
         tracing::warn!(
             current,
@@ -193,5 +198,22 @@ impl Health {
         let status = answer.lines().next().unwrap_or_default();
         super::print(&format!("{path}: {status}\n"));
         Ok(if status.split(' ').nth(1) == Some("200") { 0 } else { super::FAILED })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r5_a_parent_proxy_inside_tls_takes_two_descriptors_more_of_each_connection() {
+        for (url, each) in [("http", 2), ("socks5", 2), ("https", 4)] {
+            let text = format!(
+                "limits: {{connections: 100}}\nnetworks: {{prod: {{dns: [10.20.0.53:53], proxy: '{url}://10.20.0.9:3128'}}}}"
+            );
+            let config = Config::parse(&"c.yaml".into(), &text).unwrap().config;
+            assert_eq!(descriptors(&config), 100 * each, "{url}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::addr::{Host, Name};
 use crate::policy::Route;
 use crate::policy::document::secret::source;
 use crate::policy::document::{LONGEST_NAME, pattern};
+use crate::policy::pattern::{Pattern, PatternKind};
 use crate::source::{Fields, Kind, Spot, quoted};
 use crate::upstream::parent::Protocol;
 use crate::upstream::{Mark, SocketOptions, Sources};
@@ -63,7 +64,7 @@ pub(super) fn networks(spot: &Spot<'_>, servers: bool) -> Networks {
 }
 
 /// What only `managed` has; its platform hosts.
-fn managed(fields: &Fields<'_>, servers: bool) -> Vec<crate::policy::pattern::Pattern> {
+fn managed(fields: &Fields<'_>, servers: bool) -> Vec<Pattern> {
     if let Some(spot) = fields.get("groups") {
         spot.error_cure("every sandbox has the managed path", "leave `groups` out");
     }
@@ -73,7 +74,20 @@ fn managed(fields: &Fields<'_>, servers: bool) -> Vec<crate::policy::pattern::Pa
     if let Some(spot) = fields.get("resolve").filter(|spot| servers && is_remote(spot)) {
         spot.error_cure("nobody would ask the servers of `dns.servers`", "leave one of them out");
     }
-    fields.get("platformHosts").map(|spot| spot.each(|item| pattern(&item))).unwrap_or_default()
+    fields.get("platformHosts").map(|spot| spot.each(|item| platform_host(&item))).unwrap_or_default()
+}
+
+/// One of `platformHosts`.
+fn platform_host(item: &Spot<'_>) -> Option<Pattern> {
+    let host = pattern(item)?;
+    if matches!(host.kind(), PatternKind::Ip(_)) {
+        item.error_cure(
+            format!("{host} is an address, and a call to an address always takes the delegated path"),
+            "name the host, or remove it",
+        );
+        return None;
+    }
+    Some(host)
 }
 
 /// What the others must and must not have.

@@ -21,6 +21,21 @@ pub struct Networks {
     pub delegated: BTreeMap<Arc<str>, NetworkSettings>,
 }
 
+impl Networks {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &NetworkSettings> {
+        std::iter::once(&self.managed).chain(self.delegated.values())
+    }
+}
+
+impl NetworkSettings {
+    /// Whether it has a parent proxy that is spoken to inside TLS.
+    #[must_use]
+    pub fn is_covered(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.server_name.is_some())
+    }
+}
+
 /// One way out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NetworkSettings {

@@ -23,8 +23,8 @@
 //! |---|---|---|---|
 //! | A1 | `127.1`, `0x7f000001`, `2130706433`, `0177.0.0.1` | [`Host`](crate::addr::Host): any spelling but the canonical one is refused | `src/addr/host.rs`, `tests/it/names.rs` |
 //! | A2 | private and special ranges | [`special::classify`](crate::addr::special::classify), [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs` |
-//! | A3 | IPv4 inside IPv6: mapped, NAT64, 6to4, Teredo; zone ids | [`special::embedded`](crate::addr::special::embedded): every form is judged | `src/addr/special.rs`, `tests/it/names.rs` |
-//! | A4 | cloud metadata, under a rule that allows its range | a hard guard: [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs` |
+//! | A3 | IPv4 inside IPv6: mapped, NAT64, 6to4, Teredo; zone ids | [`special::embedded`](crate::addr::special::embedded): every form is judged | `src/addr/special.rs`, `tests/it/names.rs`, `src/policy/tests/vnet.rs` |
+//! | A4 | cloud metadata, under a rule that allows its range; by its name, or `localhost`, where a parent proxy resolves | a hard guard: [`Guards`](crate::policy::Guards) | `src/addr/special.rs`, `tests/it/names.rs`, `src/policy/tests/vnet.rs` |
 //! | A5 | a Deny prefix that a narrower or later Allow reopens | [`CidrSet`](crate::policy::cidr_set::CidrSet): the longest prefix, then Deny, whatever the order | |
 //! | A6 | the gateway itself as destination | `guard_self`: [`OwnAddresses`](crate::upstream::OwnAddresses) and the sockets in [`Guards`](crate::policy::Guards) | `src/upstream/local.rs`, `tests/it/names.rs`, `tests/it/attack.rs` |
 //!
@@ -78,7 +78,7 @@
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
 //! | P1 | an origin connection that two clients share, or two secrets | none does: `src/proxy/origins.rs` belongs to one client connection, and a connection of it to one sandbox, one target, one verified name, one set of secrets | `tests/it/tenants.rs`, `tests/it/kept.rs`, `tests/it/secrets/pool.rs`, `tests/it/secrets/streams.rs` |
-//! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs`, `tests/it/reload.rs`, `tests/it/identity.rs` |
+//! | P2 | a policy that is missing, empty, broken or has keys nobody knows | [`policy::document`](crate::policy::document), [`live::store`](crate::live::store): closed at the start, the last good one later | `src/policy/document/tests.rs`, `src/config/tests.rs`, `tests/it/process.rs`, `tests/it/reload.rs`, `tests/it/identity.rs`, `src/policy/widening/tests.rs` |
 //! | P3 | half a reload | [`live::Snapshot`](crate::live::Snapshot) is swapped whole, policies and who is who; a call takes both from one | `tests/it/reload.rs`, `tests/it/identity.rs` |
 //! | P4 | a tunnel that outlives the rule that allowed it, or the sandbox that it was opened by | `src/proxy/session.rs`: every connection watches [`Live`](crate::live::Live) and asks again | `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/attack.rs`, `tests/it/reload.rs`, `tests/it/identity.rs`, `tests/it/proxied.rs`, `tests/netns/change.rs`, `tests/it/cut.rs` |
 //! | P5 | reading or changing the policy from inside | [`admin`](crate::admin): a token or the 0600 socket, and a `Host` of our own | `src/admin/tests/access.rs`, `src/admin/socket.rs`, `tests/it/tenants.rs` |
@@ -104,7 +104,8 @@
 //! | R2 | one sandbox takes all | [`share`](crate::share): connections, requests, look-ups and bytes up of each sandbox; half of the connections where none is said; who has not said whose it is makes room | `tests/it/limits.rs`, `tests/it/nft_net.rs`, `tests/it/dns_capture.rs`, `src/share/tests.rs`, `src/policy/tests/limit.rs`, `tests/netns/tenants.rs` |
 //! | R3 | floods of HTTP/2: reset streams, heads without an end, frames without a use, streams without number | `src/proxy/streams.rs`: every bound is explicit, and what goes beyond ends the connection or is refused | `tests/it/inspected_frames.rs` |
 //! | R4 | a reader that does not read | `src/proxy/relay.rs`, `src/proxy/outlet.rs`: at most 64 KiB in each direction, then the sender waits | `tests/it/slow.rs`, `tests/it/tunnel.rs`, `tests/it/half_close.rs` |
-//! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs` |
+//! | R5 | every descriptor | `src/proxy/accept.rs` pauses and goes on; `limits.connections` | `tests/it/process.rs`, `src/cli/run.rs` |
+//! | R6 | an origin behind a parent proxy inside TLS that keeps open, in silence, what the sandbox gave up long ago | `src/upstream/parent/carry.rs` sees the end of either side at any time | `src/upstream/parent/carry.rs` |
 //! | L1 | line breaks and control characters in what is logged | [`audit::Text`](crate::audit::Text): escaped and capped | `src/audit/tests/record.rs`, `src/audit/text.rs` |
 //! | L2 | so many records that some are lost unseen | [`Audit`](crate::audit::Audit): wait, deny, or a `lost` record | `src/audit/tests/full.rs`, `src/audit/tests/sinks.rs`, `src/audit/file.rs` |
 //! | L3 | a record that says another thing than was done, or none | [`Record`](crate::audit::Record) ends exactly once; an `open` record is out before the first byte | `src/audit/tests/record.rs`, `tests/it/accounts.rs`, `tests/it/process.rs`, `tests/it/tunnel.rs`, `tests/it/stream.rs`, `tests/it/attack.rs`, `tests/it/cut.rs`, `tests/netns/restart.rs` |

@@ -19,7 +19,7 @@ use crate::addr::Port;
 use crate::addr::special::{self, Ipv6Prefix, Special};
 
 /// The port of SMTP, which no sandbox reaches by accident.
-const SMTP: u16 = 25;
+pub(super) const SMTP: u16 = 25;
 
 /// What the operator says about addresses and hellos, and what belongs to the gateway itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,7 +134,9 @@ impl Guards {
         self.own.iter().any(|net| net.contains(&view))
             || self.sockets.iter().any(|socket| {
                 let own = socket.ip().to_canonical();
-                socket.port() == port.get() && (own == view || own.is_unspecified() && local())
+                // A translated address and the one inside it lead to one place.
+                let is_it = || self.views(own).any(|form| form == view);
+                socket.port() == port.get() && (is_it() || own.is_unspecified() && local())
             })
     }
 }

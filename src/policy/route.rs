@@ -24,10 +24,12 @@ use std::sync::Arc;
 use super::compile::{Compiled, Delegation};
 use super::decision::{AddressPermit, Cause, Denial, NamePermit, RuleId, TargetPermit};
 use super::evaluate::hold;
+use super::guard::SMTP;
 use super::host_set::HostKey;
 use super::mode::Action;
 use super::reason::Reason;
 use super::scope::Policy;
+use crate::addr::special;
 use crate::addr::{Port, Target};
 
 /// The path of a call. There is no way from one to the other.
@@ -123,7 +125,8 @@ impl Policy {
     /// What `securityRules` say of an address on the delegated path: every document that has some must allow it. The rule of
     /// the lowest that did.
     ///
-    /// An address that carries IPv4 inside is denied by an explicit Deny of any form of it, and allowed as itself only.
+    /// An address that carries IPv4 inside is denied by an explicit Deny of any form of it, and allowed as itself only. A
+    /// mapped one leaves as IPv4, so that what no rule says of that is denied too.
     pub(super) fn ask_network(
         &self,
         address: IpAddr,
@@ -140,7 +143,9 @@ impl Policy {
                 let mut forms = self.guards().views(address).skip(1);
                 forms.find_map(|form| vnet.first(form, port).filter(|(_, action)| *action == Action::Deny))
             };
-            match own.filter(|(_, action)| *action == Action::Deny).or_else(inner).or(own) {
+            // SECURITY: the network sees a packet to 192.0.2.7 of what is sent to [::ffff:192.0.2.7].
+            let sent = || own.filter(|_| vnet.first(address.to_canonical(), port).is_some());
+            match own.filter(|(_, action)| *action == Action::Deny).or_else(inner).or_else(sent) {
                 Some((id, Action::Allow)) => {
                     let rule = Some(RuleId::Security(id));
                     allowed = Some(Cause { document: Arc::clone(document), rule });
@@ -156,13 +161,26 @@ impl Policy {
 
     /// The permit to give a name to the parent proxy of its path; None where names are resolved and addresses judged here.
     ///
+    /// SECURITY: what a name leads to is not seen here then: it is for the parent proxy to keep its own host from others. The
+    /// guards that need no address hold all the same: port 25 of the managed path, and names that lead to one place only.
+    ///
     /// # Errors
-    /// There is no policy to ask, or a call like this takes another path.
+    /// There is no policy to ask, or a call like this takes another path; a guard.
     pub fn admit_by_name(&self, permit: &TargetPermit) -> Result<Option<NamePermit>, Denial> {
         self.admit_route(permit)?;
         let TargetPermit { target, route, .. } = permit;
-        let by_name = target.host().ip().is_none() && self.guards().networks.is_by_name(route);
-        Ok(by_name.then(|| NamePermit { target: target.clone(), route: route.clone() }))
+        let by_name = self.guards().networks.is_by_name(route);
+        let Some(name) = target.host().name().filter(|_| by_name) else { return Ok(None) };
+        if let Some(address) = special::place_of(name)
+            && let Some(reason) = self.guards().hardest(address, target.port())
+        {
+            let detail = format!("{name} is {address}, which is never reached through this gateway");
+            return Err(Denial::new(reason, detail));
+        }
+        if !self.delegates(route) && target.port().get() == SMTP {
+            return Err(Denial::new(Reason::GuardPort, "port 25 is closed"));
+        }
+        Ok(Some(NamePermit { target: target.clone(), route: route.clone() }))
     }
 
     /// Question B for what is under way already: its path must be the one that a call would take, its address be permitted,

@@ -109,6 +109,24 @@ async fn a_parent_proxy_that_resolves_gets_the_name_and_nobody_is_asked_for_it()
 }
 
 #[tokio::test]
+async fn a4_a_parent_proxy_that_resolves_is_not_asked_for_itself_by_a_name_of_loopback() {
+    let (origin, parent) = (Origin::echo().await, Parent::start(Speaks::Socks).await);
+    let managed = NetworkSettings { by_name: true, ..by(&parent, Speaks::Socks) };
+    let gateway = Gateway::with("mode: Unrestricted", |config| config.networks.managed = managed).await;
+    for (target, reason) in [
+        (format!("localhost:{}", origin.port()), "guard_self"),
+        ("metadata.google.internal:80".to_owned(), "guard_metadata"),
+        ("mail.test:25".to_owned(), "guard_port"),
+    ] {
+        let refused = Client::try_tunnel(gateway.proxy(), &target).await.err().expect("a refusal");
+        let (host, _) = target.split_once(':').unwrap();
+        let record = gateway.record("connection", host).await;
+        assert_eq!((refused.status, &record["reason"]), (403, &reason.into()), "{target}: {record:#}");
+    }
+    assert!(parent.asked().is_empty() && origin.connections() == 0, "{:?}", parent.asked());
+}
+
+#[tokio::test]
 async fn what_the_origin_says_first_is_not_taken_for_the_parents_answer() {
     for speaks in [Speaks::Connect, Speaks::Socks] {
         let origin = Origin::start(Behaviour::Banner(b"220 hello\r\n\r\n".to_vec())).await;

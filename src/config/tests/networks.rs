@@ -78,6 +78,7 @@ fn the_managed_path_has_platform_hosts_and_every_sandbox() {
     assert_eq!(networks.platform_hosts.first().unwrap().to_string(), "*.platform.test");
     assert_eq!(networks.managed.options.mark, Mark::new(5, u32::MAX));
     error("networks: {managed: {groups: [a]}}", "every sandbox has the managed path");
+    error("networks: {managed: {platformHosts: [10.0.0.9], mark: 5}}", "always takes the delegated path");
     wrong("mark: 5, platformHosts: [a.test]", "only `managed` has platform hosts");
     wrong("groups: [a]", "nothing tells this network from any other");
     wrong("mark: 5, groups: []", "lists no group");

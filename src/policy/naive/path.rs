@@ -113,7 +113,8 @@ impl Naive {
                 matching.min_by_key(|rule| rule.priority).map(|rule| rule.action)
             };
             let carried = forms(address).into_iter().skip(1).any(|form| said(form) == Some(Action::Deny));
-            if said(address) == Some(Action::Allow) && !carried {
+            let unsaid = said(address.to_canonical()).is_none();
+            if said(address) == Some(Action::Allow) && !carried && !unsaid {
                 continue;
             }
             let scope = own.document.scope.kind();

@@ -230,6 +230,20 @@ fn an_address_that_carries_ipv4_is_denied_by_any_form_and_allowed_as_itself() {
 }
 
 #[test]
+fn a3_what_leaves_as_ipv4_is_not_allowed_by_a_rule_for_ipv6() {
+    let six = policy(&ruled("{name: six, priority: 100, action: Allow, destination: '::/0'}"));
+    for (address, said) in [
+        ("20.1.1.1", "network_rule_denied"),
+        ("::ffff:20.1.1.1", "network_rule_denied"),
+        ("::ffff:10.0.0.5", "network_rule_denied"),
+        ("2001:db8::1", "Allow"),
+        ("64:ff9b::1401:101", "Allow"),
+    ] {
+        assert_eq!(b(&six, "d.example:443", address), said, "{address}");
+    }
+}
+
+#[test]
 fn security_rules_of_every_delegating_document_must_allow_and_a_reporting_one_only_reports() {
     let open = ruled("{name: all, priority: 100, action: Allow, destination: \"*\"}");
     let ten = ruled("{name: ten, priority: 100, action: Allow, destination: 10.0.0.0/8}");
@@ -389,6 +403,49 @@ fn a_name_goes_to_the_parent_proxy_of_a_network_that_resolves_and_a_literal_is_j
     );
     let by_name = |text: &str| policy.admit_by_name(&admit(&policy, text).unwrap()).unwrap().is_some();
     assert!(by_name("d.example:443") && !by_name("m.example:443") && !by_name("8.8.8.8:443"));
+}
+
+#[test]
+fn a4_a_name_that_is_known_to_lead_to_what_nobody_may_reach_is_given_to_no_parent_proxy() {
+    let guards = operator(&[("prod", &[], true)]);
+    let networks = Networks { managed_by_name: true, ..guards.networks.clone() };
+    let vnet = layers(&[(
+        "Global",
+        "{mode: VNet, vnet: {network: prod, managedPath: {additionalHosts: ['m.example', 'localhost:80']}}}",
+    )]);
+    let policy = policy_over(&vnet, Guards { networks: networks.clone(), ..guards });
+    let given = |policy: &Policy, text: &str| match policy.admit_by_name(&admit(policy, text).unwrap()) {
+        Ok(permit) => {
+            if permit.is_some() {
+                "given"
+            } else {
+                "judged"
+            }
+        }
+        Err(denial) => denial.reason().as_str(),
+    };
+    for (target, said) in [
+        ("d.example:443", "given"),
+        ("localhost.example:443", "given"),
+        ("localhost:22", "guard_local"),
+        ("localhost:80", "guard_local"),
+        ("LOCALHOST.:22", "guard_local"),
+        ("a.b.localhost:22", "guard_local"),
+        ("localhost.localdomain:22", "guard_local"),
+        ("ip6-loopback:22", "guard_local"),
+        ("metadata.google.internal:80", "guard_metadata"),
+        ("instance-data.ec2.internal:80", "guard_metadata"),
+        // The managed path keeps port 25 closed, whoever resolves.
+        ("m.example:25", "guard_port"),
+        ("m.example:443", "given"),
+        ("d.example:25", "given"),
+    ] {
+        assert_eq!(given(&policy, target), said, "{target}");
+    }
+    let own = Guards { networks, own: vec!["127.0.0.0/8".parse().unwrap()], ..Guards::default() };
+    assert_eq!(given(&policy_over(&vnet, own.clone()), "localhost:22"), "guard_self");
+    let exempt = Guards { own: Vec::new(), exempt: vec!["127.0.0.0/8".parse().unwrap()], ..own };
+    assert_eq!(given(&policy_over(&vnet, exempt), "localhost:22"), "given");
 }
 
 #[test]

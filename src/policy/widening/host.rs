@@ -1,6 +1,9 @@
 //! What became wider in `hostRules`, `categories` and `cidrRules`.
 
 use std::collections::HashSet;
+use std::iter::successors;
+
+use ipnet::IpNet;
 
 use super::Told;
 use crate::addr::Port;
@@ -111,13 +114,13 @@ pub(super) fn networks(before: Option<&Compiled>, after: &Compiled, told: &mut T
     }
     let Some(before) = before else { return };
     let known = all(Some(after));
+    let listing = after.cidr_rules().filter(|wide| wide.action == Action::Allow && wide.ports.is_some());
+    let listing: HashSet<IpNet> = listing.map(|wide| wide.net).collect();
     for (entry, id) in before.cidr_rules().zip(0_u32..) {
         let text = said(&entry);
         let uncovers = || {
-            entry.ports.is_none()
-                && after.cidr_rules().any(|wide| {
-                    wide.action == Action::Allow && wide.ports.is_some() && wide.net.contains(&entry.net)
-                })
+            let mut wider = successors(Some(entry.net), IpNet::supernet);
+            entry.ports.is_none() && !listing.is_empty() && wider.any(|net| listing.contains(&net))
         };
         let tells = match entry.action {
             Action::Deny => true,

@@ -1,6 +1,7 @@
 //! What is told of a change, sentence by sentence.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
 use crate::policy::category::CategoryLists;
@@ -276,6 +277,41 @@ fn many_sentences_are_counted() {
     let hosts: Vec<String> = (0..70).map(|n| format!("h{n}.test")).collect();
     let all = told("mode: Limited", &format!("hostRules: [{}]", hosts.join(", ")));
     assert_eq!((all.len(), all[50].as_str()), (51, "and 20 more"));
+}
+
+/// How long this thread was at work so far.
+fn worked() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn p2_what_is_to_be_told_of_a_load_never_takes_long_as_a_deny_may_wait_for_it() {
+    let sandboxes = |count: usize, spec: &str| -> String {
+        let one =
+            |n| format!("---\nkind: EgressPolicy\nmetadata: {{name: s{n}, sandbox: s{n}}}\nspec: {spec}\n");
+        (0..count).map(one).collect()
+    };
+    let allowed = |count: usize| -> String {
+        let entries = (0..count).map(|n| format!("{{cidr: 20.{}.{}.0/24, action: Allow}}", n / 256, n % 256));
+        format!("cidrRules: [{}]", entries.collect::<Vec<_>>().join(", "))
+    };
+    let limited = "{mode: Limited}";
+    for (what, before, after) in [
+        ("half of the documents are gone", sandboxes(16_000, limited), sandboxes(8_000, limited)),
+        (
+            "all have other ports",
+            sandboxes(3_000, limited),
+            sandboxes(3_000, "{mode: Limited, ports: ['1-2000']}"),
+        ),
+        ("one of many networks is gone", allowed(20_000), allowed(19_999)),
+    ] {
+        let (before, after) = (set(&before), set(&after));
+        let start = worked();
+        let told = after.widened_since(&before, None, |_| false);
+        let took = worked().saturating_sub(start);
+        assert!(took < Duration::from_millis(1500), "{what}: {took:?} for {} documents", told.len());
+    }
 }
 
 #[test]

@@ -6,14 +6,20 @@
 
 use std::io;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
 
 use crate::drain::Tasks;
 use crate::upstream::dial::connect;
+
+/// How often it is asked whether the socket at the other end of a pair is still there.
+const PROBE: Duration = Duration::from_secs(15);
 
 /// The socket whose peer is that connection.
 pub(super) async fn carried(covered: TlsStream<TcpStream>, tasks: &Tasks) -> io::Result<TcpStream> {
@@ -23,12 +29,60 @@ pub(super) async fn carried(covered: TlsStream<TcpStream>, tasks: &Tasks) -> io:
 }
 
 /// Carries bytes both ways to the end.
-async fn carry(mut covered: TlsStream<TcpStream>, mut near: TcpStream) {
-    if copy_bidirectional(&mut near, &mut covered).await.is_err() {
+async fn carry(mut covered: TlsStream<TcpStream>, near: TcpStream) {
+    if join(&near, &mut covered).await.is_err() {
         for socket in [&near, covered.get_ref().0] {
             // Where it fails the end looks like any other, and there is nothing else to be done.
-            let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
         }
+    }
+}
+
+/// The same, until either side fails.
+///
+/// SECURITY: whoever has the other end of `near` may give it up while nothing is read from here, as that has ended, or as
+/// the parent takes or says nothing. A parent, or an origin behind it, must not keep this alive then.
+async fn join(near: &TcpStream, covered: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut both = Both(near);
+    tokio::select! {
+        biased;
+        ended = copy_bidirectional(&mut both, covered) => ended.map(drop),
+        failed = near.ready(Interest::ERROR) => Err(failed.err().unwrap_or(io::ErrorKind::ConnectionReset.into())),
+    }
+}
+
+/// A socket that is looked at while it is in use.
+struct Both<'s>(&'s TcpStream);
+
+impl AsyncRead for Both<'_> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(cx))?;
+            match self.0.try_read(buf.initialize_unfilled()) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return Poll::Ready(read.map(|bytes| buf.advance(bytes))),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Both<'_> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            match self.0.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(self.0).shutdown(std::net::Shutdown::Write))
     }
 }
 
@@ -42,6 +96,9 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
         if peer == ours.local_addr()? {
             ours.set_nodelay(true)?;
             theirs.set_nodelay(true)?;
+            // One that was closed in good order says so once, and no more; what is sent to it then is refused.
+            SockRef::from(&theirs)
+                .set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE).with_interval(PROBE))?;
             return Ok((ours, theirs));
         }
     }
@@ -50,6 +107,8 @@ async fn pair() -> io::Result<(TcpStream, TcpStream)> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -57,5 +116,39 @@ mod tests {
         let (ours, theirs) = pair().await.unwrap();
         assert_eq!(ours.local_addr().unwrap(), theirs.peer_addr().unwrap());
         assert_eq!(theirs.local_addr().unwrap(), ours.peer_addr().unwrap());
+    }
+
+    /// What is at the other side of a parent that keeps its end open and says nothing, until it is dropped.
+    async fn ends(more: &[u8], close: impl AsyncFnOnce(TcpStream)) -> io::Result<()> {
+        let (mut ours, theirs) = pair().await.unwrap();
+        let (mut covered, _silent) = tokio::io::duplex(16);
+        let given_up = async {
+            ours.write_all(more).await.unwrap();
+            close(ours).await;
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(10), join(&theirs, &mut covered));
+        tokio::join!(ended, given_up).0.unwrap()
+    }
+
+    /// Drops a socket with a reset.
+    fn reset(socket: TcpStream) {
+        SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(socket);
+    }
+
+    #[tokio::test]
+    async fn r6_what_is_given_up_does_not_live_on_because_the_other_side_is_silent() {
+        let closed = ends(b"", async |mut ours| {
+            ours.shutdown().await.unwrap();
+            reset(ours);
+        });
+        assert!(closed.await.is_err(), "closed for writing first");
+        assert!(ends(&[0; 4096], async |ours| reset(ours)).await.is_err(), "the other side takes nothing");
+    }
+
+    #[tokio::test]
+    async fn r6_the_kernel_tells_when_a_socket_that_was_closed_in_good_order_is_gone() {
+        let (_ours, theirs) = pair().await.unwrap();
+        assert!(SockRef::from(&theirs).keepalive().unwrap());
     }
 }
