@@ -80,7 +80,7 @@ async fn a_network_is_for_its_groups_and_a_sandbox_that_leaves_one_loses_it_at_o
     let gateway = Gateway::configured(&policy, &(more.clone() + &sandboxes("agents", "others"))).await;
     names(&gateway, &private, &origin, &["a.test"]);
     let place = format!("a.test:{}", origin.port());
-    let mut open = tunnel(&gateway, ONE, &place).await.ok().expect("a tunnel");
+    let mut open = tunnel(&gateway, ONE, &place).await.expect("a tunnel");
     open.send("\x01").await;
     open.expect("\x01").await;
     assert_eq!(gateway.record("open", "a.test").await["network"], "prod");
@@ -117,7 +117,7 @@ async fn the_document_of_a_sandbox_that_leaves_the_group_of_its_network_is_not_i
     let places = ["a.test", "up.test"].map(|name| format!("{name}:{}", origin.port()));
     let mut open = Vec::new();
     for place in &places {
-        open.push(tunnel(&gateway, ONE, place).await.ok().expect("a tunnel"));
+        open.push(tunnel(&gateway, ONE, place).await.expect("a tunnel"));
     }
     let before = (gateway.dns.total_queries(), private.total_queries());
     gateway.configure(&(more.clone() + &sandboxes("others", "others"))).await;
@@ -148,14 +148,14 @@ async fn a_name_is_managed_only_where_every_document_that_delegates_lists_it() {
     let all = ["both.test", "a.up.test", "low.test", "none.test"];
     names(&gateway, &private, &origin, &all);
     for (name, network) in all.into_iter().zip(["managed", "lab", "lab", "lab"]) {
-        drop(tunnel(&gateway, ONE, &format!("{name}:{}", origin.port())).await.ok().expect("a tunnel"));
+        drop(tunnel(&gateway, ONE, &format!("{name}:{}", origin.port())).await.expect("a tunnel"));
         let record = gateway.record("connection", name).await;
         assert_eq!(record["network"], network, "{record:#}");
         let asked = (gateway.dns.queries(name) > 0, private.queries(name) > 0);
         assert_eq!(asked, (network == "managed", network == "lab"), "{name}");
     }
     // The other sandbox has the document above alone.
-    drop(tunnel(&gateway, TWO, &format!("a.up.test:{}", origin.port())).await.ok().expect("a tunnel"));
+    drop(tunnel(&gateway, TWO, &format!("a.up.test:{}", origin.port())).await.expect("a tunnel"));
     let by_two = |all: &[Value]| {
         let own = |record: &&Value| record["sandbox"] == "two" && record["kind"] == "connection";
         all.iter().find(own).cloned()
@@ -165,7 +165,7 @@ async fn a_name_is_managed_only_where_every_document_that_delegates_lists_it() {
 
     // Two networks: nothing of the sandbox, until that is mended; the other one runs.
     let place = format!("none.test:{}", origin.port());
-    let mut open = tunnel(&gateway, ONE, &place).await.ok().expect("a tunnel");
+    let mut open = tunnel(&gateway, ONE, &place).await.expect("a tunnel");
     gateway.set_policy(&both("lab", "prod")).await;
     open.expect_closed().await;
     for name in all {

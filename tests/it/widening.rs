@@ -34,7 +34,7 @@ async fn put(gateway: &Process, place: &Place, policy: &str) -> Vec<Value> {
     all[before.len()..].iter().filter(|record| record["kind"] == "policy").cloned().collect()
 }
 
-/// A document in mode VNet with these managed hosts and more.
+/// A document in mode `VNet` with these managed hosts and more.
 fn vnet(hosts: &str, more: &str) -> String {
     format!(
         "kind: EgressPolicy\nmetadata: {{name: net}}\nspec:\n  mode: VNet\n  vnet: {{network: prod, managedPath: {{additionalHosts: [{hosts}]}}}}\n{more}"
