@@ -36,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::policy::PolicySet;
 use crate::proxy::{Gateway, accept, dns};
 use crate::share::{Newcomers, Shares};
+use crate::upstream::OwnAddresses;
 use crate::upstream::local::AddressWatch;
 use doors::Doors;
 use enforcement::Enforcement;
@@ -136,7 +137,8 @@ pub fn start(config: Config, file: Option<ConfigFile>) -> Result<Running, StartE
     let uplinks = Arc::new(networks::uplinks(&config, &tls, &tasks)?);
     let doors = Doors::open(&config)?;
     let servers = uplinks.sockets();
-    doors.check_no_loop(&uplinks)?;
+    let host = OwnAddresses::collect().context("cannot list this host's addresses")?;
+    doors.check_no_loop(&uplinks, &host)?;
     let own = doors.listeners.iter().chain([&doors.admin]).copied().chain(servers).collect();
     let (live, reloader, report) = keep_up(first, &config, file, own, (&audit, &metrics))?;
     networks::watch(&uplinks, &metrics, &tasks, &watcher);

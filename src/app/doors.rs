@@ -13,7 +13,7 @@ use crate::config::{Config, ListenerKind, ListenerSettings};
 use crate::identity::source::canonical_net;
 use crate::policy::Route;
 use crate::proxy::{self, Entry, Listener, dns};
-use crate::upstream::Uplinks;
+use crate::upstream::{OwnAddresses, Uplinks};
 
 /// How many free ports are tried for a socket of each kind.
 const TRIES: u32 = 16;
@@ -67,8 +67,8 @@ impl Doors {
         Ok(Self { sockets, queries, listeners, admin_sockets, admin })
     }
 
-    /// Checks that the gateway would not ask itself what it is asked.
-    pub(super) fn check_no_loop(&self, uplinks: &Uplinks) -> anyhow::Result<()> {
+    /// Checks that the gateway, on a host with these addresses, would not ask itself what it is asked.
+    pub(super) fn check_no_loop(&self, uplinks: &Uplinks, host: &OwnAddresses) -> anyhow::Result<()> {
         let queries = self.queries.iter().filter_map(|(_, streams, _)| streams.local_addr().ok());
         for uplink in uplinks.all() {
             let servers = uplink.servers();
@@ -77,12 +77,12 @@ impl Doors {
             } else {
                 format!("networks.{}.dns", uplink.name)
             };
-            if let Some(server) = own(queries.clone(), &servers) {
+            if let Some(server) = own(queries.clone(), &servers, host) {
                 bail!("the name server {server} is this gateway's own listener: list others under `{key}`");
             }
             let parents: Vec<_> = uplink.parent.iter().map(|parent| parent.address).collect();
             let doors = self.listeners.iter().copied().chain([self.admin]);
-            if let Some(parent) = own(doors, &parents) {
+            if let Some(parent) = own(doors, &parents, host) {
                 bail!(
                     "the parent proxy {parent} is this gateway's own listener: name another under `networks.{}.proxy`",
                     uplink.name
@@ -93,10 +93,15 @@ impl Doors {
     }
 }
 
-/// The first of these places that is one of the gateway's own.
-fn own(mut doors: impl Iterator<Item = SocketAddr>, places: &[SocketAddr]) -> Option<SocketAddr> {
+/// The first of these places that is one of the gateway's own; `host` is where a door without an address is open.
+fn own(
+    mut doors: impl Iterator<Item = SocketAddr>,
+    places: &[SocketAddr],
+    host: &OwnAddresses,
+) -> Option<SocketAddr> {
     let is_own = |door: SocketAddr, place: &SocketAddr| {
-        let anywhere = door.ip().is_unspecified() && place.ip().is_loopback();
+        let is_here = || place.ip().is_loopback() || host.contains(place.ip());
+        let anywhere = door.ip().is_unspecified() && is_here();
         door.port() == place.port() && (door.ip() == place.ip() || anywhere)
     };
     doors.find_map(|door| places.iter().copied().find(|place| is_own(door, place)))

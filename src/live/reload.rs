@@ -217,19 +217,21 @@ struct Work {
 }
 
 impl Work {
-    /// Loads at each sign and at each interval, until nobody can give a sign any more.
+    /// Loads at once, for what changed since the first load, then at each sign and at each interval, until nobody can give a
+    /// sign any more.
     fn run(mut self, signs: &Receiver<Sign>) {
+        let mut asked = false;
         loop {
-            let asked = match signs.recv_timeout(POLL) {
-                Ok(sign) => settle(sign, signs),
-                Err(RecvTimeoutError::Timeout) => false,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
             if let Some(watch) = self.watch.upgrade() {
                 // RACE: watched first, then read, so that no change falls between the two.
                 watch.lock().unwrap_or_else(PoisonError::into_inner).follow();
             }
             self.load(asked);
+            asked = match signs.recv_timeout(POLL) {
+                Ok(sign) => settle(sign, signs),
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
         }
     }
 

@@ -56,7 +56,7 @@ impl fmt::Debug for Credentials {
 /// TLS with a parent proxy.
 #[derive(Clone)]
 pub struct Cover {
-    /// How it is verified.
+    /// How it is verified: as origins are, by the authorities of the system and those of `intercept.upstreamRoots`.
     pub tls: Tls,
     /// Whom its certificate must be for.
     pub host: Host,

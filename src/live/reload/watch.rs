@@ -1,11 +1,13 @@
 //! The watch on files: on the directory that holds each, and on each that is a directory itself.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::POLL;
 
@@ -39,36 +41,53 @@ impl Watch {
         watch
     }
 
-    /// Watches what is at the paths, unless that is watched already.
+    /// Watches what is at the paths.
     pub(super) fn follow(&mut self) {
         let mut directories: Vec<_> = self.paths.iter().flat_map(|path| directories(path)).collect();
         directories.sort();
         directories.dedup();
         let there: Vec<(u64, u64)> = directories.iter().map(|(_, identity)| *identity).collect();
-        if self.watcher.is_some() && there == self.watched {
+        let watch = |watcher: &mut RecommendedWatcher| {
+            let mut all =
+                directories.iter().map(|(path, _)| watcher.watch(path, RecursiveMode::NonRecursive));
+            all.all(|watched| watched.is_ok())
+        };
+        // RACE: a directory made anew can have the number of the one that is gone, with which the watch on it went. What is
+        // watched twice is watched once.
+        if there == self.watched && self.watcher.as_mut().is_some_and(watch) {
             return;
         }
-        let (sign, paths) = (Arc::clone(&self.sign), Arc::clone(&self.paths));
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            let concerns = |changed: &PathBuf| paths.iter().any(|path| concerns(path, changed));
-            // Reading a file is no change of it. An event that is not understood may be one.
-            let idle = event.is_ok_and(|event| {
-                event.kind.is_access() || (!event.paths.is_empty() && !event.paths.iter().any(concerns))
-            });
-            if !idle {
-                sign();
-            }
-        });
-        let mut watcher = watcher.ok();
-        for (directory, _) in &directories {
-            watcher = watcher
-                .and_then(|mut all| all.watch(directory, RecursiveMode::NonRecursive).is_ok().then_some(all));
-        }
+        let distinct = there.iter().collect::<BTreeSet<_>>().len();
+        let watcher = self.watcher(distinct == there.len());
+        let watcher = watcher.and_then(|mut watcher| watch(&mut watcher).then_some(watcher));
         if watcher.is_none() && !std::mem::replace(&mut self.told, true) {
             tracing::warn!(paths = ?self.paths, every = ?POLL, "files cannot be watched: they are looked at from time to time");
         }
         (self.watcher, self.watched) = (watcher, there);
     }
+
+    /// One that watches nothing yet. Events name a directory by one of its paths: where it has several, each is a sign.
+    fn watcher(&self, named: bool) -> Option<RecommendedWatcher> {
+        let (sign, paths) = (Arc::clone(&self.sign), Arc::clone(&self.paths));
+        let concerns = move |event: &notify::Event| {
+            // An event that is not understood may be a change.
+            !named
+                || event.paths.is_empty()
+                || event.paths.iter().any(|changed| paths.iter().any(|path| concerns(path, changed)))
+        };
+        let told = move |event: notify::Result<notify::Event>| {
+            if event.map_or(true, |event| is_change(event.kind) && concerns(&event)) {
+                sign();
+            }
+        };
+        notify::recommended_watcher(told).ok()
+    }
+}
+
+/// Whether something may be other than before: reading a file is no change of it, and to end writing may be the only sign of
+/// one, where the file was written as memory.
+fn is_change(kind: EventKind) -> bool {
+    !kind.is_access() || kind == EventKind::Access(AccessKind::Close(AccessMode::Write))
 }
 
 /// Whether a change of `changed` may be one of what is at `path`.

@@ -14,4 +14,5 @@ mod rules;
 mod server;
 mod toggles;
 mod topology;
+mod unplugged;
 mod ways;

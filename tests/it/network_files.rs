@@ -1,0 +1,117 @@
+//! Files that speak of networks, over the command line: `check` and `explain` with and without a configuration.
+
+use crate::kit::process::{BINARY, Place, command};
+use crate::kit::tool::Ran;
+use crate::kit::within;
+
+/// Two networks, of which one is for a group and one resolves names elsewhere, and two sandboxes.
+const CONFIG: &str = "policy: {path: good.yaml}
+networks:
+  managed: {platformHosts: [platform.test]}
+  prod: {sourceAddress: 127.0.0.13, dns: ['127.0.0.9:53'], groups: [agents]}
+  far: {proxy: 'http://127.0.0.20:3128', resolve: Remote}
+sandboxes:
+- {id: one, group: agents, sources: [127.0.0.21]}
+- {id: two, group: others, sources: [127.0.0.22]}
+";
+
+/// Documents of both sandboxes that are as they should be.
+const GOOD: &str = "kind: EgressPolicy
+metadata: {name: a, sandbox: one}
+spec: {mode: VNet, vnet: {network: prod, managedPath: {additionalHosts: [near.test]}}}
+---
+kind: EgressPolicy
+metadata: {name: b, sandbox: two}
+spec: {mode: VNet, vnet: {network: far}}
+";
+
+/// Runs the binary to its end in a place.
+async fn ran(place: &Place, arguments: &[&str]) -> Ran {
+    let mut command = command(BINARY);
+    let output = command.args(arguments).current_dir(place.path("")).output();
+    let output = within("the binary to end", output).await.expect("the binary runs");
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_is_not_there_or_not_for_them_or_resolves_elsewhere_is_an_error_with_its_place_and_cure()
+ {
+    let place = Place::with("");
+    place.write("gate.yaml", CONFIG);
+    for (from, to, at, parts) in [
+        ("network: prod", "network: prd", "3:36", ["has no network `prd`", "did you mean `prod`?"]),
+        ("network: prod", "network: other", "3:36", ["has no network `other`", "the networks are far, prod"]),
+        (
+            "network: far",
+            "network: prod",
+            "7:36",
+            ["network `prod` is kept to other groups: agents", "name another network"],
+        ),
+        (
+            "mode: VNet, vnet: {network: far}",
+            "mode: VNet, cidrRules: [{cidr: 10.0.0.0/8, action: Deny}], vnet: {network: far}",
+            "7:83",
+            ["`b` has cidrRules, and network `far`", "write `resolve: Local` at the network `far`"],
+        ),
+    ] {
+        place.write("policy.yaml", GOOD.replace(from, to));
+        for arguments in [
+            &["check", "--config", "gate.yaml", "policy.yaml"][..],
+            &["explain", "--config", "gate.yaml", "--policy", "policy.yaml", "--sandbox", "one", "a.test"],
+        ] {
+            let ran = ran(&place, arguments).await;
+            assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+            let said = parts.iter().all(|part| ran.stderr.contains(part));
+            assert!(said && ran.stderr.contains(&format!("policy.yaml:{at}")), "{parts:?}: {}", ran.stderr);
+        }
+        // Where nobody said which networks there are, any will do.
+        let alone = self::ran(&place, &["check", "policy.yaml"]).await;
+        assert_eq!(alone.code, 0, "{}", alone.stderr);
+    }
+}
+
+#[tokio::test]
+async fn the_path_of_a_call_is_explained_with_the_network_and_what_puts_it_there() {
+    let place = Place::with(GOOD);
+    place.write("gate.yaml", CONFIG);
+    for (sandbox, target, route, network) in [
+        ("one", "near.test", "managed", "managed"),
+        ("one", "platform.test", "managed", "managed"),
+        ("one", "a.test", "delegated", "prod"),
+        ("one", "8.8.8.8", "delegated", "prod"),
+        ("two", "near.test", "delegated", "far"),
+        ("two", "platform.test", "managed", "managed"),
+    ] {
+        let words = ["explain", "--config", "gate.yaml", "--policy", "policy.yaml", "--json", "--sandbox"];
+        let ran = ran(&place, &[&words[..], &[sandbox, target]].concat()).await;
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let answer: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!(
+            [&answer["route"], &answer["network"]],
+            [route, network],
+            "{sandbox} {target}: {answer:#}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn every_shipped_policy_is_free_of_errors_where_nobody_said_which_networks_there_are() {
+    let place = Place::with("");
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // A list alone is no policy.
+        if path.extension().is_some_and(|ending| ending == "yaml") && name != "categories.yaml" {
+            let ran = ran(&place, &["check", &path.display().to_string()]).await;
+            assert_eq!(ran.code, 0, "{name}: {}", ran.stderr);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 7, "{seen}");
+}
