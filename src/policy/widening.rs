@@ -16,9 +16,7 @@ use std::sync::Arc;
 
 use super::compile::Compiled;
 use super::mode::{Action, Enforcement, Mode, Scope};
-use super::port_set::PortSet;
 use super::scope::{PolicySet, Roster};
-use crate::addr::Port;
 
 mod host;
 mod path;
@@ -105,10 +103,11 @@ impl PolicySet {
             };
             all.push(Widening { before: own.cloned(), after: Some(Arc::clone(after)), widened });
         }
+        let beside = self.beside();
         for gone in before.units() {
             // A sandbox that nobody lists goes with its document.
-            let stays = roster.is_none_or(|roster| super::lists(roster, gone.scope()));
-            if self.unit(gone.scope()).is_none() && stays && self.has_beside(gone.scope()) {
+            let stays = || roster.is_none_or(|roster| super::lists(roster, gone.scope()));
+            if self.unit(gone.scope()).is_none() && stays() && beside.has(gone.scope()) {
                 all.push(Widening { before: Some(Arc::clone(gone)), after: None, widened: left(gone) });
             }
         }
@@ -128,15 +127,36 @@ impl PolicySet {
         }
     }
 
-    /// Whether other documents may apply to a sandbox of this scope.
-    fn has_beside(&self, scope: &Scope) -> bool {
-        self.units().any(|unit| match (scope, unit.scope()) {
-            (Scope::Global, _)
-            | (_, Scope::Global)
-            | (Scope::Sandbox { .. }, Scope::Group(_))
-            | (Scope::Group(_), Scope::Sandbox { .. }) => true,
-            (Scope::Group(_), Scope::Group(_)) | (Scope::Sandbox { .. }, Scope::Sandbox { .. }) => false,
-        })
+    /// What kinds of documents there are.
+    fn beside(&self) -> Beside {
+        let mut found = Beside::default();
+        for unit in self.units() {
+            match unit.scope() {
+                Scope::Global => found.global = true,
+                Scope::Group(_) => found.group = true,
+                Scope::Sandbox { .. } => found.sandbox = true,
+            }
+        }
+        found
+    }
+}
+
+/// Of which kinds of scopes there are documents.
+#[derive(Default)]
+struct Beside {
+    global: bool,
+    group: bool,
+    sandbox: bool,
+}
+
+impl Beside {
+    /// Whether others than its own may apply to a sandbox of this scope.
+    const fn has(&self, scope: &Scope) -> bool {
+        match scope {
+            Scope::Global => self.global || self.group || self.sandbox,
+            Scope::Group(_) => self.global || self.sandbox,
+            Scope::Sandbox { .. } => self.global || self.group,
+        }
     }
 }
 
@@ -232,9 +252,7 @@ fn ports(before: &Compiled, after: &Compiled, told: &mut Told) {
     if same {
         return;
     }
-    let more = (1..=u16::MAX)
-        .filter(|port| Port::new(*port).is_some_and(|port| after.bounds(port) && !before.bounds(port)));
-    let more: PortSet = more.map(|port| (port, port)).collect();
+    let more = after.bound_ports().without(&before.bound_ports());
     if !more.is_empty() {
         told.say(|| format!("`ports` allow {more} besides ({})", after.place()));
     }
