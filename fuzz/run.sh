@@ -9,7 +9,8 @@ cd "$(dirname "$0")/.."
 seconds="${1:-300}"
 targets=("${@:2}")
 ((${#targets[@]})) || targets=(
-    authority client_hello decision dns_query header_plan path placeholder policy_document proxy_header scrubber
+    authority client_hello decision dns_query header_plan kernel_answer parent_answer path placeholder policy_document
+    proxy_header scrubber
 )
 
 export RUSTC_BOOTSTRAP=1

@@ -6,6 +6,8 @@
 #   RULES=1000000 tests/load.sh rules
 # What new connections at once cost that are redirected, beside CONNECT; as root, in network namespaces of its own:
 #   CONNECTIONS=2000 ROUNDS=5 tests/load.sh transparent
+# What a path of its own costs a CONNECT, as the kernel's routes are asked at each dial, beside the managed path:
+#   TUNNELS=8000 ROUNDS=7 tests/load.sh vnet
 # What interception costs, beside mitmproxy and Squid where they can be had (they are fetched once, into RIVALS), and beside
 # another build of the gateway (OTHER); TASKS picks those whose names have it:
 #   ROUNDS=5 SECONDS_EACH=2 TASKS=kept OTHER=/path/to/sluicegate tests/load.sh intercept
@@ -54,6 +56,9 @@ mkdir -p target/load
 rustc --edition 2024 -O -A dead_code -o "target/load/$what" "tests/load/$what.rs"
 if [[ "$what" == rules ]]; then
     exec timeout 300 target/load/rules "$PWD/target/release/sluicegate" "${RULES:-1000000}"
+fi
+if [[ "$what" == vnet ]]; then
+    exec timeout 300 target/load/vnet "$PWD/target/release/sluicegate" "${TUNNELS:-8000}" "${ROUNDS:-7}"
 fi
 if [[ "$what" == transparent ]]; then
     name="sluiceload-$$"

@@ -5,6 +5,7 @@
 //! | part | tells |
 //! |---|---|
 //! | `sizes` | questions A, C and B over a Global, a Group and a Sandbox document, beside one look-up of the same name |
+//! | `vnet` | questions A and B of a document in mode VNet, every switch on and 50 `securityRules`, beside mode Unrestricted |
 //! | `fleet` | many sandboxes of 50 rules under one large group: bytes and nanoseconds, beside a set of globs for each |
 //! | `swap` | a very large document compiled, published and dropped while decisions are made |
 #![allow(
@@ -191,6 +192,75 @@ fn sizes(options: &Options, names: &Names, table: &mut Table, aims: &mut Table) 
                 }
             }
         }
+    }
+}
+
+/// A document with every switch of a managed path and many `securityRules`, in force or kept for the mode.
+fn delegating(mode: &str) -> Vec<Arc<Document>> {
+    let rule = |index: usize| {
+        let (net, port) = (index % 256, 5_000 + index);
+        let (action, priority) = (if index.is_multiple_of(2) { "Deny" } else { "Allow" }, 100 + index);
+        format!(
+            "      - {{name: r{index}, priority: {priority}, action: {action}, destination: 10.{net}.0.0/16, ports: [{port}]}}\n"
+        )
+    };
+    let rules: String = (1..RULES).map(rule).collect();
+    let text = format!(
+        "kind: EgressPolicy\nmetadata: {{name: vnet}}\nspec:\n  mode: {mode}\n  vnet:\n    network: prod\n    managedPath:\n      \
+         packageRegistries: {{pypi: true, npm: true, nuget: true, apt: true}}\n      \
+         codeRepositories: {{github: true, githubEnterprise: true, azureDevOps: true}}\n    securityRules:\n{rules}      \
+         - {{name: web, priority: 4000, action: Allow, destination: \"*\", ports: [80, 443]}}\n"
+    );
+    documents(&text)
+}
+
+/// What a path and the rules of a network cost, beside the same document in another mode.
+fn vnet(options: &Options, table: &mut Table, aims: &mut Table) {
+    eprintln!("a document in mode VNet");
+    let budget = Duration::from_millis(options.number("ms") as u64);
+    let built = ["Unrestricted", "VNet"].map(|mode| {
+        let all = delegating(mode);
+        let (set, _, bytes) = built(|| compile(&all, None));
+        (mode, set.policy_for("sbx", None, false), bytes)
+    });
+    for (case, names) in [
+        ("managed", ["pypi.org", "registry.npmjs.org", "github.com", "api.nuget.org"]),
+        ("delegated", ["www.example.org", "a.b.example.com", "db.corp.example", "example.net"]),
+    ] {
+        let targets: Vec<Target> = names.iter().cycle().take(8_192).map(|name| target(name)).collect();
+        let ask = |policy: &Policy, target: &Target| {
+            let permit = policy.admit(target);
+            permit.is_ok_and(|permit| policy.admit_address(&permit, black_box(ADDRESS)).is_ok())
+        };
+        let delegated = |target: &Target| built[1].1.route(target).is_delegated() == (case == "delegated");
+        assert!(
+            targets.iter().all(|target| delegated(target) && built.iter().all(|own| ask(&own.1, target)))
+        );
+        let runner = |(mode, policy, _): &'_ (&'static str, Policy, usize)| -> (String, Runner<'_>) {
+            let (policy, targets) = (policy.clone(), &targets);
+            let work = move |range: std::ops::Range<usize>| {
+                let targets = targets[range].iter();
+                targets.map(|target| u64::from(ask(&policy, black_box(target)))).sum()
+            };
+            (format!("A, B in mode {mode}"), Box::new(work))
+        };
+        let mut runners: Vec<_> = built.iter().map(runner).collect();
+        let results = race(targets.len(), budget, &mut runners);
+        for (who, ns) in &results {
+            let ratio = format!("{:.2}×", ns / results[0].1);
+            table.row(vec![
+                "every switch, 50 securityRules".into(),
+                case.into(),
+                who.clone(),
+                figure(*ns),
+                ratio,
+            ]);
+        }
+        aim(aims, "VNet ÷ Unrestricted", case, 2.0, results[1].1 / results[0].1);
+    }
+    for (mode, _, bytes) in &built {
+        let row = ["every switch, 50 securityRules", "bytes, pool and all", mode, &figure(*bytes as f64)];
+        table.row(row.map(str::to_owned).to_vec());
     }
 }
 
@@ -468,7 +538,7 @@ fn swap(options: &Options, names: &Names, table: &mut Table) {
 
 fn main() {
     let options = Options::read(&[
-        ("parts", "sizes,fleet,swap"),
+        ("parts", "sizes,vnet,fleet,swap"),
         ("sizes", "10,1k,100k,1M"),
         ("sandboxes", "10k"),
         ("group", "10k"),
@@ -480,6 +550,9 @@ fn main() {
     let mut aims = Table::new(&["aim", "at", "aimed", "measured", ""]);
     if options.has("parts", "sizes") {
         sizes(&options, &names, &mut table, &mut aims);
+    }
+    if options.has("parts", "vnet") {
+        vnet(&options, &mut table, &mut aims);
     }
     if options.has("parts", "fleet") {
         let mut fleet = fleet(&options, &names, &mut table);

@@ -215,6 +215,15 @@ impl Compiled {
         }
     }
 
+    /// All ports that `ports`, or what holds without them, leave to an Allow.
+    pub(super) fn bound_ports(&self) -> PortSet {
+        match self.ports() {
+            Some(ports) => ports.clone(),
+            None if self.default_action == Action::Allow => [(1, u16::MAX)].into_iter().collect(),
+            None => WEB_PORTS.map(|port| (port.get(), port.get())).into_iter().collect(),
+        }
+    }
+
     /// The rule at a place of `hosts` that denies or allows.
     pub(super) fn host_rule(&self, place: u32) -> RuleId {
         let listed = place.checked_sub(self.written);

@@ -8,6 +8,7 @@
 //! Only what is certain is told, and only of documents that carry their Deny out. The work of one load is bounded:
 //! what is beyond it is not looked at.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::compile::Compiled;
@@ -40,7 +41,8 @@ impl PolicySet {
             return Vec::new();
         }
         let mut lower: Vec<&Arc<Compiled>> = self.units().collect();
-        lower.sort_by_key(|unit| unit.scope());
+        lower.sort_unstable_by_key(|unit| unit.scope());
+        let mut granting = Granting::default();
         let mut left = MOST_LOOKED_UP;
         let mut found = Vec::new();
         for unit in lower {
@@ -56,7 +58,7 @@ impl PolicySet {
                 }
                 left -= 1;
                 let Ok(pattern) = text.parse::<Pattern>() else { continue };
-                found.extend(above().find_map(|higher| why(higher, pool, &pattern)).map(
+                found.extend(above().find_map(|higher| why(higher, pool, &pattern, &mut granting)).map(
                     |(message, cure)| {
                         let message = format!("`{pattern}` is never allowed: {message}");
                         Problem::warning(message).at(place.clone()).cure(cure)
@@ -81,15 +83,39 @@ fn allows(document: &Compiled) -> impl Iterator<Item = (String, Place)> {
     rules.chain(managed)
 }
 
+/// The patterns that each higher document may allow by, read once in a load; `None` where there are too many.
+#[derive(Default)]
+struct Granting(HashMap<Scope, Option<Vec<Pattern>>>);
+
+impl Granting {
+    /// Whether no pattern of a document may meet another.
+    fn never_meets(&mut self, document: &Compiled, pattern: &Pattern) -> bool {
+        let read = || {
+            let texts = document.granting(MOST_COMPARED)?;
+            texts.iter().map(|text| text.parse().ok()).collect()
+        };
+        let known = match self.0.get(document.scope()) {
+            Some(known) => known,
+            None => self.0.entry(document.scope().clone()).or_insert_with(read),
+        };
+        known.as_ref().is_some_and(|all| all.iter().all(|own| !own.may_meet(pattern)))
+    }
+}
+
 /// Why a document never allows what a pattern matches, and what could be done; `None` where it may.
-fn why(higher: &Compiled, pool: &PatternPool, pattern: &Pattern) -> Option<(String, String)> {
+fn why(
+    higher: &Compiled,
+    pool: &PatternPool,
+    pattern: &Pattern,
+    granting: &mut Granting,
+) -> Option<(String, String)> {
     let (kind, name) = (higher.scope().kind(), higher.name());
     if let Some(rule) = denied_by(higher, pool, pattern) {
         let message = format!("{kind} `{name}` denies it by {}", higher.label(rule));
         let cure = format!("remove this Allow, or the Deny at {}", higher.place_of(Some(rule)));
         return Some((message, cure));
     }
-    is_nowhere(higher, pool, pattern).then(|| {
+    is_nowhere(higher, pool, pattern, granting).then(|| {
         let message = format!("{kind} `{name}` allows it nowhere, and its `defaultAction` is Deny");
         let cure = format!(
             "remove this Allow, or add \"{pattern}\" to hostRules of the document at {}",
@@ -110,7 +136,7 @@ pub(super) fn denied_by(document: &Compiled, pool: &PatternPool, pattern: &Patte
 }
 
 /// Whether a document under `defaultAction: Deny` certainly allows nothing that a pattern matches.
-fn is_nowhere(document: &Compiled, pool: &PatternPool, pattern: &Pattern) -> bool {
+fn is_nowhere(document: &Compiled, pool: &PatternPool, pattern: &Pattern, granting: &mut Granting) -> bool {
     let (Some(host), Some(ports)) = (sample(pattern), ports(document, pattern)) else { return false };
     let by_address = host.name().is_none() && document.cidr_rules().next().is_some();
     if document.default_action != Action::Deny || by_address {
@@ -127,9 +153,7 @@ fn is_nowhere(document: &Compiled, pool: &PatternPool, pattern: &Pattern) -> boo
     }
     // One host is its own sample; of others no pattern may meet any.
     let one = super::compile::one(pattern).is_some();
-    one || document.granting(MOST_COMPARED).is_some_and(|all| {
-        all.iter().all(|text| text.parse::<Pattern>().is_ok_and(|own| !own.may_meet(pattern)))
-    })
+    one || granting.never_meets(document, pattern)
 }
 
 /// The ports on which a document has to be asked of a pattern: its own, else one that no pattern of the document names and

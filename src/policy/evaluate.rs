@@ -117,19 +117,21 @@ impl Policy {
         if self.delegates(&route) {
             network_rule = self.ask_network(address, port, &mut would_deny)?;
         } else if let Some((reason, view)) = self.soft_guard(address, port) {
-            let detail = if reason == Reason::GuardPort {
-                "port 25 is closed".into()
-            } else {
-                format!("{view} is a private or special-purpose address").into()
-            };
-            return Err(Denial {
-                detail,
-                near: self.beside_guard(&permit.target),
-                ..Denial::new(reason, "")
-            });
+            return Err(self.held(&permit.target, reason, view));
         }
         let address = SocketAddr::new(address, port.get());
         Ok(AddressPermit { address, route, network_rule, would_deny })
+    }
+
+    /// The denial of an address that a soft guard holds in this form.
+    #[cold]
+    fn held(&self, target: &Target, reason: Reason, view: IpAddr) -> Denial {
+        let detail = if reason == Reason::GuardPort {
+            "port 25 is closed".into()
+        } else {
+            format!("{view} is a private or special-purpose address").into()
+        };
+        Denial { detail, near: self.beside_guard(target), ..Denial::new(reason, "") }
     }
 
     /// The soft guard that holds an address, unless every document that is asked lifts it, and the form of the address that it holds.
@@ -150,7 +152,10 @@ impl Policy {
     /// Asks every document in order; all must allow.
     pub(super) fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
         let answer = self.ask_documents(target, facts);
-        answer.map_err(|denial| self.guarded(target, self.beside(target, facts, denial)))
+        answer.map_err(|denial| {
+            let denial = self.beside(target, facts, denial);
+            if target.host().ip().is_some() { self.guarded(target, denial) } else { denial }
+        })
     }
 
     /// A denial of a target with the guard that would hold it as well.

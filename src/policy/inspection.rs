@@ -137,12 +137,11 @@ impl Policy {
     /// Whether rules of some document that are such ones name this target.
     pub(super) fn names_target(&self, target: &Target, such: &impl Fn(&Compiled, &RuleList) -> bool) -> bool {
         let mut named = false;
-        let mut documents = self.asked().filter(|document| document.has_rules()).peekable();
-        if documents.peek().is_none() {
+        if !self.asked().any(|document| document.has_rules()) {
             return false;
         }
         let asked = Asked::of(target);
-        for document in documents {
+        for document in self.asked().filter(|document| document.has_rules()) {
             let mut see = |asked: &Asked<'_>| {
                 document.hosts.rules(self.pool(), &asked.host, asked.port, |found| {
                     named |= document.rules_at(found.place).is_some_and(|list| such(document, list));

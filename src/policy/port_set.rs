@@ -24,6 +24,21 @@ impl PortSet {
         self.0.is_empty()
     }
 
+    /// Those that are not in another set.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left: Vec<(u16, u16)> = self.0.to_vec();
+        for (first, last) in other.ranges() {
+            let cut = left.iter().flat_map(|(low, high)| {
+                let below = first.checked_sub(1).map(|end| (*low, end.min(*high)));
+                let above = last.checked_add(1).map(|begin| (begin.max(*low), *high));
+                below.into_iter().chain(above)
+            });
+            left = cut.filter(|(low, high)| low <= high).collect();
+        }
+        left.into_iter().collect()
+    }
+
     /// The ranges from low to high, both ends included.
     pub fn ranges(&self) -> impl Iterator<Item = (u16, u16)> {
         self.0.iter().copied()
@@ -114,6 +129,20 @@ mod tests {
             let expected = ranges.iter().any(|(low, high)| (*low..=*high).contains(&port));
             prop_assert_eq!(set.contains(Port::new(port).unwrap()), expected);
             prop_assert_eq!(set.ranges().collect::<PortSet>(), set);
+        }
+
+        #[test]
+        fn what_is_left_without_other_ports_is_in_the_one_set_only(
+            one in prop::collection::vec((0u16..40, 0u16..40), 0..6),
+            two in prop::collection::vec((0u16..40, 0u16..40), 0..6),
+            port in 1u16..45,
+        ) {
+            let (one, two): (PortSet, PortSet) = (one.into_iter().collect(), two.into_iter().collect());
+            let port = Port::new(port).unwrap();
+            prop_assert_eq!(one.without(&two).contains(port), one.contains(port) && !two.contains(port));
+            let all: PortSet = [(1, u16::MAX)].into_iter().collect();
+            prop_assert!(one.without(&all).is_empty());
+            prop_assert_eq!(all.without(&all.without(&one)), one);
         }
     }
 }

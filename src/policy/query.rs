@@ -107,7 +107,7 @@ impl Policy {
 }
 
 /// The ports at which the verdicts of a document may become other ones than at the port before. The first port is one.
-pub(super) fn turns(document: &Compiled) -> impl Iterator<Item = Port> {
+fn turns(document: &Compiled) -> impl Iterator<Item = Port> {
     let web = || FIRST.map(|port| (port.get(), port.get())).into_iter();
     let ports = document.ports();
     let ranges = ports.into_iter().flat_map(PortSet::ranges).chain(web().filter(move |_| ports.is_none()));

@@ -30,6 +30,10 @@ pub struct Policy {
     fault: Option<Denial>,
     /// How many leading places of the order are not asked (`skipEgressProxy`).
     skipped: usize,
+    /// The place of the highest document, or of the lowest that skips.
+    highest: usize,
+    /// Whether some document delegates.
+    delegates: bool,
 }
 
 /// What all documents stand on.
@@ -54,13 +58,23 @@ impl Policy {
 
     /// The documents that are asked, each with its place in the order: those below the lowest one that skips the rules.
     pub(super) fn placed(&self) -> impl Iterator<Item = (usize, &Arc<Compiled>)> {
-        let asked = self.documents.iter().enumerate().skip(self.skipped);
+        let asked = (self.skipped..).zip(self.from(self.skipped));
         asked.filter_map(|(place, document)| Some((place, document.as_ref()?)))
     }
 
     /// The documents that are asked, Global first.
     pub(super) fn asked(&self) -> impl Iterator<Item = &Arc<Compiled>> {
-        self.documents.iter().skip(self.skipped).flatten()
+        self.from(self.skipped).iter().flatten()
+    }
+
+    /// Whether some document delegates, so that there is more than one path.
+    pub(super) const fn has_paths(&self) -> bool {
+        self.delegates
+    }
+
+    /// The places from this one on.
+    fn from(&self, place: usize) -> &[Option<Arc<Compiled>>] {
+        self.documents.get(place..).unwrap_or_default()
     }
 
     /// Whether none is asked, as one skips the rules and none is below it.
@@ -100,8 +114,8 @@ impl Policy {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        let highest = self.documents.iter().skip(self.skipped.saturating_sub(1)).flatten().next();
-        highest.ok_or_else(|| Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox"))
+        let none = || Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox");
+        self.document(self.highest).ok_or_else(none)
     }
 }
 
@@ -209,8 +223,11 @@ impl PolicySet {
         let wrong = || together::fault(&documents, guards, group);
         let fault = missing.or_else(wrong).or_else(|| self.foreign(&documents));
         let skipped = together::skipped(&documents);
+        let first = || documents.iter().position(Option::is_some).unwrap_or_default();
+        let highest = skipped.checked_sub(1).unwrap_or_else(first);
+        let delegates = documents.iter().flatten().any(|document| document.delegation().is_some());
         let group = group.and_then(|group| self.ground.secrets.group(group).cloned());
-        Policy { documents, ground: Arc::clone(&self.ground), group, fault, skipped }
+        Policy { documents, ground: Arc::clone(&self.ground), group, fault, skipped, highest, delegates }
     }
 
     /// Why these documents cannot be asked: one of them refers to patterns of another pool.

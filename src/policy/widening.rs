@@ -12,15 +12,11 @@
 //!
 //! It is never silent about what may let a call pass that was denied; so it may tell of what turns out to let none pass.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::compile::Compiled;
 use super::mode::{Action, Enforcement, Mode, Scope};
-use super::port_set::PortSet;
-use super::query::turns;
 use super::scope::{PolicySet, Roster};
-use crate::addr::Port;
 
 mod host;
 mod path;
@@ -107,11 +103,11 @@ impl PolicySet {
             };
             all.push(Widening { before: own.cloned(), after: Some(Arc::clone(after)), widened });
         }
-        let left_over = Levels::of(self);
+        let beside = self.beside();
         for gone in before.units() {
             // A sandbox that nobody lists goes with its document.
-            let stays = roster.is_none_or(|roster| super::lists(roster, gone.scope()));
-            if self.unit(gone.scope()).is_none() && stays && left_over.has_beside(gone.scope()) {
+            let stays = || roster.is_none_or(|roster| super::lists(roster, gone.scope()));
+            if self.unit(gone.scope()).is_none() && stays() && beside.has(gone.scope()) {
                 all.push(Widening { before: Some(Arc::clone(gone)), after: None, widened: left(gone) });
             }
         }
@@ -130,28 +126,32 @@ impl PolicySet {
             Scope::Sandbox { sandbox, .. } => required(sandbox) || self.above(scope, roster).next().is_none(),
         }
     }
+
+    /// What kinds of documents there are.
+    fn beside(&self) -> Beside {
+        let mut found = Beside::default();
+        for unit in self.units() {
+            match unit.scope() {
+                Scope::Global => found.global = true,
+                Scope::Group(_) => found.group = true,
+                Scope::Sandbox { .. } => found.sandbox = true,
+            }
+        }
+        found
+    }
 }
 
-/// The levels that some document is of.
-struct Levels {
+/// Of which kinds of scopes there are documents.
+#[derive(Default)]
+struct Beside {
     global: bool,
     group: bool,
     sandbox: bool,
 }
 
-impl Levels {
-    /// Those of a set.
-    fn of(set: &PolicySet) -> Self {
-        let has = |is: fn(&Scope) -> bool| set.units().any(|unit| is(unit.scope()));
-        Self {
-            global: has(|scope| matches!(scope, Scope::Global)),
-            group: has(|scope| matches!(scope, Scope::Group(_))),
-            sandbox: has(|scope| matches!(scope, Scope::Sandbox { .. })),
-        }
-    }
-
-    /// Whether one of them may apply beside a document of this scope.
-    const fn has_beside(&self, scope: &Scope) -> bool {
+impl Beside {
+    /// Whether others than its own may apply to a sandbox of this scope.
+    const fn has(&self, scope: &Scope) -> bool {
         match scope {
             Scope::Global => self.global || self.group || self.sandbox,
             Scope::Group(_) => self.global || self.sandbox,
@@ -252,11 +252,7 @@ fn ports(before: &Compiled, after: &Compiled, told: &mut Told) {
     if same {
         return;
     }
-    // Between two turns every port is as the first of them.
-    let starts: BTreeSet<Port> = turns(before).chain(turns(after)).collect();
-    let ends = starts.iter().skip(1).map(|next| next.get() - 1).chain([u16::MAX]);
-    let parts = starts.iter().zip(ends).filter(|(port, _)| after.bounds(**port) && !before.bounds(**port));
-    let more: PortSet = parts.map(|(start, end)| (start.get(), end)).collect();
+    let more = after.bound_ports().without(&before.bound_ports());
     if !more.is_empty() {
         told.say(|| format!("`ports` allow {more} besides ({})", after.place()));
     }

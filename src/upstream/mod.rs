@@ -4,6 +4,8 @@ pub mod answer;
 pub mod dial;
 mod dial_error;
 mod fetch;
+#[cfg(feature = "oracle")]
+pub mod fuzzed;
 mod health;
 pub mod local;
 mod netlink;

@@ -188,25 +188,26 @@ impl Parent {
     pub(super) async fn open(&self, to: To<'_>, settings: &DialSettings) -> Result<TcpStream, DialError> {
         let mut stream = self.reach(settings).await?;
         let Some(Cover { tls, host, tasks }) = &self.cover else {
-            self.speak(&mut stream, to).await?;
+            ask(self.protocol, &mut stream, to, self.credentials.as_ref()).await?;
             return Ok(stream);
         };
         let covered = tls.connect(stream, host, Alpn::Http1).await;
         let (mut covered, _) = covered.map_err(ParentFault::Tls)?;
-        self.speak(&mut covered, to).await?;
+        ask(self.protocol, &mut covered, to, self.credentials.as_ref()).await?;
         carry::carried(covered, tasks).await.map_err(|error| DialError::from(&error))
     }
+}
 
-    /// Asks for the connection.
-    async fn speak(
-        &self,
-        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
-        to: To<'_>,
-    ) -> Result<(), DialError> {
-        match self.protocol {
-            Protocol::Http => http::connect(stream, to, self.credentials.as_ref()).await,
-            Protocol::Socks5 => socks::connect(stream, to, self.credentials.as_ref()).await,
-        }
+/// Asks for the connection, and reads the answer.
+pub(super) async fn ask(
+    protocol: Protocol,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    to: To<'_>,
+    credentials: Option<&Credentials>,
+) -> Result<(), DialError> {
+    match protocol {
+        Protocol::Http => http::connect(stream, to, credentials).await,
+        Protocol::Socks5 => socks::connect(stream, to, credentials).await,
     }
 }
 
