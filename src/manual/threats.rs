@@ -32,7 +32,7 @@
 //!
 //! | id | what is tried | where it ends | shown in |
 //! |---|---|---|---|
-//! | D1 | an answer that changes between check and connect | one look-up, [`Policy::admit_address`](crate::policy::Policy::admit_address), and [`dial`](crate::upstream::dial()) takes permits only | `tests/it/names/dns.rs` |
+//! | D1 | an answer that changes between check and connect | one look-up, [`Policy::admit_address`](crate::policy::Policy::admit_address), and [`Uplink::dial`](crate::upstream::Uplink::dial) takes permits only | `tests/it/names/dns.rs` |
 //! | D2 | public and private addresses in one answer | the refused ones are gone before dialling: `src/proxy/reach.rs`, [`settle`](crate::policy::settle) | `src/upstream/dial/tests.rs`, `tests/it/names/dns.rs` |
 //! | D3 | another name on an allowed address | names are never turned into addresses: [`policy::evaluate`](crate::policy::evaluate) | `tests/it/names/dns.rs` |
 //! | D4 | a rule that has no addresses yet allows everything | a name is judged as a name, before DNS: [`Policy::admit`](crate::policy::Policy::admit) | `tests/it/tenants.rs` |

@@ -1,6 +1,6 @@
 //! Prometheus metrics, `product.md` §5.
 //!
-//! What was decided is counted from audit events and nowhere else: [`Observe::observe`] is the only writer
+//! What was decided is counted from audit events and nowhere else: [`Observe::observe`](crate::audit::Observe::observe) is the only writer
 //! of those families, so the log and the counters cannot disagree. No label carries text that a client chose,
 //! a host or a sandbox: labels are members of closed lists, networks of the operator's configuration, and
 //! rules, which are capped.
