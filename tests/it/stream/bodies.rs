@@ -1,5 +1,9 @@
 //! Bodies: as they come, whole, no faster than they are read.
 
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
 use super::*;
 
 #[tokio::test]
@@ -127,6 +131,18 @@ async fn large_bodies_arrive_whole_both_ways() {
     );
 }
 
+/// Writes a block again and again, up to `most` bytes in all, until nothing is taken for a while: how many were taken.
+async fn until_full(stream: &mut TcpStream, block: &[u8], most: usize) -> usize {
+    let mut sent = 0;
+    while sent < most {
+        match tokio::time::timeout(Duration::from_millis(500), stream.write(block)).await {
+            Ok(written) => sent += written.expect("an open connection"),
+            Err(_) => break,
+        }
+    }
+    sent
+}
+
 #[tokio::test]
 async fn r4_a_slow_reader_holds_the_other_side_back() {
     const TOTAL: usize = 64 << 20;
@@ -137,14 +153,7 @@ async fn r4_a_slow_reader_holds_the_other_side_back() {
     let head = request("POST", &slow, "/", &format!("Content-Length: {TOTAL}\r\n"));
     client.write_all(head.as_bytes()).await.expect("sent");
     let block = vec![b'x'; 64 << 10];
-    let mut sent = 0;
-    while sent < TOTAL {
-        let writing = tokio::time::timeout(std::time::Duration::from_millis(500), client.write(&block));
-        match writing.await {
-            Ok(written) => sent += written.expect("an open connection"),
-            Err(_) => break,
-        }
-    }
+    let mut sent = until_full(&mut client, &block, TOTAL).await;
     assert!(sent < TOTAL / 2, "{sent} bytes were taken for an origin that reads none");
     slow.step();
     while sent < TOTAL {
@@ -172,14 +181,7 @@ async fn r4_an_answer_that_is_not_read_is_not_fetched() {
         .await
         .expect("sent");
     let block = vec![b'x'; 64 << 10];
-    let mut sent = 0;
-    while sent < TOTAL {
-        let writing = tokio::time::timeout(std::time::Duration::from_millis(500), origin.write(&block));
-        match writing.await {
-            Ok(written) => sent += written.expect("an open connection"),
-            Err(_) => break,
-        }
-    }
+    let sent = until_full(&mut origin, &block, TOTAL).await;
     assert!(sent < TOTAL / 2, "{sent} bytes were fetched for a client that reads none");
     drop(client);
     let call = &gateway.calls(1).await[0];
