@@ -1,6 +1,7 @@
 //! Every request is of one sandbox under one generation.
 
 use super::*;
+use crate::kit::asking::Asking;
 
 #[tokio::test]
 async fn p3_every_request_is_of_one_sandbox_under_one_generation() {
@@ -25,29 +26,16 @@ async fn p3_every_request_is_of_one_sandbox_under_one_generation() {
     }
     gateway.configure(&listing("even")).await;
     let first = gateway.running().last_load().generation;
-    let done = Arc::new(AtomicBool::new(false));
-    let asking: Vec<_> = ["even.test", "odd.test"]
-        .into_iter()
-        .map(|name| {
-            let (done, proxy) = (Arc::clone(&done), gateway.proxy());
-            tokio::spawn(async move {
-                while !done.load(Ordering::Relaxed) {
-                    let mut client = Client::connect(proxy).await;
-                    client
-                        .send(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n"))
-                        .await;
-                    let _head = client.expect_closed_or_head().await;
-                }
-            })
-        })
-        .collect();
+    let proxy = gateway.proxy();
+    let asking = Asking::start(["even.test", "odd.test"], move |name| async move {
+        let mut client = Client::connect(proxy).await;
+        client.send(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n")).await;
+        let _head = client.expect_closed_or_head().await;
+    });
     for round in 0..6 {
         gateway.configure(&listing(if round % 2 == 0 { "odd" } else { "even" })).await;
     }
-    done.store(true, Ordering::Relaxed);
-    for asking in asking {
-        within("the clients to end", asking).await.unwrap();
-    }
+    asking.end().await;
     let records = gateway.stop().await;
     let decided =
         records.iter().filter(|record| record["host"].is_string() && record["outcome"] != "policy_change");

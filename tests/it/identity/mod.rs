@@ -1,8 +1,6 @@
 //! Who is who changes under a running gateway: `sandboxes` of the configuration file, read again.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -12,7 +10,6 @@ use crate::kit::dns::Answer;
 use crate::kit::gateway::Gateway;
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
-use crate::kit::within;
 
 mod documents;
 mod ended;

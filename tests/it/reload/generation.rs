@@ -1,6 +1,7 @@
 //! Every request is decided by one whole generation.
 
 use super::*;
+use crate::kit::asking::Asking;
 
 #[tokio::test]
 async fn p3_every_request_is_decided_by_one_whole_generation() {
@@ -12,29 +13,16 @@ async fn p3_every_request_is_decided_by_one_whole_generation() {
     let policy =
         |name: &str| format!("mode: Limited\nhostRules: ['{name}:{port}', {{pattern: filler.test}}]\n");
     put(&gateway, "policy.yaml", &policy("even.test")).await;
-    let done = Arc::new(AtomicBool::new(false));
-    let asking: Vec<_> = ["even.test", "odd.test"]
-        .into_iter()
-        .map(|name| {
-            let (done, proxy) = (Arc::clone(&done), gateway.proxy());
-            tokio::spawn(async move {
-                while !done.load(Ordering::Relaxed) {
-                    let mut client = Client::connect(proxy).await;
-                    client
-                        .send(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n"))
-                        .await;
-                    let _head = client.head().await;
-                }
-            })
-        })
-        .collect();
+    let proxy = gateway.proxy();
+    let asking = Asking::start(["even.test", "odd.test"], move |name| async move {
+        let mut client = Client::connect(proxy).await;
+        client.send(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n")).await;
+        let _head = client.head().await;
+    });
     for round in 0..6 {
         put(&gateway, "policy.yaml", &policy(if round % 2 == 0 { "odd.test" } else { "even.test" })).await;
     }
-    done.store(true, Ordering::Relaxed);
-    for asking in asking {
-        within("the clients to end", asking).await.unwrap();
-    }
+    asking.end().await;
     let records = gateway.stop().await;
     // Generation 2 allows `even.test`, 3 `odd.test`, and so on; a tunnel that a later one ended was open before.
     let decided =

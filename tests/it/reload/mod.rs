@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use sluicegate::config::SandboxSettings;
