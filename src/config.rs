@@ -11,10 +11,8 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use crate::capture::{Interface, Mode};
 use crate::policy;
 use crate::policy::pattern::Pattern;
-use crate::secrets::Platform;
 use crate::source::{Decoder, Place, Problem, parse as read};
 
 pub(crate) mod audit;
@@ -24,9 +22,15 @@ pub(crate) mod listen;
 pub(crate) mod network;
 pub(crate) mod secrets;
 pub(crate) mod uplink;
+mod ways_in;
 mod ways_out;
 
+pub use self::audit::{AuditSettings, OnFull, SinkSettings};
+pub use self::capture::{CaptureSettings, Taken};
+pub use self::identity::SandboxSettings;
+pub use self::secrets::{SecretSettings, SecretsAllowed};
 pub use crate::policy::document::SecretSource as TokenSource;
+pub use ways_in::{AdminSettings, AdminToken, ListenerKind, ListenerSettings, Role};
 pub use ways_out::{NetworkSettings, Networks, ProxySettings};
 
 /// The keys of the file.
@@ -82,72 +86,6 @@ pub struct Config {
     pub require_enforcement: bool,
 }
 
-/// One way in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListenerSettings {
-    /// Where it listens; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// What comes in here.
-    pub kind: ListenerKind,
-    /// How the kernel redirects to it, when it is `Transparent`.
-    pub mode: Mode,
-    /// The sandbox that everything which comes in here is.
-    pub sandbox: Option<Arc<str>>,
-    /// The peers whose connections begin with a PROXY protocol header that says whose they are.
-    pub proxy_protocol: Vec<IpNet>,
-}
-
-/// What comes in by a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum ListenerKind {
-    /// HTTP from clients that know the proxy.
-    #[default]
-    Explicit,
-    /// TCP that the kernel redirected, from clients that do not know it.
-    Transparent,
-    /// DNS queries, over UDP and TCP.
-    Dns(crate::proxy::dns::Settings),
-}
-
-impl ListenerSettings {
-    /// A listener of this kind for everybody.
-    #[must_use]
-    pub const fn new(address: SocketAddr, kind: ListenerKind) -> Self {
-        Self { address, kind, mode: Mode::Redirect, sandbox: None, proxy_protocol: Vec::new() }
-    }
-}
-
-/// The administrative server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminSettings {
-    /// Where it listens on TCP.
-    pub address: SocketAddr,
-    /// Its Unix socket, mode 0600.
-    pub socket: Option<PathBuf>,
-    /// Who may do what.
-    pub tokens: Vec<AdminToken>,
-}
-
-/// A token of the administrative server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminToken {
-    /// Who this is in records.
-    pub name: Arc<str>,
-    /// What they may do.
-    pub role: Role,
-    /// Where the token comes from.
-    pub token: TokenSource,
-}
-
-/// What the holder of a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Everything.
-    Owner,
-    /// Read: policy, decisions, audit.
-    Reader,
-}
-
 /// How names are resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsSettings {
@@ -178,24 +116,6 @@ pub struct GuardSettings {
     pub own: Vec<IpNet>,
 }
 
-/// Where secrets may come from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SecretSettings {
-    /// The only sources that are allowed; None: any.
-    pub allow: Option<SecretsAllowed>,
-    /// Who gives tokens of this gateway's managed identities; None: nobody.
-    pub managed_identity: Option<Platform>,
-}
-
-/// Directories and variables that secrets may come from.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SecretsAllowed {
-    /// Directories, with everything below them.
-    pub directories: Vec<PathBuf>,
-    /// Environment variables.
-    pub env: Vec<Arc<str>>,
-}
-
 /// The sandbox CA, and what is decrypted with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterceptSettings {
@@ -207,60 +127,6 @@ pub struct InterceptSettings {
     pub upstream_roots: Vec<PathBuf>,
     /// Hosts that are never decrypted, as their clients would not have it.
     pub exclude: Vec<Pattern>,
-}
-
-/// One sandbox and how it is recognised.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SandboxSettings {
-    /// Its id.
-    pub id: Arc<str>,
-    /// Its group.
-    pub group: Option<Arc<str>>,
-    /// The addresses it comes from; no two sandboxes share one.
-    pub sources: Vec<IpNet>,
-    /// Its token in `Proxy-Authorization: Basic id:token`.
-    pub token: Option<TokenSource>,
-    /// Whether it is denied while it has no policy of its own.
-    pub require_policy: bool,
-}
-
-/// The audit log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditSettings {
-    /// Where records go; at least one.
-    pub sinks: Vec<SinkSettings>,
-    /// What happens when they cannot keep up.
-    pub on_full: OnFull,
-    /// Whether a tunnel writes an `open` record when it begins.
-    pub open: bool,
-}
-
-/// One place that records go to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SinkSettings {
-    /// Standard output.
-    Stdout,
-    /// A file that is rotated by size.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The size at which it is rotated.
-        max_bytes: u64,
-        /// The rotated files that are kept.
-        keep: u32,
-    },
-}
-
-/// What happens when the audit log is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum OnFull {
-    /// New connections wait.
-    #[default]
-    Block,
-    /// Records are dropped and counted.
-    Drop,
-    /// New connections are denied.
-    Deny,
 }
 
 /// Limits of the whole process.
@@ -280,29 +146,6 @@ pub struct Limits {
     pub drain_timeout: Duration,
     /// What each sandbox may use; what is not said follows from whether sandboxes are listed.
     pub per_sandbox: policy::Limits,
-}
-
-/// The rules that take what sandboxes send to the gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaptureSettings {
-    /// Whose traffic is taken.
-    pub who: Taken,
-    /// Whether a sandbox may speak IPv6.
-    pub ipv6: bool,
-}
-
-/// Whose traffic is taken. How, the listeners say that it is taken to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
-    /// That of sandboxes behind interfaces of the gateway.
-    Behind {
-        /// The interfaces.
-        interfaces: Vec<Interface>,
-        /// The addresses at which the explicit proxy is reached; none: every address of the gateway.
-        gateway: Vec<IpAddr>,
-    },
-    /// That of everybody in this network namespace but one user, which is the proxy's.
-    EveryoneBut(u32),
 }
 
 /// A configuration and its warnings.

@@ -1,7 +1,7 @@
 //! One part of a rule, as `nft` reads it and as `nft -j` lists it.
 //!
 //! Both forms stand side by side, so that what is printed and what is looked for cannot part. Each was compared with the
-//! listing of a real kernel (`tests/it/nft.rs`).
+//! listing of a real kernel (`tests/it/nft/`).
 
 use ipnet::IpNet;
 use serde_json::{Value, json};

@@ -1,7 +1,9 @@
 //! The audit log: `audit`.
 
+use std::path::PathBuf;
+
+use super::Config;
 use super::network::path;
-use super::{AuditSettings, Config, OnFull, SinkSettings};
 use crate::source::{Kind, Spot};
 
 /// The keys of `audit`.
@@ -15,6 +17,45 @@ pub(crate) const FILE_KEYS: [&str; 3] = ["path", "maxBytes", "keep"];
 const MAX_BYTES: u64 = 256 << 20;
 /// The rotated files that are kept when nothing is said.
 const KEEP: u32 = 8;
+
+/// The audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditSettings {
+    /// Where records go; at least one.
+    pub sinks: Vec<SinkSettings>,
+    /// What happens when they cannot keep up.
+    pub on_full: OnFull,
+    /// Whether a tunnel writes an `open` record when it begins.
+    pub open: bool,
+}
+
+/// One place that records go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SinkSettings {
+    /// Standard output.
+    Stdout,
+    /// A file that is rotated by size.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The size at which it is rotated.
+        max_bytes: u64,
+        /// The rotated files that are kept.
+        keep: u32,
+    },
+}
+
+/// What happens when the audit log is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnFull {
+    /// New connections wait.
+    #[default]
+    Block,
+    /// Records are dropped and counted.
+    Drop,
+    /// New connections are denied.
+    Deny,
+}
 
 /// `audit`.
 pub(super) fn audit(spot: &Spot<'_>) -> AuditSettings {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::identity::name;
 use super::network::prefix;
-use super::{CaptureSettings, ListenerSettings, SandboxSettings, Taken};
+use super::{ListenerSettings, SandboxSettings};
 use crate::capture::{Interface, Mode};
 use crate::source::{Spot, nearest, quoted};
 
@@ -12,6 +12,29 @@ use crate::source::{Spot, nearest, quoted};
 pub(crate) const CAPTURE_KEYS: [&str; 4] = ["interfaces", "ipv6", "gatewayAddresses", "sidecarUid"];
 /// The keys of an interface.
 pub(crate) const INTERFACE_KEYS: [&str; 3] = ["name", "sources", "sandbox"];
+
+/// The rules that take what sandboxes send to the gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureSettings {
+    /// Whose traffic is taken.
+    pub who: Taken,
+    /// Whether a sandbox may speak IPv6.
+    pub ipv6: bool,
+}
+
+/// Whose traffic is taken. How, the listeners say that it is taken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Taken {
+    /// That of sandboxes behind interfaces of the gateway.
+    Behind {
+        /// The interfaces.
+        interfaces: Vec<Interface>,
+        /// The addresses at which the explicit proxy is reached; none: every address of the gateway.
+        gateway: Vec<IpAddr>,
+    },
+    /// That of everybody in this network namespace but one user, which is the proxy's.
+    EveryoneBut(u32),
+}
 
 /// `capture`.
 pub(super) fn capture(

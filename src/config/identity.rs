@@ -6,13 +6,28 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::network::prefix;
-use super::{ListenerSettings, SandboxSettings};
+use super::{ListenerSettings, TokenSource};
 use crate::policy::document::LONGEST_NAME;
 use crate::policy::document::secret::source;
 use crate::source::{Fields, Kind, Place, Problem, Spot, quoted};
 
 /// The keys of a sandbox.
 pub(crate) const SANDBOX_KEYS: [&str; 5] = ["id", "group", "sources", "token", "requirePolicy"];
+
+/// One sandbox and how it is recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxSettings {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its group.
+    pub group: Option<Arc<str>>,
+    /// The addresses it comes from; no two sandboxes share one.
+    pub sources: Vec<IpNet>,
+    /// Its token in `Proxy-Authorization: Basic id:token`.
+    pub token: Option<TokenSource>,
+    /// Whether it is denied while it has no policy of its own.
+    pub require_policy: bool,
+}
 
 /// An address range, and who claims it where.
 struct Claim {

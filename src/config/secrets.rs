@@ -1,9 +1,9 @@
 //! Where secrets may come from, and who gives tokens of managed identities.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::network::path;
-use super::{SecretSettings, SecretsAllowed};
 use crate::addr::Endpoint;
 use crate::policy::document::SecretSource;
 use crate::policy::document::secret::{source, variable};
@@ -20,6 +20,24 @@ pub(crate) const IDENTITY_KEYS: [&str; 6] =
 
 /// Who exchanges the tokens of workloads.
 const AUTHORITY: &str = "https://login.microsoftonline.com";
+
+/// Where secrets may come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretSettings {
+    /// The only sources that are allowed; None: any.
+    pub allow: Option<SecretsAllowed>,
+    /// Who gives tokens of this gateway's managed identities; None: nobody.
+    pub managed_identity: Option<Platform>,
+}
+
+/// Directories and variables that secrets may come from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SecretsAllowed {
+    /// Directories, with everything below them.
+    pub directories: Vec<PathBuf>,
+    /// Environment variables.
+    pub env: Vec<Arc<str>>,
+}
 
 /// `secrets`.
 pub(super) fn secrets(spot: &Spot<'_>) -> SecretSettings {

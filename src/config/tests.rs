@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::capture::Mode;
 use crate::proxy::dns::{Denied, Settings};
 
 mod networks;

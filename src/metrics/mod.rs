@@ -1,34 +1,31 @@
 //! Prometheus metrics, `product.md` §5.
 //!
-//! What was decided is counted from audit events and nowhere else: [`Observe::observe`] is the only writer
+//! What was decided is counted from audit events and nowhere else: [`Observe::observe`](crate::audit::Observe::observe) is the only writer
 //! of those families, so the log and the counters cannot disagree. No label carries text that a client chose,
 //! a host or a sandbox: labels are members of closed lists, networks of the operator's configuration, and
 //! rules, which are capped.
 
 mod children;
 mod family;
+mod observe;
 mod result;
+mod rules;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use prometheus::core::GenericCounter;
 use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 use thiserror::Error;
 
-use crate::audit::{Counted, Counts, Decision, Event, Ingress, Kind, Observe, Outcome, Route};
-use crate::policy::{Limit, Reason};
+use crate::audit::{Counts, Decision, Ingress, Outcome, Route};
+use crate::policy::Limit;
 use children::{Children, INGRESSES, REASONS};
 pub use result::{DnsAnswer, DnsResult, Reload};
+use rules::RuleHits;
 
-/// The most pairs of policy and rule with a counter of their own.
-const RULES: usize = 2048;
-/// The most bytes of a policy's or a rule's name in a label.
-const LABEL_CAP: usize = 128;
 /// The label of what is not known.
 const NONE: &str = "none";
 /// The network of a call that names none.
@@ -98,19 +95,6 @@ pub struct Metrics {
     limited: IntCounterVec,
     /// What is brought up to date from the audit log's own counts.
     audit: Mutex<AuditFamilies>,
-}
-
-/// The counters of one policy's rules.
-type Rules = HashMap<Arc<str>, IntCounter>;
-
-/// The hits of rules, in memory that no number of policies can make grow.
-struct RuleHits {
-    /// `rule_hits_total`.
-    family: IntCounterVec,
-    /// The counters of rules, by policy and rule.
-    named: RwLock<HashMap<Arc<str>, Rules>>,
-    /// The counter of all others.
-    other: IntCounter,
 }
 
 /// The families about the audit log itself.
@@ -278,110 +262,6 @@ impl Metrics {
         let queued = counts.sinks.iter().map(|sink| sink.queued).max().unwrap_or(0);
         families.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
     }
-
-    /// Counts the decision and what led to it.
-    fn observe_decision(&self, event: &Event) {
-        let (place, decision) =
-            event.decision.map_or((0, NONE), |decision| (decision as usize + 1, decision.as_str()));
-        let (reason_place, reason) = children::reason(event);
-        let (ingress_place, ingress) = children::ingress(event);
-        let place = (place * REASONS + reason_place) * INGRESSES + ingress_place;
-        self.decisions.with(place, [decision, reason, ingress], GenericCounter::inc);
-        if let (Some(policy), Some(rule)) = (&event.policy, &event.rule) {
-            self.rule_hits.count(policy, rule);
-        }
-        if event.overturns() {
-            return;
-        }
-        let network = event.network.as_deref().unwrap_or(MANAGED);
-        if let Some(dns) = event.dns {
-            self.dns_duration.with_label_values(&[network]).observe(dns.as_secs_f64());
-        }
-        if let Some(connect) = event.connect {
-            self.connect_duration.with_label_values(&[network]).observe(connect.as_secs_f64());
-        }
-    }
-
-    /// Counts the secrets that went with a request, or the one that could not.
-    fn observe_secrets(&self, event: &Event) {
-        let [ok, unavailable, host_mismatch] = &self.injections;
-        ok.inc_by(event.secrets.len() as u64);
-        if event.reason == Some(Reason::SecretUnavailable) {
-            unavailable.inc();
-        } else if event.reason == Some(Reason::SecretHostMismatch) {
-            host_mismatch.inc();
-        }
-    }
-
-    /// Counts what is known at the end of a connection or request.
-    fn observe_end(&self, event: &Event) {
-        let (place, ingress) = children::ingress(event);
-        if event.kind == Kind::Query {
-            // Counted with those that leave no record, as answers.
-            return;
-        }
-        if event.kind == Kind::Connection {
-            let (outcome_place, outcome) =
-                event.outcome.map_or((0, NONE), |outcome| (outcome as usize + 1, outcome.as_str()));
-            let place = place * OUTCOMES + outcome_place;
-            self.connections.with(place, [ingress, outcome], GenericCounter::inc);
-        } else {
-            let (class_place, class) = status_class(event.status);
-            let class_place = place * STATUS_CLASSES + class_place;
-            self.requests.with(class_place, [ingress, class], GenericCounter::inc);
-            if let Some(duration) = event.duration {
-                self.request_duration.with(place, [ingress], |all| all.observe(duration.as_secs_f64()));
-            }
-        }
-        if event.counted == Counted::Inside {
-            return;
-        }
-        let [up, down] = &self.bytes;
-        for (counters, bytes) in [(up, event.bytes_up), (down, event.bytes_down)] {
-            let [managed, delegated] = counters;
-            let counter = if event.route == Some(Route::Delegated) { delegated } else { managed };
-            counter.inc_by(bytes.unwrap_or(0));
-        }
-    }
-}
-
-impl RuleHits {
-    /// No hits.
-    fn new(family: IntCounterVec) -> Self {
-        let other = family.with_label_values(&["other", "other"]);
-        Self { family, named: RwLock::new(HashMap::new()), other }
-    }
-
-    /// Counts a rule under its own name while there is room, and under `other` after that.
-    fn count(&self, policy: &Arc<str>, rule: &Arc<str>) {
-        let named = self.named.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counter) = named.get(policy).and_then(|rules| rules.get(rule)) {
-            counter.inc();
-            return;
-        }
-        let room = named.values().map(HashMap::len).sum::<usize>() < RULES;
-        drop(named);
-        if !room {
-            self.other.inc();
-            return;
-        }
-        let counter = self.family.with_label_values(&[capped(policy), capped(rule)]);
-        counter.inc();
-        let mut named = self.named.write().unwrap_or_else(PoisonError::into_inner);
-        named.entry(Arc::clone(policy)).or_default().insert(Arc::clone(rule), counter);
-    }
-}
-
-impl Observe for Metrics {
-    fn observe(&self, event: &Event) {
-        if event.decides() {
-            self.observe_decision(event);
-        }
-        if event.ends() {
-            self.observe_end(event);
-            self.observe_secrets(event);
-        }
-    }
 }
 
 impl Drop for Active {
@@ -394,23 +274,6 @@ impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
     }
-}
-
-/// The number and the label of an HTTP status.
-const fn status_class(status: Option<u16>) -> (usize, &'static str) {
-    match status {
-        Some(100..=199) => (1, "1xx"),
-        Some(200..=299) => (2, "2xx"),
-        Some(300..=399) => (3, "3xx"),
-        Some(400..=499) => (4, "4xx"),
-        Some(500..=599) => (5, "5xx"),
-        _ => (0, NONE),
-    }
-}
-
-/// As much of a name as a label takes.
-fn capped(name: &str) -> &str {
-    name.get(..name.floor_char_boundary(LABEL_CAP)).unwrap_or(name)
 }
 
 #[cfg(test)]

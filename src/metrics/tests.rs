@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use super::rules::RULES;
 use super::*;
-use crate::audit::{Audit, FileSettings, Settings, SinkSettings, Text, Writer};
+use crate::audit::{Audit, Event, FileSettings, Kind, Settings, SinkSettings, Text, Writer};
 use crate::policy::Reason;
 
 struct Bench {

@@ -1,6 +1,5 @@
 //! A document as written becomes one that answers: indexes built, categories spelled out.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,7 +11,6 @@ use super::host_set::{Class, HostSet, HostSetError};
 use super::limit::Limits;
 use super::method_set::{MethodSet, Methods};
 use super::mode::{Action, Enforcement, Inspection, Mode, Scope};
-use super::pattern::Pattern;
 use super::pattern_pool::{Interner, PatternPool, PatternRef, Texts};
 use super::port_set::PortSet;
 use super::rule_list::RuleList;
@@ -20,6 +18,7 @@ use crate::addr::Port;
 use crate::source::{Place, Position, Problem};
 
 mod changes;
+mod hosts;
 mod network;
 mod places;
 mod told;
@@ -27,6 +26,7 @@ mod warning;
 
 use changes::changing;
 pub(super) use changes::{Changing, one};
+use hosts::{Categories, by_host, patterns};
 pub use network::Delegation;
 use places::Places;
 use told::Told;
@@ -337,77 +337,4 @@ fn places(document: &Document) -> impl Iterator<Item = &Place> {
         .chain(spec.cidr_rules.iter().map(|rule| &rule.place))
         .chain(spec.rules.iter().map(|rule| &rule.place))
         .chain(spec.categories.iter().map(|entry| &entry.place))
-}
-
-/// The pattern at each place, and what it does there; nothing when the set tells that itself. `None`: the pool is full.
-fn patterns<'a>(
-    hosts: &HostSet,
-    all: impl Iterator<Item = (Class, &'a Pattern)> + Clone,
-    interner: &mut Interner,
-) -> Option<Box<[u32]>> {
-    let count = all.clone().count();
-    if count
-        .checked_sub(1)
-        .is_none_or(|last| u32::try_from(last).is_ok_and(|last| hosts.pattern(last).is_some()))
-    {
-        return Some(Box::default());
-    }
-    let mut patterns = vec![None; count];
-    for filed in hosts.patterns() {
-        if let Some(own) = usize::try_from(filed.place).ok().and_then(|place| patterns.get_mut(place)) {
-            *own = Some(filed.pattern);
-        }
-    }
-    // Literals, and what is written twice.
-    let filled = patterns.into_iter().zip(all).map(|(filed, (class, pattern))| match filed {
-        Some(filed) => Some(filed),
-        None => Some(class.tag(interner.intern(pattern)?)),
-    });
-    filled.collect()
-}
-
-/// The rules of each host, in order; the hosts in the order in which they come first.
-fn by_host(rules: &[Rule]) -> Vec<(&Pattern, Vec<(u32, &Rule)>)> {
-    let mut lists: Vec<(&Pattern, Vec<(u32, &Rule)>)> = Vec::new();
-    let mut known: HashMap<&Pattern, usize> = HashMap::new();
-    for (rule, id) in rules.iter().zip(0_u32..) {
-        let list = *known.entry(&rule.host).or_insert_with(|| {
-            lists.push((&rule.host, Vec::new()));
-            lists.len() - 1
-        });
-        if let Some((_, list)) = lists.get_mut(list) {
-            list.push((id, rule));
-        }
-    }
-    lists
-}
-
-/// The patterns that a document's `categories` stand for, and the entry each came from.
-#[derive(Default)]
-struct Categories {
-    patterns: Vec<Pattern>,
-    uses: Vec<u32>,
-    warnings: Vec<Problem>,
-}
-
-impl Categories {
-    /// Spells out every entry, or reports all that name nothing.
-    fn of(document: &Document, lists: &CategoryLists) -> Result<Self, Vec<Problem>> {
-        let spec = &document.spec;
-        let mut found = Self::default();
-        let pinned =
-            spec.categories_version.and_then(|version| lists.check_version(version, &document.place));
-        let mut problems = Vec::from_iter(pinned);
-        for (entry, index) in spec.categories.iter().zip(0_u32..) {
-            match lists.resolve(entry) {
-                Ok(resolved) => {
-                    found.uses.extend(std::iter::repeat_n(index, resolved.patterns.len()));
-                    found.patterns.extend(resolved.patterns);
-                    found.warnings.extend(resolved.warnings);
-                }
-                Err(problem) => problems.push(problem),
-            }
-        }
-        if problems.is_empty() { Ok(found) } else { Err(problems) }
-    }
 }

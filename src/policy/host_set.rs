@@ -28,9 +28,13 @@ use super::filter::Filter;
 use super::flat_table::{Filed, FlatTable, SMALL};
 use super::name_key::{self, DEPTH, NameKey};
 use super::pattern::{Pattern, PatternKind};
-use super::pattern_pool::{Interner, PatternPool, PatternRef, REF_BITS};
+use super::pattern_pool::{Interner, PatternPool, PatternRef};
 use super::shape::{Shape, Shaped, Shapes};
-use crate::addr::{Host, Port};
+use crate::addr::Port;
+
+mod found;
+
+pub use found::{Class, Found, HostKey, HostMatch};
 
 /// The most shapes of one set.
 const MOST_SHAPES: usize = 64;
@@ -40,88 +44,6 @@ const MOST_ALIKE: usize = 1024;
 const BELOW: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Mixed into the hash of the last [`DEPTH`] labels, for patterns that have a leading star and more labels.
 const DEEP: u64 = 0xc2b2_ae3d_27d4_eb4f;
-
-/// What a pattern does in its document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// A `hostRules` Deny.
-    Deny,
-    /// A `hostRules` Allow, or a host of a category.
-    Allow,
-    /// The host of some `rules`.
-    Rules,
-}
-
-impl Class {
-    /// The class in the bits above a reference.
-    pub(super) const fn of(pattern: u32) -> Self {
-        match pattern >> REF_BITS {
-            0 => Self::Deny,
-            1 => Self::Allow,
-            _ => Self::Rules,
-        }
-    }
-
-    /// A reference with the class in the bits above it.
-    pub(super) const fn tag(self, at: PatternRef) -> u32 {
-        let class = match self {
-            Self::Deny => 0,
-            Self::Allow => 1,
-            Self::Rules => 2,
-        };
-        class << REF_BITS | at.bits()
-    }
-}
-
-/// A match: at which place of the document, and whether the pattern has a port of its own, so that the document's
-/// `ports` do not bound it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostMatch {
-    /// The place of the pattern.
-    pub place: u32,
-    /// The pattern names the port.
-    pub own_port: bool,
-}
-
-impl HostMatch {
-    /// The one of two that binds more loosely: with its own port before without, then the first in the document.
-    fn or(self, other: Option<Self>) -> Self {
-        let rank = |found: &Self| (!found.own_port, found.place);
-        other.filter(|other| rank(other) <= rank(&self)).unwrap_or(self)
-    }
-}
-
-/// What a document's patterns say of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Found {
-    /// A Deny that matches.
-    pub denied: Option<HostMatch>,
-    /// The Allow that matches and binds most loosely.
-    pub allowed: Option<HostMatch>,
-    /// Some `rules` are about it.
-    pub ruled: bool,
-}
-
-/// A host, prepared for any number of sets.
-#[derive(Debug)]
-pub enum HostKey<'h> {
-    /// A name.
-    Name(NameKey<'h>),
-    /// A literal.
-    Ip(IpAddr),
-}
-
-impl<'h> HostKey<'h> {
-    /// Prepares a host.
-    #[must_use]
-    #[inline]
-    pub fn new(host: &'h Host) -> Self {
-        match host {
-            Host::Name(name) => Self::Name(NameKey::new(name.as_str())),
-            Host::Ip(ip) => Self::Ip(*ip),
-        }
-    }
-}
 
 /// What few documents have.
 #[derive(Debug, Default, Clone)]
@@ -399,49 +321,4 @@ fn lowest(bits: u16) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-
-    /// The set that allows these.
-    fn set(patterns: impl IntoIterator<Item = String>) -> (Result<HostSet, HostSetError>, PatternPool) {
-        let patterns: Vec<Pattern> = patterns.into_iter().map(|text| text.parse().unwrap()).collect();
-        let mut interner = Interner::default();
-        let set = HostSet::new(&mut interner, patterns.iter().map(|pattern| (Class::Allow, pattern)));
-        (set, interner.pool())
-    }
-
-    /// The place of the pattern that allows a host.
-    fn allowed(set: &HostSet, pool: &PatternPool, host: &str) -> Option<u32> {
-        let host = Host::parse(host).unwrap();
-        set.find(pool, &HostKey::new(&host), Port::HTTPS).allowed.map(|found| found.place)
-    }
-
-    #[test]
-    fn patterns_that_only_their_stars_tell_apart_are_limited() {
-        let alike = |count: usize| (0..count).map(|n| format!("a{n}-*.example.com"));
-        let (most, pool) = set(alike(MOST_ALIKE).chain(["b.example.com".into(), "c.*.example.com".into()]));
-        let most = most.unwrap();
-        assert_eq!(allowed(&most, &pool, "a1023-x.example.com"), Some(1023));
-        assert_eq!(allowed(&most, &pool, "c.x.example.com"), Some(1025));
-        assert_eq!(allowed(&most, &pool, "a1024-x.example.com"), None);
-        let (more, _) = set(alike(MOST_ALIKE + 1));
-        assert_eq!(more.unwrap_err(), HostSetError::Alike("a1024-*.example.com".into()));
-        let deep = (0..=MOST_ALIKE).map(|n| format!("*.a{n}.1.2.3.4.5.6.7.example"));
-        assert!(matches!(set(deep).0, Err(HostSetError::Alike(_))));
-        // Without a star each has a hash of its own, however deep.
-        let (deep, pool) = set((0..5_000).map(|n| format!("a{n}.1.2.3.4.5.6.7.example")));
-        assert_eq!(allowed(&deep.unwrap(), &pool, "a4999.1.2.3.4.5.6.7.example"), Some(4999));
-    }
-
-    #[test]
-    fn combinations_of_labels_with_stars_are_limited() {
-        let shape = |bits: usize| {
-            let label = |place: usize| if bits >> place & 1 == 0 { "a" } else { "*b" };
-            format!("a.{}.example", (0..7).map(label).collect::<Vec<_>>().join("."))
-        };
-        let (most, pool) = set((1..=MOST_SHAPES).map(shape));
-        assert_eq!(allowed(&most.unwrap(), &pool, "a.xb.xb.a.a.a.a.a.example"), Some(2));
-        assert_eq!(set((1..=MOST_SHAPES + 1).map(shape)).0.unwrap_err(), HostSetError::Shapes);
-    }
-}
+mod tests;

@@ -2,25 +2,22 @@
 
 use std::net::IpAddr;
 
-use globset::GlobBuilder;
 use ipnet::IpNet;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
 use proptest::sample::{Index, select, subsequence};
 
-use super::cidr_set::CidrSet;
-use super::host_set::{Class, HostKey, HostMatch, HostSet};
-use super::mode::Action;
-use super::naive::{Answer, Naive, Said, fits};
+use super::naive::{Answer, Naive, Said};
 use super::oracle::{self, c, guards, place};
 use super::pattern::Pattern;
-use super::pattern_pool::Interner;
-use super::port_set::PortSet;
 use super::tests::{documents, layers, policy_over};
 use super::{Guards, Policy};
 use crate::addr::{Host, Port, Target};
 
+mod hosts;
+mod narrowing;
+mod networks;
 mod widening;
 
 /// Ports that are met: two web ports, the guarded one, and one more.
@@ -253,21 +250,12 @@ fn width(answer: Answer) -> u8 {
     }
 }
 
-/// Whether `after` answers nothing more widely than `before`.
-fn narrows(before: &Policy, after: &Policy, target: &str) -> Result<(), TestCaseError> {
-    let permit = free(target);
-    prop_assert!(width(a(after, target)) <= width(a(before, target)), "A {}", target);
-    for path in PATHS {
-        for method in METHODS {
-            let (old, new) = (c(before, &permit, method, path), c(after, &permit, method, path));
-            prop_assert!(width(new) <= width(old), "C {} {} {}: {:?} {:?}", target, method, path, old, new);
-        }
-    }
-    for address in ADDRESSES {
-        let (old, new) = (b(before, &permit, address), b(after, &permit, address));
-        prop_assert!(width(new) <= width(old), "B {} {}: {:?} {:?}", target, address, old, new);
-    }
-    Ok(())
+/// A stream of numbers (splitmix64).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// Whether a query for `name` is answered as these ports together are, of which one must stand for each of the others.
@@ -354,44 +342,6 @@ proptest! {
     }
 
     #[test]
-    fn adding_a_document_to_a_non_empty_set_only_narrows(drafts in drafts(), targets in vec(target(), 3), drop in any::<Index>()) {
-        prop_assume!(drafts.len() > 1);
-        let mut fewer = drafts.clone();
-        fewer.remove(drop.index(drafts.len()));
-        let (before, after) = (policy_over(&text(&fewer), Guards::default()), policy_over(&text(&drafts), Guards::default()));
-        for target in &targets {
-            narrows(&before, &after, target)?;
-        }
-    }
-
-    #[test]
-    fn adding_a_deny_only_narrows(drafts in drafts(), denies in (host_rule(true), cidr_rule(true), rule(true)),
-        which in any::<(Index, Index, Index)>(), targets in vec(target(), 3)) {
-        prop_assume!(!reports_and_rewrites(&drafts));
-        let mut more = drafts.clone();
-        let draft = &mut more[which.0.index(drafts.len())].1;
-        let (list, deny) = match which.1.index(3) {
-            0 => (&mut draft.hosts, denies.0),
-            1 => (&mut draft.cidrs, denies.1),
-            _ => (&mut draft.rules, denies.2),
-        };
-        list.insert(which.2.index(list.len() + 1), deny);
-        let (before, after) = (policy_over(&text(&drafts), Guards::default()), policy_over(&text(&more), Guards::default()));
-        for target in &targets {
-            narrows(&before, &after, target)?;
-        }
-    }
-
-    #[test]
-    fn adding_a_guard_only_narrows(drafts in drafts(), lists in operator(), target in target()) {
-        let text = text(&drafts);
-        let [exempt, own, sockets] = lists;
-        let before = policy_over(&text, guards(&[exempt.clone(), Vec::new(), Vec::new()]));
-        let after = policy_over(&text, guards(&[exempt, own, sockets]));
-        narrows(&before, &after, &target)?;
-    }
-
-    #[test]
     fn a_query_is_allowed_where_its_name_is_on_some_port(drafts in drafts(), names in vec(name(), 4)) {
         let policy = policy_over(&text(&drafts), Guards::default());
         for name in &names {
@@ -428,197 +378,6 @@ proptest! {
         let spelt = format!("{spelt}:{port}").replace("[:0::", "[0::");
         prop_assert_eq!(a(&policy, &spelt), a(&policy, &target), "{}", spelt);
         prop_assert_eq!(c(&policy, &free(&spelt), "GET", "/a"), c(&policy, &free(&target), "GET", "/a"));
-    }
-
-    #[test]
-    fn n5_a_host_set_is_a_scan_of_its_list(
-        patterns in vec((pattern(), 0..3_u8), 0..24),
-        targets in vec(target(), 16),
-        more in prop_oneof![Just(0), Just(100_u32)],
-        deep in 0..20_usize,
-    ) {
-        // More patterns make another kind of table, and more labels than are hashed another way of filing.
-        let below = |text: &str| if text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '*') && !text.starts_with("*:") && text != "*" {
-            let (host, port) = text.split_once(':').map_or((text, String::new()), |(host, port)| (host, format!(":{port}")));
-            format!("{host}{}{port}", ".z".repeat(deep))
-        } else {
-            text.to_owned()
-        };
-        let mut patterns: Vec<(Class, Pattern)> = patterns.iter().map(|(text, class)| {
-            ([Class::Deny, Class::Allow, Class::Rules][usize::from(*class)], below(text).parse().unwrap())
-        }).collect();
-        patterns.extend((0..more).map(|n| (Class::Allow, format!("{n}.more.invalid").parse().unwrap())));
-        let mut interner = Interner::default();
-        let set = HostSet::new(&mut interner, patterns.iter().map(|(class, pattern)| (*class, pattern))).unwrap();
-        let pool = interner.pool();
-        let mut other = Interner::default();
-        other.intern(&"first.invalid".parse().unwrap());
-        let moved = set.moved(&pool, &mut other).unwrap();
-        let moved_pool = other.pool();
-        for text in targets.iter().flat_map(|text| [text.clone(), below(text)]) {
-            let target: Target = text.parse().unwrap();
-            let (host, port) = (target.host(), target.port());
-            let all: Vec<(Class, u32)> = (0..).zip(&patterns)
-                .filter(|(_, (_, one))| one.matches(host, port)).map(|(place, (class, _))| (*class, place)).collect();
-            let (place, number) = place(&text);
-            let naive: Vec<(Class, u32)> = (0..).zip(&patterns)
-                .filter(|(_, (_, one))| fits(&one.to_string(), &place, number)).map(|(place, (class, _))| (*class, place)).collect();
-            prop_assert_eq!(&all, &naive);
-            let own = |place: u32| patterns[place as usize].1.port().is_some();
-            let best = |class: Class| all.iter().filter(|found| found.0 == class).map(|(_, place)| *place)
-                .min_by_key(|place| (!own(*place), *place)).map(|place| HostMatch { place, own_port: own(place) });
-            let key = HostKey::new(host);
-            for (set, pool) in [(&set, &pool), (&moved, &moved_pool)] {
-                let found = set.find(pool, &key, port);
-                prop_assert_eq!((found.denied, found.allowed), (best(Class::Deny), best(Class::Allow)), "{}", text);
-                let mut ruled = Vec::new();
-                set.rules(pool, &key, port, |found| ruled.push(found.place));
-                prop_assert_eq!(found.ruled, !ruled.is_empty());
-                // Of equal patterns only the first is filed.
-                let mut firsts: Vec<u32> = all.iter().filter(|(class, _)| *class == Class::Rules).map(|(_, place)| *place)
-                    .filter(|place| host.ip().is_some() || !patterns[..*place as usize].contains(&patterns[*place as usize])).collect();
-                ruled.sort_unstable();
-                ruled.dedup();
-                firsts.sort_unstable();
-                prop_assert_eq!(ruled, firsts, "{}", text);
-            }
-        }
-    }
-
-    #[test]
-    fn n5_a_pattern_is_the_glob_over_slashes(pattern in pattern(), names in vec(name(), 24)) {
-        let parsed: Pattern = pattern.parse().unwrap();
-        prop_assume!(parsed.port().is_none() && !LITERALS.contains(&pattern.as_str()));
-        // A `*` of globset may be nothing, ours is one character at least; a leading one is any number of labels.
-        let glob = pattern.replace('.', "/").replace('*', "?*");
-        let glob = if pattern == "*" { "**".to_owned() } else { glob };
-        let glob = glob.strip_prefix("?*/").map_or(glob.clone(), |rest| format!("?*/**/{rest}"));
-        let glob = GlobBuilder::new(&glob).literal_separator(true).build().unwrap().compile_matcher();
-        for name in &names {
-            let host = Host::parse(name).unwrap();
-            prop_assert_eq!(parsed.matches(&host, Port::HTTPS), glob.is_match(name.replace('.', "/")), "{} {}", pattern, name);
-        }
-    }
-}
-
-/// A rule as numbers: network, length, action, the one range of ports.
-type Plain = (u128, u8, Action, Option<(u16, u16)>);
-
-/// The verdict of the plainest scan: the longest covering length, Deny before Allow.
-fn scan(rules: &[Plain], address: u128, port: u16, shift: u32) -> Option<Action> {
-    let covering = rules.iter().filter(|(net, length, _, ports)| {
-        let gap = shift - u32::from(*length);
-        ports.is_none_or(|(low, high)| low <= port && port <= high)
-            && (net ^ address).checked_shr(gap).unwrap_or(0) == 0
-    });
-    covering
-        .max_by_key(|(_, length, action, _)| (*length, *action == Action::Deny))
-        .map(|(_, _, action, _)| *action)
-}
-
-/// A stream of numbers (splitmix64).
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
-
-    // 1000 policies, 1000 addresses each.
-    #[test]
-    fn a5_the_deciding_network_is_that_of_a_linear_scan(
-        rules in vec((any::<u128>(), 0u8..=128, any::<bool>(), of((440u16..445, 440u16..445))), 0..14),
-        v4 in any::<bool>(), seed in any::<u64>(),
-    ) {
-        let shift = if v4 { 32 } else { 128 };
-        // Few distinct bits, so that networks nest and addresses fall into them.
-        let near = |number: u128| if v4 { number & 0x0303_0103 } else { number & 0x0003_0000_0001_0000_0003_0000_0000_0001 };
-        let address = |bits: u128| -> IpAddr {
-            if v4 { u32::try_from(bits).unwrap().to_be_bytes().into() } else { bits.to_be_bytes().into() }
-        };
-        let rules: Vec<Plain> = rules.into_iter().map(|(bits, length, deny, ports)| {
-            let length = if v4 { length / 4 } else { length };
-            let gap = shift - u32::from(length);
-            let net = near(bits).checked_shr(gap).unwrap_or(0).checked_shl(gap).unwrap_or(0);
-            let action = if deny { Action::Deny } else { Action::Allow };
-            (net, length, action, ports.map(|(a, b)| (a.min(b), a.max(b))))
-        }).collect();
-        let ports: Vec<Option<PortSet>> = rules.iter().map(|(_, _, _, ports)| ports.map(|range| [range].into_iter().collect())).collect();
-        let set = CidrSet::new((0..).zip(&rules).zip(&ports).map(|((id, (net, length, action, _)), ports)| {
-            (id, IpNet::new(address(*net), *length).unwrap(), *action, ports.as_ref())
-        }));
-        let mut state = seed;
-        for _ in 0..1000 {
-            let bits = near(u128::from(next(&mut state)) << 64 | u128::from(next(&mut state)));
-            let port = 439 + u16::try_from(next(&mut state) % 7).unwrap();
-            let found = set.longest(address(bits), Port::new(port).unwrap());
-            prop_assert_eq!(found.map(|found| found.action), scan(&rules, bits, port, shift));
-            if let Some(found) = found {
-                let (_, _, action, ports) = rules[found.id as usize];
-                prop_assert_eq!((action, ports.is_some()), (found.action, found.lists_port));
-            }
-        }
-    }
-}
-
-/// Rules near one another: prefixes of a few addresses that differ in a few bits.
-fn crowd(v4: bool) -> impl Strategy<Value = Vec<Plain>> {
-    let bits = if v4 { 32 } else { 128_u8 };
-    let crowd = (vec(any::<u128>(), 1..4), 1..300_usize).prop_flat_map(move |(bases, count)| {
-        let one =
-            (select(bases), vec(0..bits, 0..4), 0..=bits, any::<bool>(), of((440u16..445, 440u16..445)));
-        vec(one, count)
-    });
-    crowd.prop_map(move |rules| {
-        let rule = |(base, flips, length, deny, ports): (u128, Vec<u8>, u8, bool, Option<(u16, u16)>)| {
-            let near = flips.iter().fold(base >> (128 - bits), |base, bit| base ^ 1 << bit);
-            let gap = u32::from(bits - length);
-            let net = near.checked_shr(gap).unwrap_or(0).checked_shl(gap).unwrap_or(0);
-            let action = if deny { Action::Deny } else { Action::Allow };
-            (net, length, action, ports.map(|(a, b)| (a.min(b), a.max(b))))
-        };
-        rules.into_iter().map(rule).collect()
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
-
-    #[test]
-    fn a5_among_hundreds_of_nested_networks_the_deciding_rule_is_that_of_a_linear_scan(
-        (v4, rules) in any::<bool>().prop_flat_map(|v4| (Just(v4), crowd(v4))), seed in any::<u64>(),
-    ) {
-        let bits: u32 = if v4 { 32 } else { 128 };
-        let last = u128::MAX >> (128 - bits);
-        let address = |number: u128| -> IpAddr {
-            if v4 { u32::try_from(number).unwrap().to_be_bytes().into() } else { number.to_be_bytes().into() }
-        };
-        let ports: Vec<Option<PortSet>> = rules.iter().map(|(_, _, _, ports)| ports.map(|range| [range].into_iter().collect())).collect();
-        let set = CidrSet::new((0..).zip(&rules).zip(&ports).map(|((id, (net, length, action, _)), ports)| {
-            (id, IpNet::new(address(*net), *length).unwrap(), *action, ports.as_ref())
-        }));
-        prop_assert_eq!(set.len(), rules.len());
-        let mut state = seed;
-        for (net, length, _, _) in &rules {
-            let end = net | last.checked_shr((*length).into()).unwrap_or(0);
-            let inside = net | (u128::from(next(&mut state)) << 64 | u128::from(next(&mut state))) & (end - net);
-            for place in [*net, end, inside, net.saturating_sub(1), end.saturating_add(1).min(last)] {
-                let port = 439 + u16::try_from(next(&mut state) % 7).unwrap();
-                let covering = (0..).zip(&rules).filter(|(_, (net, length, _, ports))| {
-                    (net ^ place).checked_shr(bits - u32::from(*length)).unwrap_or(0) == 0
-                        && ports.is_none_or(|(low, high)| low <= port && port <= high)
-                });
-                let first = covering.min_by_key(|(id, (_, length, action, ports))| {
-                    (std::cmp::Reverse(*length), *action == Action::Allow, ports.is_none(), *id)
-                });
-                let naive = first.map(|(id, (_, _, action, ports))| (id, *action, ports.is_some()));
-                let found = set.longest(address(place), Port::new(port).unwrap());
-                prop_assert_eq!(found.map(|found| (found.id, found.action, found.lists_port)), naive, "{} {}", address(place), port);
-            }
-        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! | `interface` | `SO_BINDTODEVICE` | there is no such interface, or the gateway may not |
 //! | `sourceAddress` | `bind` | this host does not have it, or it has none of the family that is dialled |
 //! | `mark` | `SO_MARK`, the bits of its mask alone | the gateway may not (`CAP_NET_ADMIN`) |
-//! | a mark or source without an interface | `SO_BINDTODEVICE` to the one that the routing rules lead to | they do not lead to a network of its own ([`super::table`]) |
+//! | a mark or source without an interface | `SO_BINDTODEVICE` to the one that the routing rules lead to | they do not lead to a network of its own (`src/upstream/table.rs`) |
 //!
 //! All of it is done before the first packet, for connections, for DNS queries, and for those to a parent proxy.
 

@@ -329,6 +329,8 @@ rules: [{name: in, match: {host: good.test, path: /in/*}, action: Allow}]
     let records = net.records("the records of requests", |all| inner(all) >= 4).await;
     let told: Vec<_> = records.iter().filter(|one| one["ingress"] == "inspected").collect();
     assert!(told.iter().all(|one| one["sandbox"] == "one" && one["host"] == "good.test"), "{told:#?}");
-    let reasons: Vec<_> = told.iter().map(|one| one["reason"].as_str().unwrap_or("-")).collect();
-    assert_eq!(reasons, ["-", "default_deny", "-", "authority_mismatch"]);
+    // A record is written when its answer has gone, which may be after the next one's.
+    let mut reasons: Vec<_> = told.iter().map(|one| one["reason"].as_str().unwrap_or("-")).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["-", "-", "authority_mismatch", "default_deny"]);
 }

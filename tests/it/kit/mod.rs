@@ -3,6 +3,7 @@
 //! Nothing sleeps. A test waits for an event through [`within`] or a [`Seen`], and a wait that is not
 //! answered in [`PATIENCE`] fails with a sentence that says what was waited for.
 
+pub mod asking;
 pub mod client;
 pub mod dns;
 pub mod frames;

@@ -8,14 +8,12 @@
 //! ```
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -25,6 +23,10 @@ use super::http::{self, Reply};
 use super::http2_origin::{self, Asked, Stream};
 use super::tls::Secure;
 use super::{Seen, background};
+
+mod tapped;
+
+use tapped::{Io, Tapped};
 
 /// What an origin does with a connection.
 #[derive(Debug, Clone)]
@@ -345,73 +347,5 @@ pub(super) async fn echo(mut io: impl AsyncRead + AsyncWrite + Unpin) -> std::io
             0 => return io.shutdown().await,
             length => io.write_all(&buffer[..length]).await?,
         }
-    }
-}
-
-/// Any connection, plain or inside TLS.
-trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
-/// A boxed connection.
-type Io = Box<dyn Duplex>;
-
-/// A connection whose received bytes are recorded.
-struct Tapped {
-    /// The connection.
-    io: Io,
-    /// Where it is recorded.
-    seen: Arc<Seen<Connection>>,
-    /// Its number.
-    at: usize,
-    /// Whether the bytes are kept, or only counted.
-    keep: bool,
-}
-
-impl AsyncRead for Tapped {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buffer));
-        let fresh = &buffer.filled()[before..];
-        let (at, keep) = (self.at, self.keep);
-        self.seen.modify(|all| {
-            let connection = &mut all[at];
-            match &read {
-                Err(_) => connection.end = End::Reset,
-                Ok(()) if fresh.is_empty() => connection.end = End::Fin,
-                Ok(()) => {
-                    connection.count += fresh.len();
-                    if keep {
-                        connection.received.extend_from_slice(fresh);
-                    }
-                }
-            }
-        });
-        Poll::Ready(read)
-    }
-}
-
-impl AsyncWrite for Tapped {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
-        if written.is_err() {
-            let at = self.at;
-            self.seen.modify(|all| all[at].end = End::Reset);
-        }
-        Poll::Ready(written)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }

@@ -47,7 +47,6 @@ async fn what_is_open_while_the_interface_is_gone_takes_no_other_way_and_new_cal
     net.gauge(1).await;
     let mut open = net.hello("right.test", Link::Delegated).await;
     let from = open.local().to_string();
-    let mut other = net.hello("left.test", Link::Managed).await;
     let before = net.counters().await;
     net.unplug();
     open.send(b"lost").await;
@@ -56,6 +55,7 @@ async fn what_is_open_while_the_interface_is_gone_takes_no_other_way_and_new_cal
     assert_failed(&refused, "upstream_failed", Link::Delegated);
     assert_eq!(net.counters().await.since(before).managed, 0);
     // The other path does not notice.
+    let mut other = net.hello("left.test", Link::Managed).await;
     other.send(b"ping").await;
     other.expect(b"ping").await;
     let from_other = other.local();
