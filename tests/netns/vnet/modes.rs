@@ -82,7 +82,7 @@ async fn switch(net: &TwoUplinks, mode: &str, ending: &mut [&mut Open]) {
     let ended = ends(&all).split_off(before);
     let mut places: Vec<&str> = ended.iter().filter_map(|one| one["client"].as_str()).collect();
     places.sort_unstable();
-    assert_eq!(places, expected, "{mode}");
+    assert_eq!(places, expected, "{mode}: {ended:#?}");
     for record in &ended {
         assert_eq!(record["reason"], "policy_change", "{record:#}");
         let of = ending.iter().find(|open| open.places().iter().any(|place| record["client"] == *place));
