@@ -199,7 +199,7 @@ fn sizes(options: &Options, names: &Names, table: &mut Table, aims: &mut Table) 
 fn delegating(mode: &str) -> Vec<Arc<Document>> {
     let rule = |index: usize| {
         let (net, port) = (index % 256, 5_000 + index);
-        let (action, priority) = (if index % 2 == 0 { "Deny" } else { "Allow" }, 100 + index);
+        let (action, priority) = (if index.is_multiple_of(2) { "Deny" } else { "Allow" }, 100 + index);
         format!(
             "      - {{name: r{index}, priority: {priority}, action: {action}, destination: 10.{net}.0.0/16, ports: [{port}]}}\n"
         )
