@@ -46,6 +46,8 @@ pub struct Store {
     files: BTreeMap<PathBuf, Held>,
     /// What is in force of texts that are not on disk any more.
     kept: Kept,
+    /// Whether every Allow of the last load may apply.
+    lively: bool,
     /// Who is who in force.
     registry: Arc<Registry>,
     /// What could not be read when it was last tried.
@@ -96,6 +98,7 @@ impl Store {
             hasher: std::hash::RandomState::new(),
             files: BTreeMap::new(),
             kept: Kept::default(),
+            lively: false,
             registry: Arc::default(),
             unread: Vec::new(),
             categories: CategoryLists::shipped(),
@@ -144,8 +147,11 @@ impl Store {
         let (mut policies, found) = self.compile(&texts, guards, Arc::new(secrets), previous);
         problems.extend(found);
         problems.extend(self.keep_orphans(&mut policies, previous));
+        policies = policies.counted(self.roster.as_ref());
         problems.extend(policies.conflicts(self.roster.as_ref()));
-        problems.extend(policies.dead(self.roster.as_ref()));
+        let dead = policies.dead(self.roster.as_ref(), previous.filter(|_| self.lively && !recast));
+        self.lively = dead.is_empty();
+        problems.extend(dead);
         let cause = Cause { touched, recast, relisted };
         let widened = previous.map(|previous| self.changes(&policies, previous, &cause));
         self.kept.forget(&policies);

@@ -34,13 +34,17 @@ const MOST_PORTS: usize = 8;
 
 impl PolicySet {
     /// A warning for each Allow that a higher document makes of no use. `roster` is as for [`conflicts`](Self::conflicts).
+    ///
+    /// `clean` is a set over the same roster that had no such Allow: what has not changed since is not looked at.
     #[must_use]
-    pub fn dead(&self, roster: Option<&Roster>) -> Vec<Problem> {
+    pub fn dead(&self, roster: Option<&Roster>, clean: Option<&Self>) -> Vec<Problem> {
         let pool = self.pool();
+        let clean = clean.filter(|clean| self.has_higher_of(clean));
+        let is_new = |unit: &&Arc<Compiled>| !clean.is_some_and(|clean| clean.has(unit));
         if self.units().all(|unit| matches!(unit.scope(), Scope::Sandbox { .. })) {
             return Vec::new();
         }
-        let mut lower: Vec<&Arc<Compiled>> = self.units().collect();
+        let mut lower: Vec<&Arc<Compiled>> = self.units().filter(is_new).collect();
         lower.sort_unstable_by_key(|unit| unit.scope());
         let mut granting = Granting::default();
         let mut left = MOST_LOOKED_UP;

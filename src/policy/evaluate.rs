@@ -86,6 +86,7 @@ impl Policy {
     ///
     /// # Errors
     /// The denial of the highest scope that denies.
+    #[inline]
     pub fn admit(&self, target: &Target) -> Result<TargetPermit, Denial> {
         let Answer { cause, open, would_deny, .. } = self.ask(target, None)?;
         let route = self.route(target);
@@ -152,25 +153,23 @@ impl Policy {
     /// Asks every document in order; all must allow.
     pub(super) fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
         let answer = self.ask_documents(target, facts);
-        answer.map_err(|denial| {
-            let denial = self.beside(target, facts, denial);
-            if target.host().ip().is_some() { self.guarded(target, denial) } else { denial }
+        answer.map_err(|mut denial| {
+            denial.near = self.near(target, facts, &denial);
+            denial.guard = self.guard_of(target);
+            denial
         })
     }
 
-    /// A denial of a target with the guard that would hold it as well.
-    pub(super) fn guarded(&self, target: &Target, denial: Denial) -> Denial {
-        // The line that would allow a literal is of no use to whoever a guard stops then.
-        let (ip, port) = (target.host().ip(), target.port());
-        let soft = |ip| {
+    /// The guard that would hold a literal target, were it not denied: the line that would allow it is of no use then.
+    pub(super) fn guard_of(&self, target: &Target) -> Option<Reason> {
+        let (ip, port) = (target.host().ip()?, target.port());
+        self.guards().hardest(ip, port).or_else(|| {
             if self.delegates(&self.route(target)) {
                 self.ask_network(ip, port, &mut None).err().map(|denial| denial.reason)
             } else {
                 self.soft_guard(ip, port).map(|(reason, _)| reason)
             }
-        };
-        let guard = ip.and_then(|ip| self.guards().hardest(ip, port).or_else(|| soft(ip)));
-        Denial { guard, ..denial }
+        })
     }
 
     /// Asks every document in order that is to be asked; there must be one that is, or that says that none is.
@@ -178,13 +177,12 @@ impl Policy {
         let asked = Asked::of(target);
         let (mut last, mut open, mut would_deny) = ((self.check()?, None), None, None);
         let mut changing = [None; 3];
-        for (place, document) in self.placed() {
+        for (document, changing) in self.places().zip(&mut changing) {
+            let Some(document) = document else { continue };
             match self.ask_document(document, &asked, facts) {
                 Verdict::Allow(rule) => {
                     last = (document, rule);
-                    if let Some(changing) = changing.get_mut(place) {
-                        *changing = document.changed_by(rule);
-                    }
+                    *changing = document.changed_by(rule);
                 }
                 Verdict::Deny(reason, rule) => hold(document, reason, rule, &mut would_deny)?,
                 Verdict::Open(rule) => {

@@ -24,15 +24,17 @@ pub(super) enum Near {
 }
 
 impl Policy {
-    /// A denial by default with the rule that names its host.
-    pub(super) fn beside(&self, target: &Target, facts: Option<&RequestFacts<'_>>, denial: Denial) -> Denial {
-        let by_default = denial.cause.as_ref().filter(|_| denial.reason == Reason::DefaultDeny);
-        let near = by_default.and_then(|cause| {
-            let rule = self.granting(&cause.document, target)?;
-            // Without a request the verdict would hang on it, were it not for the port.
-            Some(if facts.is_some() { Near::Request(rule) } else { Near::Port(rule) })
-        });
-        Denial { near, ..denial }
+    /// The rule that names the host of a denial by default.
+    pub(super) fn near(
+        &self,
+        target: &Target,
+        facts: Option<&RequestFacts<'_>>,
+        denial: &Denial,
+    ) -> Option<Near> {
+        let cause = denial.cause.as_ref().filter(|_| denial.reason == Reason::DefaultDeny)?;
+        let rule = self.granting(&cause.document, target)?;
+        // Without a request the verdict would hang on it, were it not for the port.
+        Some(if facts.is_some() { Near::Request(rule) } else { Near::Port(rule) })
     }
 
     /// What would let an address pass that a soft guard holds on the managed path, where that is not just a `cidrRules` Allow.

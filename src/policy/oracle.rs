@@ -316,6 +316,7 @@ fn way(policy: &Policy, target: &Target) -> String {
 }
 
 /// Question C, whatever A says.
+#[cfg(test)]
 pub(super) fn c(policy: &Policy, permit: &TargetPermit, method: &str, path: &str) -> Answer {
     let request = policy.admit_request(permit, &RequestFacts { method, path, secure: false });
     answer(request.map(|permit| (Said::Allow, permit.would_deny().cloned())))

@@ -136,7 +136,8 @@ impl Policy {
             };
             match verdict {
                 Verdict::Deny(reason, rule) => {
-                    let new = |denial| Denial { alias: Some(target.clone()), ..self.guarded(target, denial) };
+                    let guard = || self.guard_of(target);
+                    let new = |denial| Denial { alias: Some(target.clone()), guard: guard(), ..denial };
                     hold(document, reason, rule, would_deny).map_err(new)?;
                 }
                 Verdict::Allow(rule) => {

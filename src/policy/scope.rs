@@ -56,25 +56,26 @@ impl Policy {
         self.documents.get(place)?.as_ref()
     }
 
-    /// The documents that are asked, each with its place in the order: those below the lowest one that skips the rules.
+    /// The places of the order, Global first, each with its document if that is asked: those below the lowest one that skips
+    /// the rules are.
+    pub(super) fn places(&self) -> impl Iterator<Item = Option<&Arc<Compiled>>> {
+        let asked = self.documents.iter().zip(0..);
+        asked.map(|(document, place)| document.as_ref().filter(|_| place >= self.skipped))
+    }
+
+    /// The documents that are asked, each with its place in the order.
     pub(super) fn placed(&self) -> impl Iterator<Item = (usize, &Arc<Compiled>)> {
-        let asked = (self.skipped..).zip(self.from(self.skipped));
-        asked.filter_map(|(place, document)| Some((place, document.as_ref()?)))
+        self.places().enumerate().filter_map(|(place, document)| Some((place, document?)))
     }
 
     /// The documents that are asked, Global first.
     pub(super) fn asked(&self) -> impl Iterator<Item = &Arc<Compiled>> {
-        self.from(self.skipped).iter().flatten()
+        self.places().flatten()
     }
 
     /// Whether some document delegates, so that there is more than one path.
     pub(super) const fn has_paths(&self) -> bool {
         self.delegates
-    }
-
-    /// The places from this one on.
-    fn from(&self, place: usize) -> &[Option<Arc<Compiled>>] {
-        self.documents.get(place..).unwrap_or_default()
     }
 
     /// Whether none is asked, as one skips the rules and none is below it.
@@ -110,12 +111,19 @@ impl Policy {
     }
 
     /// Whether there are documents and they can be evaluated together; the highest of them, or the lowest that skips.
+    #[inline]
     pub(super) fn check(&self) -> Result<&Arc<Compiled>, Denial> {
-        if let Some(fault) = &self.fault {
-            return Err(fault.clone());
+        match self.document(self.highest) {
+            Some(highest) if self.fault.is_none() => Ok(highest),
+            Some(_) | None => Err(self.unasked()),
         }
+    }
+
+    /// Why nothing can be asked.
+    #[cold]
+    fn unasked(&self) -> Denial {
         let none = || Denial::new(Reason::NoPolicy, "no policy document applies to this sandbox");
-        self.document(self.highest).ok_or_else(none)
+        self.fault.clone().unwrap_or_else(none)
     }
 }
 
@@ -306,12 +314,20 @@ impl PolicySet {
     /// Whether both hold the very same documents over equal guards and secrets.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let is_theirs =
-            |unit: &Arc<Compiled>| other.unit(&unit.scope).is_some_and(|theirs| Arc::ptr_eq(unit, theirs));
         self.guards() == other.guards()
             && self.secrets() == other.secrets()
             && self.units.len() == other.units.len()
-            && self.units().all(is_theirs)
+            && self.units().all(|unit| other.has(unit))
+    }
+
+    /// Whether this very document is one of the set.
+    pub(super) fn has(&self, compiled: &Arc<Compiled>) -> bool {
+        self.unit(&compiled.scope).is_some_and(|own| Arc::ptr_eq(own, compiled))
+    }
+
+    /// Whether both have the very same documents with others below them.
+    pub(super) fn has_higher_of(&self, other: &Self) -> bool {
+        self.units.above().all(|unit| other.has(unit)) && other.units.above().all(|unit| self.has(unit))
     }
 
     /// Every document in force that a higher one does not permit, so that its sandboxes are denied everything.
@@ -342,8 +358,9 @@ impl PolicySet {
         self.skipping
     }
 
-    /// The same set, which knows how many of its documents skip and are permitted to.
-    pub(super) fn counted(self, roster: Option<&Roster>) -> Self {
+    /// The same set, which knows how many of its documents skip and are permitted to. Asked once the set is whole.
+    #[must_use]
+    pub fn counted(self, roster: Option<&Roster>) -> Self {
         let permitted = |unit: &&Arc<Compiled>| unit.skips() && self.barrier(unit, roster).is_none();
         Self { skipping: self.units().filter(permitted).count(), ..self }
     }

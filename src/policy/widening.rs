@@ -85,9 +85,10 @@ impl PolicySet {
         roster: Option<&Roster>,
         required: impl Fn(&str) -> bool,
     ) -> Vec<Widening> {
-        let mut all = Vec::new();
+        let (mut all, mut stayed) = (Vec::new(), 0);
         for after in self.units() {
             let own = before.unit(after.scope());
+            stayed += usize::from(own.is_some());
             if own.is_some_and(|own| Arc::ptr_eq(own, after)) {
                 continue;
             }
@@ -104,7 +105,8 @@ impl PolicySet {
             all.push(Widening { before: own.cloned(), after: Some(Arc::clone(after)), widened });
         }
         let beside = self.beside();
-        for gone in before.units() {
+        let some_are_gone = stayed < before.units().count();
+        for gone in before.units().filter(|_| some_are_gone) {
             // A sandbox that nobody lists goes with its document.
             let stays = || roster.is_none_or(|roster| super::lists(roster, gone.scope()));
             if self.unit(gone.scope()).is_none() && stays() && beside.has(gone.scope()) {

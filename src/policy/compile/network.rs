@@ -183,8 +183,8 @@ impl Delegation {
         let rules = self.rules.as_ref()?;
         let mut asked = rules.order.iter().filter_map(|id| Some((*id, at(&rules.written, *id)?)));
         let found = asked.find(|(_, rule)| {
-            rule.destination.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&address)))
-                && rule.ports.as_ref().is_none_or(|ports| ports.contains(port))
+            rule.ports.as_ref().is_none_or(|ports| ports.contains(port))
+                && rule.destination.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&address)))
         });
         found.map(|(id, rule)| (id, rule.action))
     }

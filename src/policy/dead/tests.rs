@@ -13,7 +13,7 @@ fn set(specs: &[(&str, &str)]) -> PolicySet {
 
 /// The warnings of such a set.
 fn warnings(specs: &[(&str, &str)]) -> Vec<String> {
-    set(specs).dead(None).iter().map(ToString::to_string).collect()
+    set(specs).dead(None, None).iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn an_allow_that_may_apply_is_not_told() {
     let own = "kind: EgressPolicy\nmetadata: {name: s, sandbox: s}\nspec: {hostRules: [b.test]}\n";
     let all = documents(&format!("{other}---\n{own}"));
     let (set, _) = PolicySet::compile(&all, &CategoryLists::shipped(), Arc::default(), None, None);
-    assert!(set.dead(None).is_empty(), "it is in no group");
-    assert_eq!(set.dead(Some(&Roster::from([("s".into(), Some("grp".into()))]))).len(), 1);
+    assert!(set.dead(None, None).is_empty(), "it is in no group");
+    assert_eq!(set.dead(Some(&Roster::from([("s".into(), Some("grp".into()))])), None).len(), 1);
 }
 
 #[test]
@@ -92,6 +92,30 @@ fn large_documents_are_looked_at_in_bounded_time() {
         ("Sandbox", &format!("{{hostRules: [{}]}}", hosts("a"))),
     ]);
     let begun = Instant::now();
-    assert!(set.dead(None).is_empty());
+    assert!(set.dead(None, None).is_empty());
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn what_has_not_changed_since_a_clean_set_is_not_looked_at_again() {
+    let compile = |specs: &[(&str, &str)], before: &PolicySet, changed: usize| {
+        let lists = CategoryLists::shipped();
+        let mut draft = crate::policy::Draft::new(&lists, None, Some(before));
+        for (place, document) in documents(&layers(specs)).iter().enumerate() {
+            if place == changed {
+                draft.compile(document);
+            } else {
+                draft.reuse(before.unit(&document.scope).unwrap());
+            }
+        }
+        draft.finish(Arc::default()).0
+    };
+    let above = ("Global", "{hostRules: ['*.test']}");
+    let clean = set(&[above, ("Sandbox", "{hostRules: [a.test]}")]);
+    assert!(clean.dead(None, None).is_empty());
+    let own = compile(&[above, ("Sandbox", "{hostRules: [a.example]}")], &clean, 1);
+    assert_eq!(own.dead(None, Some(&clean)), own.dead(None, None), "a document that changed");
+    assert_eq!(own.dead(None, Some(&clean)).len(), 1);
+    let narrowed = compile(&[("Global", "{hostRules: ['*.b.test']}"), ("Sandbox", "{}")], &clean, 0);
+    assert_eq!(narrowed.dead(None, Some(&clean)).len(), 1, "the one above it changed");
 }

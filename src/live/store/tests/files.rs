@@ -110,3 +110,58 @@ fn a_configmap_is_followed_when_its_data_link_is_swapped() {
     bench.load_well();
     assert!(bench.allows("new.test:443") && !bench.allows("old.test:443"));
 }
+
+#[test]
+fn a_document_whose_file_is_gone_still_counts_among_those_that_skip_the_rules() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    fs::write(path("a.yaml"), "mode: Unrestricted\nconstraints: {skipEgressProxy: Permitted}\n").unwrap();
+    let own = "kind: EgressPolicy\nmetadata: {name: s, sandbox: one}\nspec: {mode: Unrestricted, skipEgressProxy: true}\n";
+    fs::write(path("b.yaml"), own).unwrap();
+    let guards = Arc::new(Guards { skip_permitted: true, ..Guards::default() });
+    let mut store = Store::new(directory.path().to_owned(), None);
+    let first = store.load(&guards, None).unwrap().policies;
+    assert_eq!(first.skipping(), 1);
+    fs::remove_file(path("b.yaml")).unwrap();
+    let second = store.load(&guards, Some(&first)).unwrap().policies;
+    assert_eq!(second.skipping(), 1, "it is in force still");
+}
+
+#[test]
+fn an_allow_that_never_applies_is_told_at_every_load_until_it_is_mended() {
+    let own = |host: &str, more: &str| {
+        format!(
+            "kind: EgressPolicy\nmetadata: {{name: s, sandbox: one}}\nspec: {{hostRules: [{host}{more}]}}\n"
+        )
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("a.yaml", "mode: Limited\nhostRules: ['*.test']\n");
+    write("b.yaml", &own("a.test", ""));
+    let mut store = Store::new(directory.path().to_owned(), None);
+    let mut policies = store.load(&Arc::default(), None).unwrap().policies;
+    for (host, more, told) in [
+        ("b.test", "", 0),
+        ("c.example", "", 1),
+        ("c.example", ", d.test", 1),
+        ("d.test", "", 0),
+        ("e.example", "", 1),
+    ] {
+        write("b.yaml", &own(host, more));
+        let loaded = store.load(&Arc::default(), Some(&policies)).unwrap();
+        let dead = loaded.problems.iter().filter(|problem| problem.to_string().contains("is never allowed"));
+        assert_eq!(dead.count(), told, "{host}{more}");
+        policies = loaded.policies;
+        write(
+            "c.yaml",
+            &format!("kind: EgressPolicy\nmetadata: {{name: t, sandbox: {host}}}\nspec: {{mode: Limited}}\n"),
+        );
+        let other = store.load(&Arc::default(), Some(&policies));
+        if let Some(other) = other {
+            let dead =
+                other.problems.iter().filter(|problem| problem.to_string().contains("is never allowed"));
+            assert_eq!(dead.count(), told, "another document changed beside {host}{more}");
+            policies = other.policies;
+        }
+    }
+}
