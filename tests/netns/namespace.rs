@@ -1,12 +1,13 @@
 //! One network namespace: named after this process, gone when dropped, also after a run that was killed.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, Once};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -26,6 +27,8 @@ const PLACE: &str = "/run/netns";
 pub struct Namespace {
     /// Its name for `ip netns`.
     pub name: String,
+    /// The ports that clients inside have come from.
+    used: Mutex<HashSet<u16>>,
 }
 
 impl Namespace {
@@ -37,7 +40,7 @@ impl Namespace {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}-{label}", std::process::id());
         batch(&[], &format!("netns add {name}"));
-        let namespace = Self { name };
+        let namespace = Self { name, used: Mutex::default() };
         namespace.ip("link set lo up");
         namespace
     }
@@ -105,21 +108,29 @@ impl Namespace {
     /// The same; the failure is given back.
     pub fn try_connect(&self, address: &str) -> std::io::Result<Client> {
         let address: SocketAddr = address.parse().expect("an address with a port");
-        let stream = self.inside(async move || connect(address))?;
+        let stream = self.inside(async || self.open(address))?;
         stream.set_nonblocking(true)?;
         Ok(Client::over(tokio::net::TcpStream::from_std(stream)?))
     }
-}
 
-/// Connects from a port that no other socket in the namespace has, whatever its peer: where everything is redirected to
-/// one socket, a port that two connections to different peers share becomes another one on the way.
-fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    let any: SocketAddr =
-        if address.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
-    socket.bind(&any.into())?;
-    socket.connect(&address.into())?;
-    Ok(socket.into())
+    /// Connects from a port that no client inside has come from, whatever its peer: records are told apart by it, and where
+    /// everything is redirected to one socket, a port that two connections share becomes another one on the way.
+    fn open(&self, address: SocketAddr) -> std::io::Result<TcpStream> {
+        let any: SocketAddr = if address.is_ipv4() {
+            (Ipv4Addr::UNSPECIFIED, 0).into()
+        } else {
+            (Ipv6Addr::UNSPECIFIED, 0).into()
+        };
+        loop {
+            let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+            socket.bind(&any.into())?;
+            let port = socket.local_addr()?.as_socket().expect("an IP socket").port();
+            if self.used.lock().expect("no panic inside").insert(port) {
+                socket.connect(&address.into())?;
+                return Ok(socket.into());
+            }
+        }
+    }
 }
 
 impl Drop for Namespace {

@@ -24,7 +24,7 @@ impl TwoUplinks {
 
     /// A tunnel that was opened and has sent a hello for this name; the answer is given back when it is refused.
     pub async fn tunnel(&self, authority: &str, name: &str) -> Result<Client, Response> {
-        let mut client = self.fresh(PROXY);
+        let mut client = self.connect(PROXY);
         client.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")).await;
         let head = client.head().await;
         if !head.starts_with("HTTP/1.1 200") {
@@ -39,7 +39,7 @@ impl TwoUplinks {
     /// Asks the proxy for a URL in absolute form, and gives the answer and the record of it.
     pub async fn get(&self, url: &str) -> (Response, Value) {
         let host = url.trim_start_matches("http://").split('/').next().expect("a host");
-        let mut client = self.fresh(PROXY);
+        let mut client = self.connect(PROXY);
         let from = client.local().to_string();
         let request = format!("GET {url} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let answer = client.ask(request).await;
@@ -48,7 +48,7 @@ impl TwoUplinks {
 
     /// A redirected connection for this name that has carried a hello and what the origin said to it: its path.
     pub async fn redirected(&self, name: &str, link: Link) -> Client {
-        let mut client = self.fresh(&format!("{FOREIGN}:443"));
+        let mut client = self.connect(&format!("{FOREIGN}:443"));
         client.send(hello(Some(name), &[])).await;
         client.expect(link.says()).await;
         client.expect(hello(Some(name), &[])).await;
@@ -57,7 +57,7 @@ impl TwoUplinks {
 
     /// Asks for a tunnel for this authority, says a hello for the name in it, and gives the record of its denial or failure.
     pub async fn refused(&self, authority: &str, name: Option<&str>) -> Value {
-        let mut client = self.fresh(PROXY);
+        let mut client = self.connect(PROXY);
         let from = client.local().to_string();
         client.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")).await;
         // Told at once, or only where the hello was read.
@@ -71,7 +71,7 @@ impl TwoUplinks {
 
     /// A tunnel to an address, which has carried what the origin said to it: its path.
     pub async fn literal(&self, authority: &str, link: Link) -> Client {
-        let mut client = self.fresh(PROXY);
+        let mut client = self.connect(PROXY);
         client.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")).await;
         let head = client.head().await;
         assert!(head.starts_with("HTTP/1.1 200"), "{authority}: {head}");

@@ -82,7 +82,7 @@ async fn addresses_take_the_delegated_path_and_private_ones_are_reached_by_no_ot
         assert_eq!((&record["reason"], &record["route"]), (&"guard_private".into(), &"managed".into()));
     }
     // A redirected connection to the literal, without any name.
-    let mut client = net.fresh("10.30.0.10:443");
+    let mut client = net.connect("10.30.0.10:443");
     client.send(b"\0\x01opaque").await;
     client.expect("delegated").await;
     client.expect(b"\0\x01opaque").await;

@@ -37,7 +37,7 @@ async fn get(client: &mut Client, host: &str) -> String {
 async fn p1_requests_of_one_connection_take_a_path_each_also_when_a_switch_is_turned_between_them() {
     let path = "additionalHosts: [left.test]";
     let Some((net, origins)) = net("kept", &managed(path)).await else { return };
-    let mut client = net.fresh(PROXY);
+    let mut client = net.connect(PROXY);
     for _ in 0..3 {
         assert_eq!(get(&mut client, "left.test").await, "managed");
         assert_eq!(get(&mut client, "right.test").await, "delegated");

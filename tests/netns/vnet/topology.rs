@@ -14,17 +14,14 @@
 //! let client = net.only_by(Link::Managed, async || net.hello("pypi.org").await).await;
 //! ```
 
-use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
-use crate::kit::client::Client;
 use crate::kit::dns::{Answer, Dns};
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
@@ -88,8 +85,6 @@ pub struct TwoUplinks {
     pub router: Namespace,
     /// The private network.
     pub vnet: Namespace,
-    /// Where clients came from so far.
-    used: Mutex<HashSet<SocketAddr>>,
 }
 
 impl Deref for TwoUplinks {
@@ -120,7 +115,7 @@ impl TwoUplinks {
         net.gate.ip6("route add default via 2600:1f18::99 dev up0\n");
         net.gate.feed("nft", LINKS);
         private_side(&router, &vnet);
-        let made = Self { private_dns: private_dns(&vnet), net, router, vnet, used: Mutex::default() };
+        let made = Self { private_dns: private_dns(&vnet), net, router, vnet };
         made.plug();
         Some(made)
     }
@@ -155,16 +150,6 @@ link set eth1 up
         self.gate.ip6("route add default via fd00:20::1 dev eth1 metric 4000\n");
         for (device, address) in [("up0", "[2600:1f18::34]:1"), ("eth1", "[fd00:30::10]:1")] {
             self.gate.inside(async || answers(device, address.parse().expect("an address")).await);
-        }
-    }
-
-    /// A connection from sandbox 1, from where none came before: records are told apart by that.
-    pub fn fresh(&self, address: &str) -> Client {
-        loop {
-            let client = self.connect(address);
-            if self.used.lock().expect("no panic inside").insert(client.local()) {
-                return client;
-            }
         }
     }
 
