@@ -22,6 +22,8 @@ use watch::Watch;
 
 /// How often the files are read again without any sign of a change.
 const POLL: Duration = Duration::from_secs(10);
+/// How soon after a sign they are watched and read once more.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long after a sign of a change further ones are awaited, so that a write is read once and whole.
 const SETTLE: Duration = Duration::from_millis(100);
 /// The longest that signs are awaited: somebody who writes without end beside the policies holds nothing up.
@@ -220,16 +222,17 @@ impl Work {
     /// Loads at once, for what changed since the first load, then at each sign and at each interval, until nobody can give a
     /// sign any more.
     fn run(mut self, signs: &Receiver<Sign>) {
-        let mut asked = false;
+        let (mut asked, mut patience) = (false, AGAIN);
         loop {
             if let Some(watch) = self.watch.upgrade() {
                 // RACE: watched first, then read, so that no change falls between the two.
                 watch.lock().unwrap_or_else(PoisonError::into_inner).follow();
             }
             self.load(asked);
-            asked = match signs.recv_timeout(POLL) {
-                Ok(sign) => settle(sign, signs),
-                Err(RecvTimeoutError::Timeout) => false,
+            (asked, patience) = match signs.recv_timeout(patience) {
+                // RACE: the end of an old watch can take the new one of the same directory with it, and is told of late.
+                Ok(sign) => (settle(sign, signs), AGAIN),
+                Err(RecvTimeoutError::Timeout) => (false, POLL),
                 Err(RecvTimeoutError::Disconnected) => return,
             };
         }
