@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch::Receiver;
 
 use super::refusal::Refusal;
-use super::session::{Ending, Identified, Session, Standing};
+use super::session::{Ending, Identified, Overruling, Session, Standing};
 use super::upload::Upload;
 use crate::addr::Target;
 use crate::audit::{Counted, Decision, Event, Full, Kind, Outcome, Record, Scheme, Text, WouldDeny};
@@ -115,16 +115,24 @@ impl Exchange {
     ///
     /// # Errors
     /// The policy has changed since `changes` was subscribed, and denies it now.
-    pub(super) fn stand_on(&self, way: &Way, changes: &Receiver<Arc<Snapshot>>) -> Result<(), Denial> {
-        self.session.stand_on(self.number, way, changes)
+    pub(super) fn stand_on(&mut self, way: &Way, changes: &Receiver<Arc<Snapshot>>) -> Result<(), Denial> {
+        let stood = self.session.stand_on(self.number, way, changes);
+        stood.map_err(|overruling| self.overruled(overruling))
     }
 
     /// Notes what is under way and was permitted in the snapshot of this generation.
     ///
     /// # Errors
     /// Another snapshot is in force, and denies it.
-    pub(super) fn stand_since(&self, standing: &Standing, generation: u64) -> Result<(), Denial> {
-        self.session.stand_since(self.number, standing, generation)
+    pub(super) fn stand_since(&mut self, standing: &Standing, generation: u64) -> Result<(), Denial> {
+        let stood = self.session.stand_since(self.number, standing, generation);
+        stood.map_err(|overruling| self.overruled(overruling))
+    }
+
+    /// Notes which snapshot denies what an earlier one allowed.
+    fn overruled(&mut self, Overruling { denial, generation, .. }: Overruling) -> Denial {
+        self.note(|event| event.generation = generation.or(event.generation));
+        denial
     }
 
     /// Notes that the requests inside have records of their own, which count the same bytes.
@@ -286,13 +294,16 @@ impl Exchange {
         match self.session.ending() {
             Some(Ending { outcome, denial }) => {
                 let own = |whose: Option<u64>| whose.is_none_or(|number| number == self.number);
-                if let Some((_, denial)) = denial.filter(|(whose, _)| own(*whose)) {
-                    deny(record.event(), &denial);
+                if let Some(Overruling { denial, generation, .. }) =
+                    denial.filter(|denial| own(denial.record))
+                {
+                    let event = record.event();
+                    deny(event, &denial);
                     if !denial.detail().is_empty() {
-                        record.event().error = Some(Text::new(denial.detail()));
+                        event.error = Some(Text::new(denial.detail()));
                     }
-                    // What ends here was allowed by an older policy and is denied by the one in force.
-                    record.event().generation = Some(self.session.gateway.live.current().generation);
+                    // What ends here was allowed by an older policy.
+                    event.generation = generation.or(event.generation);
                 }
                 record.finish(outcome);
             }

@@ -31,7 +31,7 @@ use super::forward::Forward;
 use super::origins::Origins;
 use super::outlet::Outlet;
 use super::refusal::Refusal;
-use super::session::{Identified, Session};
+use super::session::{Identified, Overruling, Session};
 use super::silence::{Opened, Silence};
 use super::socket::Socket;
 use super::strict::{Broken, Control, StrictIo};
@@ -102,7 +102,9 @@ async fn serve_client(
     let mut silence = Silence::new(&session, control, opened);
     tokio::select! {
         biased;
-        denial = session.crowded_out(newcomer) => session.end(Outcome::Refused, Some((None, denial))),
+        denial = session.crowded_out(newcomer) => {
+            session.end(Outcome::Refused, Some(Overruling { denial, record: None, generation: None }));
+        }
         _outcome = run(Arc::new(connection), io, changes) => {}
     }
     silence.tell().await;

@@ -272,15 +272,11 @@ impl Peek<'_> {
 
     /// Reaches the origin, and verifies that it is who the client's TLS was opened for.
     async fn reach(&mut self) -> Result<Side, End> {
-        let known = self.session.identify_again(&self.standing.sandbox);
-        let known = known.map_err(|denial| End::Refused(denial.into()))?;
-        let policy = known.snapshot.policy_for(&known.sandbox);
-        let permit = self.exchange.decide(|| self.standing.admit(&policy));
-        let permit = permit.map_err(|denial| End::Refused(denial.into()))?;
+        let (call, permit) = self.admit().map_err(End::Refused)?;
         let gateway = &self.session.gateway;
-        let dialed = gateway.reach(&policy, &permit, self.exchange).await.map_err(End::Refused)?;
+        let dialed = gateway.reach(&call.policy, &permit, self.exchange).await.map_err(End::Refused)?;
         self.standing.way = Some(dialed.way());
-        let stood = self.exchange.stand_since(self.standing, known.snapshot.generation);
+        let stood = self.exchange.stand_since(self.standing, call.generation);
         stood.map_err(|denial| End::Refused(denial.into()))?;
         let connected = gateway.tls.connect(dialed.stream, self.standing.outer(), Alpn::Nothing).await;
         let (tls, _) = connected

@@ -9,13 +9,14 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
-use super::exchange::Exchange;
+use super::exchange::{Call, Exchange};
 use super::refusal::Refusal;
 use super::relay::{RelayError, failed};
 use super::session::{Content, Session, Standing};
 use super::tunnel::{Client, End};
 use crate::addr::Host;
 use crate::audit::{Event, Ingress, Scheme, Text};
+use crate::policy::{Denial, TargetPermit};
 use crate::wire::client_hello::{self, ClientHello, Hello};
 use crate::wire::protocol::{Sniff, Sniffer, sniff};
 
@@ -101,22 +102,34 @@ impl Peek<'_> {
         }
     }
 
+    /// What applies at this moment, which the record names from here on.
+    fn call(&mut self) -> Result<Call, Denial> {
+        Ok(self.exchange.call(self.session.identify_again(&self.standing.sandbox)?))
+    }
+
+    /// Judges what is known to be inside by now.
+    pub(super) fn admit(&mut self) -> Result<(Call, TargetPermit), Refusal> {
+        let call = self.call()?;
+        let permit = self.exchange.decide(|| self.standing.admit(&call.policy))?;
+        self.exchange.allowed(permit.cause(), permit.would_deny(), permit.is_skipped());
+        Ok((call, permit))
+    }
+
     /// Judges what is neither TLS nor HTTP, or may be.
     pub(super) fn judge_opaque(&mut self) -> Result<(), Refusal> {
-        let known = self.session.identify_again(&self.standing.sandbox)?;
-        let policy = known.snapshot.policy_for(&known.sandbox);
+        let call = self.call()?;
         let standing = Standing { content: Content::Opaque, ..self.standing.clone() };
-        self.exchange.decide(|| standing.admit(&policy))?;
+        self.exchange.decide(|| standing.admit(&call.policy))?;
         self.standing.content = Content::Opaque;
-        self.exchange.stand_since(&standing, known.snapshot.generation)?;
+        self.exchange.stand_since(&standing, call.generation)?;
         Ok(())
     }
 
     /// Judges the name in a `ClientHello` as the second name of the call; answers whether the TLS is to be decrypted.
     pub(super) fn judge_hello(&mut self, hello: &ClientHello) -> Result<bool, Refusal> {
         self.exchange.note(|event| describe(event, hello));
-        let known = self.session.identify_again(&self.standing.sandbox)?;
-        let policy = known.snapshot.policy_for(&known.sandbox);
+        let call = self.call()?;
+        let policy = &call.policy;
         let alias = hello.server_name.clone().map(Host::Name);
         let (permit, decrypts) = self.exchange.decide(|| {
             if hello.ech {
@@ -136,8 +149,8 @@ impl Peek<'_> {
         self.standing.nameless_tls = alias.is_none();
         self.standing.alias = alias;
         self.standing.content = if decrypts { Content::Requests } else { Content::Sealed };
-        self.exchange.would_deny(permit.would_deny());
-        self.exchange.stand_since(self.standing, known.snapshot.generation)?;
+        self.exchange.allowed(permit.cause(), permit.would_deny(), permit.is_skipped());
+        self.exchange.stand_since(self.standing, call.generation)?;
         Ok(decrypts)
     }
 }

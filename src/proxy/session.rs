@@ -74,12 +74,19 @@ pub(super) struct Session {
 #[derive(Debug, Clone)]
 pub(super) struct Ending {
     pub(super) outcome: Outcome,
-    /// What denies it, and which record it denies; `None`: all of them.
-    pub(super) denial: Option<(Option<u64>, Denial)>,
+    /// What denies it.
+    pub(super) denial: Option<Overruling>,
 }
 
-/// A denial of what is under way, and the number of its record; `None`: of everything.
-pub(super) type Overruling = (Option<u64>, Denial);
+/// A denial of what is under way.
+#[derive(Debug, Clone)]
+pub(super) struct Overruling {
+    pub(super) denial: Denial,
+    /// The number of the record that it is about; `None`: all of them.
+    pub(super) record: Option<u64>,
+    /// The generation of the snapshot that denies it; `None`: it is no matter of policies.
+    pub(super) generation: Option<u64>,
+}
 
 /// What was permitted and is still going on.
 #[derive(Debug, Clone)]
@@ -219,11 +226,14 @@ impl Session {
         snapshot.identify_again(self.listener.sandbox.as_deref(), self.client.ip(), known)
     }
 
-    /// Whether `standing` may go on under `snapshot`: who it is, then what applies to it.
-    fn ask_again(&self, standing: &Standing, snapshot: &Snapshot) -> Result<(), Denial> {
-        let sandbox = self.known_in(snapshot, &standing.sandbox)?;
-        let asked = standing.ask(&snapshot.policy_for(&sandbox));
-        asked.map_err(|denial| denial.overruling(&standing.target))
+    /// Whether what the record of this number has under way may go on under `snapshot`: who it is, then what applies to it.
+    fn ask_again(&self, number: u64, standing: &Standing, snapshot: &Snapshot) -> Result<(), Overruling> {
+        let asked = self.known_in(snapshot, &standing.sandbox).and_then(|sandbox| {
+            let asked = standing.ask(&snapshot.policy_for(&sandbox));
+            asked.map_err(|denial| denial.overruling(&standing.target))
+        });
+        let (record, generation) = (Some(number), Some(snapshot.generation));
+        asked.map_err(|denial| Overruling { denial, record, generation })
     }
 
     /// A number for another record.
@@ -259,7 +269,7 @@ impl Session {
         number: u64,
         way: &Way,
         changes: &tokio::sync::watch::Receiver<Arc<Snapshot>>,
-    ) -> Result<(), Denial> {
+    ) -> Result<(), Overruling> {
         let mut all = self.all();
         let standing = all.iter_mut().find(|(known, _)| *known == number).map(|(_, standing)| {
             standing.way = Some(way.clone());
@@ -272,7 +282,7 @@ impl Session {
         let standing = standing.cloned();
         drop(all);
         let snapshot = self.gateway.live.current();
-        standing.map_or(Ok(()), |standing| self.ask_again(&standing, &snapshot))
+        standing.map_or(Ok(()), |standing| self.ask_again(number, &standing, &snapshot))
     }
 
     /// Notes what a record has under way that was permitted in the snapshot of this generation.
@@ -284,11 +294,11 @@ impl Session {
         number: u64,
         standing: &Standing,
         generation: u64,
-    ) -> Result<(), Denial> {
+    ) -> Result<(), Overruling> {
         self.stand(number, standing.clone());
         // RACE: noted first, then compared: `overruled` asks about later ones.
         let snapshot = self.gateway.live.current();
-        if snapshot.generation == generation { Ok(()) } else { self.ask_again(standing, &snapshot) }
+        if snapshot.generation == generation { Ok(()) } else { self.ask_again(number, standing, &snapshot) }
     }
 
     /// What is under way; a panic elsewhere leaves it consistent.
@@ -320,12 +330,12 @@ impl Session {
             if standing.is_empty() {
                 let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Some(Err(denial)) = known.map(|known| self.known_in(&snapshot, &known)) {
-                    return (None, denial);
+                    return Overruling { denial, record: None, generation: Some(snapshot.generation) };
                 }
             }
             for (number, standing) in &standing {
-                if let Err(denial) = self.ask_again(standing, &snapshot) {
-                    return (Some(*number), denial);
+                if let Err(overruling) = self.ask_again(*number, standing, &snapshot) {
+                    return overruling;
                 }
             }
             if news.is_err() {

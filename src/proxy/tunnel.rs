@@ -268,20 +268,16 @@ impl Peek<'_> {
 
     /// Reaches the origin for what is known to be inside by now, unless the client fails meanwhile.
     async fn dial(&mut self, client: &Client) -> Result<TcpStream, End> {
-        let known = self.session.identify_again(&self.standing.sandbox);
-        let known = known.map_err(|denial| End::Refused(denial.into()))?;
-        let policy = known.snapshot.policy_for(&known.sandbox);
-        let permit = self.exchange.decide(|| self.standing.admit(&policy));
-        let permit = permit.map_err(|denial| End::Refused(denial.into()))?;
+        let (call, permit) = self.admit().map_err(End::Refused)?;
         let gateway = &self.session.gateway;
         let dialed = tokio::select! {
             biased;
-            dialed = gateway.reach(&policy, &permit, self.exchange) => dialed.map_err(End::Refused)?,
+            dialed = gateway.reach(&call.policy, &permit, self.exchange) => dialed.map_err(End::Refused)?,
             error = failed(&client.stream) => return Err(End::Failed(RelayError::Client(error))),
         };
         unfinished(&dialed.stream);
         self.standing.way = Some(dialed.way());
-        let stood = self.exchange.stand_since(self.standing, known.snapshot.generation);
+        let stood = self.exchange.stand_since(self.standing, call.generation);
         stood.map_err(|denial| End::Refused(denial.into()))?;
         Ok(dialed.stream)
     }

@@ -19,7 +19,7 @@ async fn p3_every_request_is_decided_by_one_whole_generation() {
         client.send(format!("CONNECT {name}:{port} HTTP/1.1\r\nHost: {name}:{port}\r\n\r\n")).await;
         let _head = client.head().await;
     });
-    for round in 0..6 {
+    for round in 0..20 {
         put(&gateway, "policy.yaml", &policy(if round % 2 == 0 { "odd.test" } else { "even.test" })).await;
     }
     asking.end().await;
