@@ -257,7 +257,8 @@ impl Exchange {
             deny(event, denial);
             event.status = status;
             let noted = event.error.take();
-            let words = [Some(denial.detail()), noted.as_ref().map(Text::as_str), hint.as_deref()];
+            let noted = noted.as_ref().map(Text::as_str);
+            let words = [Some(denial.detail()), noted, refusal.aside(), hint.as_deref()];
             let words: Vec<&str> = words.into_iter().flatten().filter(|text| !text.is_empty()).collect();
             if !words.is_empty() {
                 event.error = Some(Text::new(&words.join(": ")));

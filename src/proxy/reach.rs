@@ -8,7 +8,7 @@ use super::Gateway;
 use super::exchange::Exchange;
 use super::refusal::Refusal;
 use crate::addr::Host;
-use crate::audit::{self, Event, Text};
+use crate::audit::{self, Event};
 use crate::metrics::DnsResult;
 use crate::policy::{Denial, Policy, Reason, Route, TargetPermit, settle};
 use crate::upstream::{DialFailure, Dialed, ResolveError, Uplink};
@@ -91,10 +91,7 @@ async fn connected(
         event.connect = Some(started.elapsed());
         match &dialed {
             Ok(dialed) => event.address = dialed.address,
-            Err(failure) => {
-                event.address = failure.attempts.last().map(|(address, _)| *address);
-                event.error = Some(Text::new(&failure.tried())).filter(|text| !text.as_str().is_empty());
-            }
+            Err(failure) => event.address = failure.attempts.last().map(|(address, _)| *address),
         }
     });
     Ok(dialed?)

@@ -19,6 +19,8 @@ pub(super) struct Refusal {
     /// The request is for another origin than its connection.
     misdirected: bool,
     proof: Proof,
+    /// What is for the record only.
+    aside: Option<Box<str>>,
 }
 
 /// What a client that is not known could do about it.
@@ -37,7 +39,8 @@ const RETRY_SECONDS: &str = "1";
 
 impl From<Denial> for Refusal {
     fn from(denial: Denial) -> Self {
-        Self { denial, timed_out: false, close: false, misdirected: false, proof: Proof::Useless }
+        let (timed_out, close, misdirected, proof) = (false, false, false, Proof::Useless);
+        Self { denial, timed_out, close, misdirected, proof, aside: None }
     }
 }
 
@@ -50,14 +53,16 @@ impl From<Full> for Refusal {
 impl From<LookUpFailure> for Refusal {
     fn from(failure: LookUpFailure) -> Self {
         let timed_out = matches!(failure.error, ResolveError::Timeout);
-        Self { timed_out, ..Denial::new(Reason::DnsFailed, failure.to_string()).into() }
+        let aside = Some(failure.asked().into());
+        Self { timed_out, aside, ..Denial::new(Reason::DnsFailed, failure.to_string()).into() }
     }
 }
 
 impl From<DialFailure> for Refusal {
     fn from(failure: DialFailure) -> Self {
         let timed_out = failure.error.is_timeout();
-        Self { timed_out, ..Denial::new(Reason::UpstreamFailed, failure.to_string()).into() }
+        let aside = Some(failure.tried().into());
+        Self { timed_out, aside, ..Denial::new(Reason::UpstreamFailed, failure.to_string()).into() }
     }
 }
 
@@ -104,6 +109,11 @@ impl Refusal {
     /// What was denied.
     pub(super) const fn denial(&self) -> &Denial {
         &self.denial
+    }
+
+    /// What the record says besides, and the client is not told: addresses of what is behind the gateway.
+    pub(super) fn aside(&self) -> Option<&str> {
+        self.aside.as_deref()
     }
 
     /// How the record of it ends.

@@ -39,6 +39,8 @@ pub struct Uplink {
 pub struct LookUpFailure {
     /// The network, where it is one that the operator described.
     pub network: Option<Arc<str>>,
+    /// Who was asked.
+    pub servers: Vec<SocketAddr>,
     /// What is wrong.
     pub error: ResolveError,
 }
@@ -49,6 +51,29 @@ impl fmt::Display for LookUpFailure {
             write!(f, "network `{network}`: ")?;
         }
         self.error.fmt(f)
+    }
+}
+
+impl LookUpFailure {
+    /// Who was asked and what to do about it, for records: addresses are not for the client to know.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        let servers: Vec<String> = self.servers.iter().map(ToString::to_string).collect();
+        let servers = servers.join(", ");
+        match self.error {
+            _ if servers.is_empty() => servers,
+            ResolveError::NoData | ResolveError::NotFound | ResolveError::TooLarge => {
+                format!("said by {servers}")
+            }
+            ResolveError::Timeout | ResolveError::ServFail | ResolveError::Other(_) => {
+                let whose = if self.network.is_some() { " of the network" } else { "" };
+                format!(
+                    "asked {servers}: see that it is up and answers this host, or change `dns.servers`{whose}"
+                )
+            }
+            // Nobody was asked.
+            ResolveError::Remote | ResolveError::Option(_) => String::new(),
+        }
     }
 }
 
@@ -167,7 +192,7 @@ impl Uplink {
 
     /// The same of a look-up.
     fn unresolved(&self, error: ResolveError) -> LookUpFailure {
-        LookUpFailure { network: self.described().cloned(), error }
+        LookUpFailure { network: self.described().cloned(), servers: self.servers(), error }
     }
 }
 

@@ -182,6 +182,7 @@ impl Asking<'_> {
         let gateway = &self.session.gateway;
         let uplink = gateway.uplinks.of(route).ok_or_else(|| LookUpFailure {
             network: Some(route.network().into()),
+            servers: Vec::new(),
             error: ResolveError::Other("no such network is configured"),
         })?;
         let sandbox =

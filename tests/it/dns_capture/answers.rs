@@ -85,6 +85,8 @@ async fn i4_a_name_that_is_not_there_is_told_apart_from_one_without_such_an_addr
     let record = refusals(&gateway, 1).await.remove(0);
     assert_eq!((&record["host"], &record["reason"]), (&"broken.test".into(), &"dns_failed".into()));
     assert_eq!((&record["outcome"], record["dns_ms"].is_number()), (&"upstream_failed".into(), true));
+    let asked = format!("SERVFAIL): asked {}: see that it is up", gateway.dns.address());
+    assert!(record["error"].as_str().unwrap().contains(&asked), "{record:#}");
     assert_eq!((counted(&gateway, "nothing").await, counted(&gateway, "failed").await), (2, 1));
 }
 

@@ -55,6 +55,12 @@ async fn a_delegated_network_that_swallows_everything_is_an_error_and_the_manage
     let refused = async || net.refused("new.right.test:443", Some("new.right.test")).await;
     let record = net.only_by(Link::Delegated, refused).await;
     assert_failed(&record, "dns_failed", Link::Delegated);
+    let told = record["error"].as_str().unwrap();
+    assert!(
+        told.contains(&net.private_dns.address().to_string())
+            && told.ends_with("change `dns.servers` of the network"),
+        "{told}"
+    );
     assert_eq!((net.dns.queries("new.right.test"), origins.connections().0), (0, managed_before));
     // The managed path does not suffer.
     let tunnel = net.only_by(Link::Managed, async || net.hello("left.test", Link::Managed).await).await;
