@@ -66,10 +66,10 @@ impl LookUpFailure {
                 format!("said by {servers}")
             }
             ResolveError::Timeout | ResolveError::ServFail | ResolveError::Other(_) => {
-                let whose = if self.network.is_some() { " of the network" } else { "" };
-                format!(
-                    "asked {servers}: see that it is up and answers this host, or change `dns.servers`{whose}"
-                )
+                let delegated = self.network.as_deref().filter(|network| *network != Route::MANAGED);
+                let key = delegated.map(|network| format!("`networks.{network}.dns`"));
+                let key = key.unwrap_or_else(|| "`dns.servers` or `networks.managed.dns`".to_owned());
+                format!("asked {servers}: see that it is up and answers this host, or change {key}")
             }
             // Nobody was asked.
             ResolveError::Remote | ResolveError::Option(_) => String::new(),

@@ -55,7 +55,7 @@ async fn a_name_that_does_not_exist_is_a_502_and_one_that_nobody_answers_for_a_5
     assert!(!refused.body.contains(&server), "a server is not for a client to know");
     let calls = gateway.calls(2).await;
     assert_eq!(calls[0]["error"], format!("the name does not exist: said by {server}"));
-    let cure = "see that it is up and answers this host, or change `dns.servers`";
+    let cure = "see that it is up and answers this host, or change `dns.servers` or `networks.managed.dns`";
     assert_eq!(calls[1]["error"], format!("no DNS server answered in time: asked {server}: {cure}"));
     assert_eq!((&calls[0]["outcome"], &calls[1]["outcome"]), (&json!("upstream_failed"), &json!("timeout")));
 }

@@ -57,8 +57,7 @@ async fn a_delegated_network_that_swallows_everything_is_an_error_and_the_manage
     assert_failed(&record, "dns_failed", Link::Delegated);
     let told = record["error"].as_str().unwrap();
     assert!(
-        told.contains(&net.private_dns.address().to_string())
-            && told.ends_with("change `dns.servers` of the network"),
+        told.contains(&net.private_dns.address().to_string()) && told.ends_with("change `networks.prod.dns`"),
         "{told}"
     );
     assert_eq!((net.dns.queries("new.right.test"), origins.connections().0), (0, managed_before));
