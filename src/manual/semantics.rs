@@ -134,9 +134,9 @@
 //!
 //! | guard | lifted by |
 //! |---|---|
-//! | `guard_self`: this host's addresses, the gateway's sockets and name servers | nothing |
+//! | `guard_self`: this host's addresses, the gateway's sockets, its name servers and parent proxies | nothing |
 //! | `guard_metadata`, `guard_local` | the operator's `guards.exempt` |
-//! | `guard_private`, `guard_port` | a `cidrRules` Allow in **every** document that applies, or `guards.exempt` |
+//! | `guard_private`, `guard_port` | a `cidrRules` Allow in **every** document that is asked, or `guards.exempt`; they do not hold on the delegated path, nor where no document is asked |
 //!
 //! # Two paths
 //!

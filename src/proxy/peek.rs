@@ -119,7 +119,8 @@ impl Peek<'_> {
     pub(super) fn judge_opaque(&mut self) -> Result<(), Refusal> {
         let call = self.call()?;
         let standing = Standing { content: Content::Opaque, ..self.standing.clone() };
-        self.exchange.decide(|| standing.admit(&call.policy))?;
+        let permit = self.exchange.decide(|| standing.admit(&call.policy))?;
+        self.exchange.allowed(permit.cause(), permit.would_deny(), permit.is_skipped());
         self.standing.content = Content::Opaque;
         self.exchange.stand_since(&standing, call.generation)?;
         Ok(())
