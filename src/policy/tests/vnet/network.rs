@@ -143,6 +143,66 @@ fn a_switch_whose_part_an_operators_list_lacks_is_an_error_of_that_document() {
 }
 
 #[test]
+fn every_category_and_switch_that_a_list_lacks_is_told_at_once_and_why() {
+    let list = "kind: CategoryList\nmetadata: {name: ours}\nspec: {version: 7, categories: {package-registries: {npm: {hosts: [npm.corp, '{own}.corp']}}}}";
+    let parsed = document::parse(&"ours.yaml".into(), list);
+    let (lists, _) = CategoryLists::shipped().followed_by(&parsed.lists.iter().collect::<Vec<_>>());
+    let spec = delegating("packageRegistries: {npm: true, pypi: true}, codeRepositories: {github: true}");
+    let spec =
+        spec.replacen('{', "{categoriesVersion: 1, categories: [nothing, package-registries/conda], ", 1);
+    let (_, problems) =
+        PolicySet::compile(&documents(&layers(&[("Global", &spec)])), &lists, Arc::default(), None, None);
+    let told: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+    let switch = |key: &str, part: &str, why: &str| {
+        format!(
+            "`managedPath.{key}` stands for `{part}`, which cannot be taken from the category list `ours`: {why}"
+        )
+    };
+    assert_eq!(
+        told,
+        [
+            "categoriesVersion is 1, but the list `ours` is version 7".to_owned(),
+            "unknown category `nothing`".to_owned(),
+            "`package-registries` has no part `conda`".to_owned(),
+            switch(
+                "packageRegistries.pypi",
+                "package-registries/python",
+                "`package-registries` has no part `python`"
+            ),
+            switch(
+                "packageRegistries.npm",
+                "package-registries/npm",
+                "the hosts of `package-registries/npm` are templates"
+            ),
+            switch(
+                "codeRepositories.github",
+                "code-repositories/github",
+                "unknown category `code-repositories`"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_managed_path_of_too_many_patterns_is_an_error_at_the_list_that_they_are_in() {
+    let shapes: Vec<String> = (1..=65)
+        .map(|n| {
+            format!(
+                "'b.{}x'",
+                (0..7).map(|bit| if n >> bit & 1 == 1 { "*." } else { "a." }).collect::<String>()
+            )
+        })
+        .collect();
+    let spec = delegating(&format!("additionalHosts: [{}]", shapes.join(", ")));
+    let (told, _) = together(&[("Global", &spec)], Guards::default());
+    assert!(
+        told.contains("p.yaml:3:74: error: spec.vnet.managedPath.additionalHosts: the patterns have stars"),
+        "{told}"
+    );
+    assert!(told.contains("name fewer hosts under `additionalHosts`"), "{told}");
+}
+
+#[test]
 fn a4_a_name_that_is_known_to_lead_to_what_nobody_may_reach_is_given_to_no_parent_proxy() {
     let guards = operator(&[("prod", &[], true)]);
     let networks = Networks { managed_by_name: true, ..guards.networks.clone() };
