@@ -105,9 +105,11 @@ impl Delegation {
         filed.map(|filed| (PatternRef::from_bits(filed.pattern), self.label(filed.place)))
     }
 
-    /// Whether some name takes the managed path.
-    pub(in crate::policy) const fn has_managed(&self) -> bool {
-        !self.parts.is_empty()
+    /// Where the first of what puts names on the managed path is written.
+    pub(in crate::policy) fn first_managed(&self) -> Option<Place> {
+        let listed = self.servers.iter().chain(&self.hosts).map(|own| own.position);
+        let first = self.toggles.iter().map(|(_, position)| *position).chain(listed).next()?;
+        Some(Place::new(&self.place.file, first))
     }
 
     /// The place of what puts a name on the managed path.

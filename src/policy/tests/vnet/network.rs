@@ -84,6 +84,55 @@ fn a_name_goes_to_the_parent_proxy_of_a_network_that_resolves_and_a_literal_is_j
 }
 
 #[test]
+fn a_document_that_does_not_go_with_others_or_the_operator_is_told_where_it_says_so() {
+    let by_name = || operator(&[("prod", &[], true)]);
+    let cidrs = "{mode: Unrestricted, cidrRules: [{cidr: 20.0.0.0/8, action: Deny}]}";
+    let vnet = "{mode: VNet, vnet: {network: prod, managedPath: {additionalHosts: [a.test]}}}";
+    let ruled = "{mode: VNet, vnet: {network: prod, securityRules: [{name: a, priority: 100, action: Allow, destination: '*'}]}}";
+    let both = "{mode: VNet, cidrRules: [{cidr: 20.0.0.0/8, action: Deny}], vnet: {network: prod}}";
+    let forbidding = "{mode: Unrestricted, constraints: {managedPath: Forbidden}}";
+    let skipping = "{skipEgressProxy: true}";
+    let other = "{mode: VNet, vnet: {network: other}}";
+    let permitted = || Guards { skip_permitted: true, ..Guards::default() };
+    for (layers_of, guards, at) in [
+        (vec![("Global", both)], by_name(), "{cidr: 20"),
+        (vec![("Global", ruled)], by_name(), "{name: a"),
+        (vec![("Global", vnet)], operator(&[]), "prod"),
+        (vec![("Global", vnet), ("Sandbox", cidrs)], by_name(), "{cidr: 20"),
+        (vec![("Global", cidrs), ("Sandbox", vnet)], by_name(), "prod"),
+        (vec![("Global", vnet), ("Sandbox", other)], Guards::default(), "other"),
+        (vec![("Global", forbidding), ("Sandbox", vnet)], Guards::default(), "a.test"),
+        (vec![("Global", "{}"), ("Sandbox", skipping)], permitted(), "true"),
+        (vec![("Sandbox", skipping)], Guards::default(), "true"),
+    ] {
+        let (told, said) = together(&layers_of, guards);
+        let (line, column) = (4 * layers_of.len() - 1, "spec: ".len() + 1);
+        let column = column + layers_of.last().unwrap().1.find(at).unwrap();
+        assert!(told.starts_with(&format!("p.yaml:{line}:{column}: error: ")), "{at} {told}");
+        assert_ne!(said, "Allow", "{told}");
+    }
+}
+
+#[test]
+fn all_that_does_not_go_with_the_networks_of_the_operator_is_told_at_once() {
+    let both = "{mode: VNet, cidrRules: [{cidr: 20.0.0.0/8, action: Deny}], vnet: {network: prod}}";
+    let over = |guards: Guards| {
+        let networks = Networks { managed_by_name: true, ..guards.networks };
+        together(&[("Global", both)], Guards { networks, ..Guards::default() }).0
+    };
+    for (guards, second) in [
+        (operator(&[]), "has no network `prod`"),
+        (operator(&[("prod", &[], true)]), "and network `prod`, to which"),
+        (operator(&[("prod", &["grp"], false)]), "is kept to other groups"),
+    ] {
+        let told = over(guards);
+        assert!(told.contains("and the managed network leaves it") && told.contains(second), "{told}");
+        assert_eq!(told.lines().count(), 2, "{told}");
+    }
+    assert_eq!(over(operator(&[("prod", &["grp"], true)])).lines().count(), 3);
+}
+
+#[test]
 fn documents_that_name_different_networks_are_not_asked() {
     let other = "{mode: VNet, vnet: {network: other}}";
     let (told, said) = together(&[("Global", &delegating("")), ("Sandbox", other)], Guards::default());
