@@ -11,7 +11,7 @@ use crate::admin::{Check, ExplainQuery, Inspect};
 use crate::explain::{Question, WaysOut, answer};
 use crate::live::Live;
 use crate::live::reload::Reloader;
-use crate::policy::document::{HeaderChange, HeaderEdit, HeaderValue, NewPlace, SecurityRule};
+use crate::policy::document::{HeaderChange, HeaderEdit, HeaderValue, NewPlace, SecurityRule, Toggle};
 use crate::policy::{Compiled, Delegation};
 use crate::proxy::Gateway;
 
@@ -111,7 +111,7 @@ fn vnet(vnet: &Delegation) -> Value {
         "network": vnet.network(),
         "securityRules": rules,
         "managedPath": {
-            "switches": vnet.toggles().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "switches": vnet.toggles().map(Toggle::label).collect::<Vec<_>>(),
             "remoteMcpServers": vnet.servers().collect::<Vec<_>>(),
             "additionalHosts": vnet.hosts().collect::<Vec<_>>(),
         },

@@ -1,9 +1,8 @@
 //! The sink that is a file: rotated by size, reopened when it was moved away, repaired after a kill.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,12 @@ use super::AuditError;
 use super::event::Line;
 use super::sink::{Sink, Wrote};
 
+mod open;
+
+use open::{directory, is_at, open, sync_directory};
+
 /// How often it is looked whether the file is still the one at the path.
 const LOOK: Duration = Duration::from_secs(1);
-/// The longest unfinished last line that is believed to be one of ours.
-const LONGEST_LINE: u64 = 1 << 20;
 
 /// A file that takes lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -184,85 +185,23 @@ impl Sink for FileSink {
     }
 }
 
-/// Opens the file for appending, locks it, and cuts an unfinished last line.
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(io::Error::other("another process writes to it")),
-        Err(TryLockError::Error(error)) => return Err(error),
-    }
-    let cut = cut_torn_line(&file)?;
-    Ok((file, cut))
-}
-
-/// Cuts what follows the last line end. Returns how many bytes that was.
-fn cut_torn_line(mut file: &File) -> io::Result<u64> {
-    let length = file.metadata()?.len();
-    let start = length.saturating_sub(LONGEST_LINE);
-    file.seek(SeekFrom::Start(start))?;
-    let mut tail = Vec::new();
-    file.take(LONGEST_LINE).read_to_end(&mut tail)?;
-    let torn = tail.iter().rev().take_while(|byte| **byte != b'\n').count() as u64;
-    if torn == 0 {
-        return Ok(0);
-    }
-    // A torn line of ours begins like one. Anything else is somebody's file that must not be emptied.
-    let own = torn < LONGEST_LINE && starts_like_ours(&tail, torn);
-    if !own {
-        return Err(io::Error::other("it does not end like an audit log: choose another path"));
-    }
-    file.set_len(length - torn)?;
-    Ok(torn)
-}
-
-/// Whether the last `torn` bytes are the beginning of a record, or the zeros that a power cut leaves.
-fn starts_like_ours(tail: &[u8], torn: u64) -> bool {
-    let opening = format!(r#"{{"schema":"{}","#, super::event::SCHEMA);
-    let torn = usize::try_from(torn).ok().and_then(|torn| tail.len().checked_sub(torn));
-    let line = torn.and_then(|start| tail.get(start..)).unwrap_or_default();
-    line.iter().zip(opening.as_bytes()).all(|(is, should)| is == should || *is == 0)
-}
-
-/// Whether the path leads to this file.
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let own = file.metadata()?;
-    match std::fs::metadata(path) {
-        Ok(there) => Ok(there.ino() == own.ino() && there.dev() == own.dev()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// Makes the names in the file's directory durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(directory(path))?.sync_all()
-}
-
-/// The directory that a file is in.
-fn directory(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 mod tests {
-    use std::fs;
+    use std::fs::{self, OpenOptions};
+    use std::path::Path;
 
     use super::super::{Audit, Kind, Outcome, Settings, SinkSettings, Writer};
     use super::*;
 
-    const FINISH: Duration = Duration::from_secs(30);
+    pub(super) const FINISH: Duration = Duration::from_secs(30);
 
-    fn start(settings: FileSettings) -> (Audit, Writer) {
+    pub(super) fn start(settings: FileSettings) -> (Audit, Writer) {
         let sinks = vec![SinkSettings::File(settings)];
         Audit::start(Settings { sinks, ..Settings::default() }, vec![]).unwrap()
     }
 
-    fn refused(path: &Path) -> String {
+    pub(super) fn refused(path: &Path) -> String {
         match FileSettings::new(path).open() {
             Ok(_) => panic!("it was opened"),
             Err(error) => error.to_string(),
@@ -273,7 +212,7 @@ mod tests {
         (0..events).for_each(|_| audit.record(Kind::Connection).finish(Outcome::Ok));
     }
 
-    fn seqs(path: &Path) -> Vec<u64> {
+    pub(super) fn seqs(path: &Path) -> Vec<u64> {
         let text = fs::read_to_string(path).unwrap();
         let seq = |line| serde_json::from_str::<serde_json::Value>(line).unwrap().get("seq")?.as_u64();
         text.lines().map(|line| seq(line).unwrap()).collect()
@@ -356,50 +295,6 @@ mod tests {
         sink.looked = Instant::now().checked_sub(LOOK).unwrap();
         sink.look().unwrap();
         assert!(path.exists());
-    }
-
-    #[test]
-    fn a_line_torn_by_a_kill_is_cut_at_the_next_start_and_recorded() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("audit.jsonl");
-        let whole = "{\"schema\":\"sluicegate.audit/1\",\"seq\":1}\n";
-        for torn in ["{", "{\"schema\":\"sluicegate.audit/1\",\"seq\":2,\"ti", "\0\0\0"] {
-            fs::write(&path, format!("{whole}{torn}")).unwrap();
-            let (_, writer) = start(FileSettings::new(&path));
-            writer.finish(FINISH).unwrap();
-            let text = fs::read_to_string(&path).unwrap();
-            let told: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-            assert_eq!(told.pointer("/lost/bytes").unwrap(), torn.len());
-            assert_eq!((told.get("kind").unwrap(), text.lines().count()), (&"lost".into(), 2));
-        }
-        fs::write(&path, "{\"schema\":").unwrap();
-        let (_, writer) = start(FileSettings::new(&path));
-        writer.finish(FINISH).unwrap();
-        assert_eq!(seqs(&path), [1]);
-    }
-
-    #[test]
-    fn somebody_elses_file_is_never_cut() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("notes");
-        for text in ["a note without a line end", &"x".repeat(3 << 20)] {
-            fs::write(&path, text).unwrap();
-            assert!(refused(&path).contains("choose another path"));
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
-        }
-        assert!(refused(Path::new("/dev/null")).contains("not a regular file"));
-    }
-
-    #[test]
-    fn a_missing_directory_a_second_gateway_and_senseless_limits_are_clear_errors() {
-        let directory = tempfile::tempdir().unwrap();
-        assert!(refused(&directory.path().join("no/audit.jsonl")).contains("does not exist"));
-        let path = directory.path().join("audit.jsonl");
-        let _first = FileSettings::new(&path).open().unwrap();
-        assert!(refused(&path).contains("another process"));
-        let other = FileSettings::new(directory.path().join("other"));
-        assert!(FileSettings { keep: 0, ..other.clone() }.open().is_err());
-        assert!(FileSettings { max_bytes: 0, ..other }.open().is_err());
     }
 
     #[test]

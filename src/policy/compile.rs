@@ -21,6 +21,7 @@ mod changes;
 mod hosts;
 mod network;
 mod places;
+mod switch;
 mod told;
 mod warning;
 
@@ -29,6 +30,8 @@ pub(super) use changes::{Changing, one};
 use hosts::{Categories, by_host, patterns};
 pub use network::Delegation;
 use places::Places;
+pub(super) use switch::lost;
+use switch::{Switch, switches};
 use told::Told;
 pub use told::{CidrEntry, HostEntry, RuleEntry};
 
@@ -90,32 +93,37 @@ impl Compiled {
     /// Compiles `document`, spelling its categories out from `lists` and storing its patterns by `interner`.
     ///
     /// # Errors
-    /// Every problem of its `categories`, or a limit that it exceeds; with them what should be looked at besides.
+    /// Every problem of its `categories` and switches, or a limit that it exceeds; with them what should be looked at besides.
     pub fn new(
         document: &Document,
         lists: &CategoryLists,
         interner: &mut Interner,
     ) -> Result<Self, Vec<Problem>> {
-        let found = warning::warnings(document);
-        match Self::sound(document, lists, &found, interner) {
-            Ok(compiled) => Ok(compiled),
-            Err(mut problems) => {
-                problems.extend(found);
-                Err(problems)
+        match (Categories::of(document, lists), switches(document, lists)) {
+            (Ok(mut categories), Ok(switches)) => {
+                let mut found = std::mem::take(&mut categories.warnings);
+                found.extend(switches.iter().flat_map(|switch| switch.warnings.iter().cloned()));
+                found.extend(warning::warnings(document, &switches));
+                let compiled = Self::sound(document, categories, &switches, &found, interner);
+                compiled.map_err(|problems| problems.into_iter().chain(found).collect())
+            }
+            (categories, switches) => {
+                let problems = [categories.err(), switches.err()].into_iter().flatten().flatten();
+                Err(problems.chain(warning::warnings(document, &[])).collect())
             }
         }
     }
 
-    /// Compiles a document that nothing is wrong with but what `found` says.
+    /// Compiles a document whose categories and switches stand for these hosts, with these warnings.
     fn sound(
         document: &Document,
-        lists: &CategoryLists,
-        found: &[Problem],
+        categories: Categories,
+        switches: &[Switch<'_>],
+        warnings: &[Problem],
         interner: &mut Interner,
     ) -> Result<Self, Vec<Problem>> {
         let spec = &document.spec;
         let limit = |what: &str, cure: &str| vec![Problem::error(what).at(document.place.clone()).cure(cure)];
-        let categories = Categories::of(document, lists)?;
         let named = spec.rules.iter().filter_map(|rule| rule.methods.as_deref()).flatten();
         let methods = Methods::of(named.map(|method| &**method))
             .map_err(|many| limit(&many.to_string(), "leave `methods` out where any will do"))?;
@@ -130,7 +138,7 @@ impl Compiled {
         let beyond = |error: HostSetError| {
             limit(&error.to_string(), "name fewer hosts, or put one wider pattern in the place of many")
         };
-        let vnet = spec.vnet.as_ref().map(|vnet| Delegation::new(document, vnet, lists, interner, beyond));
+        let vnet = spec.vnet.as_ref().map(|vnet| Delegation::new(vnet, switches, interner));
         let hosts = HostSet::new(interner, all.clone()).map_err(beyond)?;
         let patterns = patterns(&hosts, all, interner).ok_or_else(|| beyond(HostSetError::PoolFull))?;
         let list = |rules: &[(u32, &Rule)]| {
@@ -155,7 +163,7 @@ impl Compiled {
             limits: spec.limits,
             vnet: vnet.transpose()?.map(Box::new),
             skip: spec.skip.clone(),
-            warnings: categories.warnings.into_iter().chain(found.iter().cloned()).collect(),
+            warnings: warnings.into(),
             patterns,
         };
         Ok(Self {

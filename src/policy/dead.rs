@@ -5,13 +5,17 @@
 //! | has a `hostRules` Deny | of a pattern that the Deny covers |
 //! | has `defaultAction: Deny` | of a pattern that no Allow, category or rule of it may meet |
 //!
-//! Only what is certain is told, and only of documents that carry their Deny out. The work of one load is bounded:
-//! what is beyond it is not looked at.
+//! So is told of what a document puts on the managed path, which such a host never takes: of each entry, and once of each
+//! switch.
+//!
+//! Only what is certain is told, and only of documents that are asked and carry their Deny out: not of one that reports,
+//! nor of one that skips the rules (`skipEgressProxy`) and those above that. The work of one load is bounded: what is beyond
+//! it is not looked at.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::compile::Compiled;
+use super::compile::{Compiled, Delegation, lost};
 use super::cover::sample;
 use super::decision::RuleId;
 use super::document::RuleAction;
@@ -46,45 +50,139 @@ impl PolicySet {
         }
         let mut lower: Vec<&Arc<Compiled>> = self.units().filter(is_new).collect();
         lower.sort_unstable_by_key(|unit| unit.scope());
-        let mut granting = Granting::default();
-        let mut left = MOST_LOOKED_UP;
+        let mut search = Search { pool, granting: Granting::default(), left: MOST_LOOKED_UP };
         let mut found = Vec::new();
         for unit in lower {
-            let above = || {
-                self.above(unit.scope(), roster).filter(|higher| higher.enforcement == Enforcement::Enforce)
-            };
-            if above().next().is_none() {
-                continue;
+            let above = deniers(self.above(unit.scope(), roster), unit);
+            if !above.is_empty() {
+                found.extend(search.of(unit, &above).take(MOST - found.len()));
             }
-            for (text, place) in allows(unit) {
-                if found.len() == MOST || left == 0 {
-                    return found;
-                }
-                left -= 1;
-                let Ok(pattern) = text.parse::<Pattern>() else { continue };
-                found.extend(above().find_map(|higher| why(higher, pool, &pattern, &mut granting)).map(
-                    |(message, cure)| {
-                        let message = format!("`{pattern}` is never allowed: {message}");
-                        Problem::warning(message).at(place.clone()).cure(cure)
-                    },
-                ));
+            if found.len() == MOST || search.left == 0 {
+                break;
             }
         }
         found
     }
 }
 
+/// The documents above one that are asked together with it, and carry their Deny out.
+fn deniers<'s>(above: impl Iterator<Item = &'s Arc<Compiled>>, unit: &Compiled) -> Vec<&'s Arc<Compiled>> {
+    if unit.skips() {
+        return Vec::new();
+    }
+    let mut asked: Vec<_> = above.collect();
+    let first = asked.iter().rposition(|higher| higher.skips()).map_or(0, |place| place + 1);
+    asked.drain(..first);
+    asked.retain(|higher| higher.enforcement == Enforcement::Enforce);
+    asked
+}
+
+/// The search of one load.
+struct Search<'p> {
+    pool: &'p PatternPool,
+    granting: Granting,
+    /// How many patterns may still be looked up.
+    left: usize,
+}
+
+impl Search<'_> {
+    /// The warnings of one document below these.
+    fn of(&mut self, unit: &Compiled, above: &[&Arc<Compiled>]) -> impl Iterator<Item = Problem> {
+        let entries = entries(unit).take(self.left).filter_map(|(text, place, entry)| {
+            let (pattern, why) = self.why(above, &text)?;
+            let message = format!("`{pattern}` {}: {}", entry.fate(), why.message());
+            Some(Problem::warning(message).at(place).cure(why.cure(&pattern, entry)))
+        });
+        let mut found: Vec<_> = entries.take(MOST).collect();
+        for (toggle, place, count, texts) in unit.switches() {
+            let denied = texts.iter().filter_map(|text| {
+                let (pattern, why) = self.why(above, text)?;
+                Some((pattern.to_string(), why.placed()))
+            });
+            found.extend(lost(toggle, &place, count, &denied.collect::<Vec<_>>()));
+        }
+        found.into_iter()
+    }
+
+    /// Why one of these documents never allows what a pattern matches; `None` where they may, or where no more is looked up.
+    fn why<'c>(&mut self, above: &[&'c Arc<Compiled>], text: &str) -> Option<(Pattern, Why<'c>)> {
+        self.left = self.left.checked_sub(1)?;
+        let pattern = text.parse::<Pattern>().ok()?;
+        let why = above.iter().find_map(|higher| {
+            let rule = denied_by(higher, self.pool, &pattern);
+            let denies = rule.is_some() || is_nowhere(higher, self.pool, &pattern, &mut self.granting);
+            denies.then_some(Why { higher, rule })
+        });
+        Some((pattern, why?))
+    }
+}
+
+/// What says that a host may be called, in words of its own.
+#[derive(Clone, Copy)]
+enum Entry {
+    /// An Allow.
+    Allow,
+    /// An entry of `managedPath`.
+    Managed,
+}
+
+impl Entry {
+    /// What happens to a host that a higher document denies.
+    const fn fate(self) -> &'static str {
+        match self {
+            Self::Allow => "is never allowed",
+            Self::Managed => "never takes the managed path",
+        }
+    }
+}
+
 /// The hosts that a document allows, or puts on the managed path, in words of its own.
-fn allows(document: &Compiled) -> impl Iterator<Item = (String, Place)> {
+fn entries(document: &Compiled) -> impl Iterator<Item = (String, Place, Entry)> {
     let hosts = document.host_rules().zip(0_u32..).filter(|(entry, _)| entry.action == Action::Allow);
     let hosts = hosts.map(|(entry, id)| (entry.pattern, RuleId::Host(id)));
     let rules = document.rules().zip(0_u32..).filter(|(entry, _)| entry.action != RuleAction::Deny);
     let rules = hosts.chain(rules.map(|(entry, id)| (entry.host, RuleId::Rule(id))));
-    let rules = rules.map(|(text, rule)| (text, document.place_of(Some(rule))));
-    let managed = document.delegation().into_iter().flat_map(|vnet| {
-        vnet.servers().chain(vnet.hosts()).map(|text| (text.to_owned(), vnet.place.clone()))
-    });
-    rules.chain(managed)
+    let rules = rules.map(|(text, rule)| (text, document.place_of(Some(rule)), Entry::Allow));
+    let managed = document.delegation().into_iter().flat_map(Delegation::listed);
+    rules.chain(managed.map(|(text, place)| (text.to_owned(), place, Entry::Managed)))
+}
+
+/// Why a document never allows what a pattern matches.
+struct Why<'c> {
+    higher: &'c Compiled,
+    /// Its Deny; `None`: it allows it nowhere.
+    rule: Option<RuleId>,
+}
+
+impl Why<'_> {
+    /// Why.
+    fn message(&self) -> String {
+        let (kind, name) = (self.higher.scope().kind(), self.higher.name());
+        match self.rule {
+            Some(rule) => format!("{kind} `{name}` denies it by {}", self.higher.label(rule)),
+            None => format!("{kind} `{name}` allows it nowhere, and its `defaultAction` is Deny"),
+        }
+    }
+
+    /// Why, with the place.
+    fn placed(&self) -> String {
+        format!("{} at {}", self.message(), self.higher.place_of(self.rule))
+    }
+
+    /// What could be done.
+    fn cure(&self, pattern: &Pattern, entry: Entry) -> String {
+        let this = match entry {
+            Entry::Allow => "this Allow",
+            Entry::Managed => "this entry",
+        };
+        let place = self.higher.place_of(self.rule);
+        match self.rule {
+            Some(_) => format!("remove {this}, or the Deny at {place}"),
+            None => {
+                format!("remove {this}, or add \"{pattern}\" to hostRules of the document at {place}")
+            }
+        }
+    }
 }
 
 /// The patterns that each higher document may allow by, read once in a load; `None` where there are too many.
@@ -104,29 +202,6 @@ impl Granting {
         };
         known.as_ref().is_some_and(|all| all.iter().all(|own| !own.may_meet(pattern)))
     }
-}
-
-/// Why a document never allows what a pattern matches, and what could be done; `None` where it may.
-fn why(
-    higher: &Compiled,
-    pool: &PatternPool,
-    pattern: &Pattern,
-    granting: &mut Granting,
-) -> Option<(String, String)> {
-    let (kind, name) = (higher.scope().kind(), higher.name());
-    if let Some(rule) = denied_by(higher, pool, pattern) {
-        let message = format!("{kind} `{name}` denies it by {}", higher.label(rule));
-        let cure = format!("remove this Allow, or the Deny at {}", higher.place_of(Some(rule)));
-        return Some((message, cure));
-    }
-    is_nowhere(higher, pool, pattern, granting).then(|| {
-        let message = format!("{kind} `{name}` allows it nowhere, and its `defaultAction` is Deny");
-        let cure = format!(
-            "remove this Allow, or add \"{pattern}\" to hostRules of the document at {}",
-            higher.place()
-        );
-        (message, cure)
-    })
 }
 
 /// The `hostRules` Deny of a document that certainly holds for all that a pattern matches.

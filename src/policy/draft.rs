@@ -11,7 +11,7 @@ use super::mode::Scope;
 use super::network::Networks;
 use super::scope::{PolicySet, Roster};
 use super::secret_set::SecretSet;
-use super::together;
+use super::together::{self, Wrong};
 use crate::source::{Place, Problem};
 
 /// Takes documents one by one, each compiled or as the set before it has it; the first of a scope counts.
@@ -128,9 +128,9 @@ impl<'r> Draft<'r> {
             Problem::error(message).at(place).cure(cure)
         });
         let mut found = compiled.unmet(&self.secrets, self.group_of(compiled.scope()));
-        let network = together::unfit(compiled, &self.networks, self.group_of(compiled.scope()));
+        let networks = together::unfit(compiled, &self.networks, self.group_of(compiled.scope()));
+        found.extend(networks.map(Wrong::problem));
         found.extend(missing);
-        found.extend(network.map(|wrong| wrong.problem(compiled)));
         let sound = !found.iter().any(Problem::is_error);
         self.problems.extend(found);
         sound

@@ -14,23 +14,23 @@
 use std::sync::Arc;
 
 use super::compile::{Compiled, Delegation};
-use super::decision::{Cause, Denial};
+use super::decision::{Cause, Denial, RuleId};
 use super::guard::Guards;
 use super::network::Networks;
 use super::reason::Reason;
-use crate::source::{Problem, nearest};
+use crate::source::{Place, Problem, nearest};
 
-/// What is wrong, and what would be right.
+/// What is wrong in a document, where in it, and what would be right.
 pub(super) struct Wrong {
     message: String,
+    place: Place,
     cure: String,
 }
 
 impl Wrong {
-    /// An error of a document.
-    pub(super) fn problem(self, document: &Compiled) -> Problem {
-        let place = document.delegation().map_or_else(|| document.place(), |vnet| vnet.place.clone());
-        Problem::error(self.message).at(place).cure(self.cure)
+    /// An error of the document.
+    pub(super) fn problem(self) -> Problem {
+        Problem::error(self.message).at(self.place).cure(self.cure)
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn fault(
     documents.iter().enumerate().find_map(|(place, lower)| {
         let lower = lower.as_ref()?;
         let mut higher = documents.iter().take(place).flatten();
-        let alone = unpermitted(lower, guards).or_else(|| unfit(lower, &guards.networks, group));
+        let alone = unpermitted(lower, guards).or_else(|| unfit(lower, &guards.networks, group).next());
         let wrong = alone.or_else(|| higher.find_map(|higher| beyond(higher, lower, &guards.networks)))?;
         Some(Denial {
             cause: Some(Cause { document: Arc::clone(lower), rule: None }),
@@ -70,7 +70,7 @@ pub(super) fn conflict<'c>(
         "{}; until that is mended, {} is denied everything (`policy_error`)",
         wrong.message, lower.scope
     );
-    Some(Problem::error(message).at(lower.place()).cure(wrong.cure))
+    Some(Wrong { message, ..wrong }.problem())
 }
 
 /// Whether a document can bring lower ones into conflict with itself.
@@ -87,30 +87,38 @@ pub(super) fn can_be_bound(lower: &Compiled, networks: &Networks) -> bool {
 
 /// What a document asks for that the process configuration must permit.
 fn unpermitted(document: &Compiled, guards: &Guards) -> Option<Wrong> {
-    (document.skips() && !guards.skip_permitted).then(|| Wrong {
+    let place = document.skip().filter(|_| !guards.skip_permitted)?;
+    Some(Wrong {
         message: format!(
             "`{}` has `skipEgressProxy: true`, which the process configuration does not permit",
             document.name
         ),
+        place: place.clone(),
         cure: "write `skipEgressProxy: false`, or let the operator write `skipEgressProxy: Permitted` into the process \
                configuration"
             .to_owned(),
     })
 }
 
-/// What is wrong with a document over the networks that the operator configured, for sandboxes of this group.
-pub(super) fn unfit(document: &Compiled, networks: &Networks, group: Option<&str>) -> Option<Wrong> {
-    if networks.managed_by_name && document.judges_addresses() {
-        return Some(Wrong {
-            message: format!(
-                "`{}` has cidrRules, and the managed network leaves it to its parent proxy to resolve names",
-                document.name
-            ),
-            cure: "remove the cidrRules, or write `resolve: Local` at the network `managed`".to_owned(),
-        });
-    }
-    let vnet = document.delegation()?;
-    absent(vnet, networks, group).or_else(|| remote(document, document, vnet, networks))
+/// All that is wrong with a document over the networks that the operator configured, for sandboxes of this group.
+pub(super) fn unfit<'w>(
+    document: &'w Compiled,
+    networks: &'w Networks,
+    group: Option<&'w str>,
+) -> impl Iterator<Item = Wrong> + use<'w> {
+    let by_name = networks.managed_by_name && document.judges_addresses();
+    let judging = by_name.then(|| Wrong {
+        message: format!(
+            "`{}` has cidrRules, and the managed network leaves it to its parent proxy to resolve names",
+            document.name
+        ),
+        place: document.place_of(Some(RuleId::Cidr(0))),
+        cure: "remove the cidrRules, or write `resolve: Local` at the network `managed`".to_owned(),
+    });
+    let delegating = document.delegation().into_iter().flat_map(move |vnet| {
+        absent(vnet, networks, group).into_iter().chain(remote(document, document, vnet, networks))
+    });
+    judging.into_iter().chain(delegating)
 }
 
 /// Why a network cannot be delegated to: nobody configured it, or it is kept to other groups.
@@ -128,6 +136,7 @@ fn absent(vnet: &Delegation, networks: &Networks, group: Option<&str>) -> Option
         };
         return Some(Wrong {
             message: format!("the process configuration has no network `{network}`"),
+            place: vnet.place.clone(),
             cure,
         });
     };
@@ -138,6 +147,7 @@ fn absent(vnet: &Delegation, networks: &Networks, group: Option<&str>) -> Option
     let groups: Vec<&str> = kept.iter().map(|own| &**own).collect();
     Some(Wrong {
         message: format!("network `{network}` is kept to other groups: {}", groups.join(", ")),
+        place: vnet.place.clone(),
         cure: "name another network, or write this into a document of such a group".to_owned(),
     })
 }
@@ -151,9 +161,9 @@ fn remote(
 ) -> Option<Wrong> {
     let by_name = || networks.is_network_by_name(&vnet.network);
     let own = judging.delegation().is_some_and(|vnet| vnet.security_rules().is_some());
-    let what = match (judging.judges_addresses(), own) {
-        (true, _) => "cidrRules",
-        (false, true) => "securityRules",
+    let (what, first) = match (judging.judges_addresses(), own) {
+        (true, _) => ("cidrRules", RuleId::Cidr(0)),
+        (false, true) => ("securityRules", RuleId::Security(0)),
         (false, false) => return None,
     };
     by_name().then(|| Wrong {
@@ -161,6 +171,7 @@ fn remote(
             "`{}` has {what}, and network `{}`, to which `{}` delegates, leaves it to its parent proxy to resolve names",
             judging.name, vnet.network, delegating.name
         ),
+        place: judging.place_of(Some(first)),
         cure: format!("remove the {what}, or write `resolve: Local` at the network `{}`", vnet.network),
     })
 }
@@ -176,11 +187,16 @@ fn beyond(higher: &Compiled, lower: &Compiled, networks: &Networks) -> Option<Wr
                     "`{}` delegates to network `{}`, but {} `{}` delegates to `{}`",
                     lower.name, own.network, higher.scope, higher.name, above.network
                 ),
+                place: own.place.clone(),
                 cure: "name one network in both, or leave the mode VNet to one of them".to_owned(),
             });
         }
         let above = higher.delegation().and_then(|vnet| remote(higher, lower, vnet, networks));
-        above.or_else(|| lower.delegation().and_then(|vnet| remote(lower, higher, vnet, networks)))
+        // What is not in force is the lower one, so that its network is pointed at.
+        let own = |vnet: &Delegation| {
+            Some(Wrong { place: vnet.place.clone(), ..remote(lower, higher, vnet, networks)? })
+        };
+        above.or_else(|| own(lower.delegation()?))
     })
 }
 
@@ -188,18 +204,21 @@ fn beyond(higher: &Compiled, lower: &Compiled, networks: &Networks) -> Option<Wr
 fn bounds(higher: &Compiled, lower: &Compiled) -> Option<Wrong> {
     let constraints = higher.constraints();
     let above = || format!("{} `{}`", higher.scope, higher.name);
-    let message = if let Some(max) = constraints.max_mode.filter(|max| lower.mode > *max) {
-        format!("`{}` has mode {:?}, but {} allows at most {max:?}", lower.name, lower.mode, above())
+    let managed = || lower.delegation().and_then(Delegation::first_managed);
+    let (message, place) = if let Some(max) = constraints.max_mode.filter(|max| lower.mode > *max) {
+        (format!("`{}` has mode {:?}, but {} allows at most {max:?}", lower.name, lower.mode, above()), None)
     } else if let Some(min) = constraints.min_inspection.filter(|min| lower.inspection < *min) {
-        let found = lower.inspection;
-        format!("`{}` has trafficInspection {found:?}, but {} asks for at least {min:?}", lower.name, above())
-    } else if constraints.managed_path_forbidden && lower.delegation().is_some_and(Delegation::has_managed) {
-        format!("`{}` has a `managedPath`, which {} forbids", lower.name, above())
-    } else if lower.skips() && !constraints.skip_permitted {
-        format!("`{}` has `skipEgressProxy: true`, which {} does not permit", lower.name, above())
+        let has = format!("`{}` has trafficInspection {:?}", lower.name, lower.inspection);
+        (format!("{has}, but {} asks for at least {min:?}", above()), None)
+    } else if let Some(first) = constraints.managed_path_forbidden.then(managed).flatten() {
+        (format!("`{}` has a `managedPath`, which {} forbids", lower.name, above()), Some(first))
+    } else if let Some(skip) = lower.skip().filter(|_| !constraints.skip_permitted) {
+        let message =
+            format!("`{}` has `skipEgressProxy: true`, which {} does not permit", lower.name, above());
+        (message, Some(skip.clone()))
     } else {
         return None;
     };
     let cure = format!("narrow this document, or widen the `constraints` of the one at {}", higher.place());
-    Some(Wrong { message, cure })
+    Some(Wrong { message, place: place.unwrap_or_else(|| lower.place()), cure })
 }

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{CategoryLists, Compiled, at};
+use super::switch::Switch;
+use super::{Compiled, at};
 use crate::addr::Port;
-use crate::policy::document::{CategoryUse, Document, ManagedHost, Protocol, SecurityRule, Toggle, Vnet};
+use crate::policy::document::{ManagedHost, SecurityRule, Toggle, Vnet};
 use crate::policy::host_set::{Class, HostKey, HostSet, HostSetError};
 use crate::policy::mode::{Action, Mode};
-use crate::policy::pattern::Pattern;
 use crate::policy::pattern_pool::{Interner, PatternPool, PatternRef};
-use crate::source::{Place, Problem};
+use crate::source::{Place, Position, Problem};
 
 /// What a document delegates, whether it is in force or kept for mode `VNet`.
 #[derive(Debug, Clone)]
@@ -22,10 +22,10 @@ pub struct Delegation {
     /// What each place of `managed` is there for.
     parts: Box<[Part]>,
     /// The switches that are on.
-    toggles: Box<[Toggle]>,
-    /// `remoteMcpServers` and `additionalHosts`, as written.
-    servers: Box<[Box<str>]>,
-    hosts: Box<[Box<str>]>,
+    toggles: Box<[(Toggle, Position)]>,
+    /// `remoteMcpServers` and `additionalHosts`.
+    servers: Box<[Listed]>,
+    hosts: Box<[Listed]>,
     /// `securityRules` as written, and their places in the order in which they are asked.
     rules: Option<Ordered>,
     /// Where the network is named.
@@ -37,6 +37,13 @@ pub struct Delegation {
 struct Ordered {
     written: Box<[SecurityRule]>,
     order: Box<[u32]>,
+}
+
+/// A host, or a pattern of such, as written, and where that is.
+#[derive(Debug, Clone)]
+struct Listed {
+    text: Box<str>,
+    position: Position,
 }
 
 /// What a managed name is there for.
@@ -51,46 +58,32 @@ enum Part {
 }
 
 impl Delegation {
-    /// Compiles `vnet`, whose switches stand for parts of the list in force.
+    /// Compiles `vnet`, whose switches stand for these hosts.
     ///
     /// # Errors
-    /// The list lacks such a part, or there are too many patterns.
+    /// There are too many patterns.
     pub(super) fn new(
-        document: &Document,
         vnet: &Vnet,
-        lists: &CategoryLists,
+        switches: &[Switch<'_>],
         interner: &mut Interner,
-        beyond: impl FnOnce(HostSetError) -> Vec<Problem>,
     ) -> Result<Self, Vec<Problem>> {
-        let (mut patterns, mut parts, mut problems) = (Vec::new(), Vec::new(), Vec::new());
-        for (toggle, place) in &vnet.managed.toggles {
-            match hosts_of(*toggle, place, lists) {
-                Ok(found) => {
-                    parts.extend(std::iter::repeat_n(Part::Toggle(*toggle), found.len()));
-                    patterns.extend(found);
-                }
-                Err(problem) => problems.push(problem),
-            }
-        }
-        let pinned = document.spec.categories_version.filter(|_| !vnet.managed.toggles.is_empty());
-        // A list of another version was told of already; what its parts are is then of no interest.
-        if !problems.is_empty() && pinned.is_none_or(|version| version == lists.list().version) {
-            return Err(problems);
-        }
         let managed = &vnet.managed;
+        let mut parts = Vec::new();
+        for switch in switches {
+            parts.extend(std::iter::repeat_n(Part::Toggle(switch.toggle), switch.hosts.len()));
+        }
         parts.extend((0_u32..).zip(&managed.servers).map(|(id, _)| Part::Server(id)));
         parts.extend((0_u32..).zip(&managed.hosts).map(|(id, _)| Part::Host(id)));
-        patterns.extend(managed.servers.iter().chain(&managed.hosts).map(|host| host.pattern.clone()));
-        let all = patterns.iter().map(|pattern| (Class::Allow, pattern));
-        let texts =
-            |hosts: &[ManagedHost]| hosts.iter().map(|host| host.pattern.to_string().into()).collect();
+        let written = managed.servers.iter().chain(&managed.hosts).map(|host| &host.pattern);
+        let patterns = switches.iter().flat_map(|switch| &switch.hosts).chain(written);
+        let all = patterns.map(|pattern| (Class::Allow, pattern));
         Ok(Self {
             network: Arc::clone(&vnet.network),
-            managed: HostSet::new(interner, all).map_err(beyond)?,
+            managed: HostSet::new(interner, all).map_err(|error| vec![beyond(&error, vnet)])?,
             parts: parts.into(),
-            toggles: managed.toggles.iter().map(|(toggle, _)| *toggle).collect(),
-            servers: texts(&managed.servers),
-            hosts: texts(&managed.hosts),
+            toggles: managed.toggles.iter().map(|(toggle, place)| (*toggle, position(place))).collect(),
+            servers: managed.servers.iter().map(Listed::of).collect(),
+            hosts: managed.hosts.iter().map(Listed::of).collect(),
             rules: vnet.security_rules.as_deref().map(Ordered::new),
             place: vnet.place.clone(),
         })
@@ -112,9 +105,11 @@ impl Delegation {
         filed.map(|filed| (PatternRef::from_bits(filed.pattern), self.label(filed.place)))
     }
 
-    /// Whether some name takes the managed path.
-    pub(in crate::policy) const fn has_managed(&self) -> bool {
-        !self.parts.is_empty()
+    /// Where the first of what puts names on the managed path is written.
+    pub(in crate::policy) fn first_managed(&self) -> Option<Place> {
+        let listed = self.servers.iter().chain(&self.hosts).map(|own| own.position);
+        let first = self.toggles.iter().map(|(_, position)| *position).chain(listed).next()?;
+        Some(Place::new(&self.place.file, first))
     }
 
     /// The place of what puts a name on the managed path.
@@ -129,8 +124,8 @@ impl Delegation {
 
     /// What that is called: `managedPath.packageRegistries.pypi`, `managedPath.additionalHosts[2] *.corp`.
     pub(in crate::policy) fn label(&self, place: u32) -> String {
-        let listed = |list: &str, id: u32, texts: &[Box<str>]| {
-            format!("managedPath.{list}[{id}] {}", at(texts, id).map(|text| &**text).unwrap_or_default())
+        let listed = |list: &str, id: u32, all: &[Listed]| {
+            format!("managedPath.{list}[{id}] {}", at(all, id).map(|own| &*own.text).unwrap_or_default())
         };
         match at(&self.parts, place) {
             Some(Part::Toggle(toggle)) => toggle.label().to_owned(),
@@ -147,19 +142,24 @@ impl Delegation {
     }
 
     /// The switches that are on.
-    #[must_use]
-    pub fn toggles(&self) -> &[Toggle] {
-        &self.toggles
+    pub fn toggles(&self) -> impl Iterator<Item = Toggle> {
+        self.toggles.iter().map(|(toggle, _)| *toggle)
     }
 
     /// Its `remoteMcpServers`.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
-        self.servers.iter().map(|text| &**text)
+        self.servers.iter().map(|own| &*own.text)
     }
 
     /// Its `additionalHosts`.
     pub fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.hosts.iter().map(|text| &**text)
+        self.hosts.iter().map(|own| &*own.text)
+    }
+
+    /// Its `remoteMcpServers` and `additionalHosts`, each with its place.
+    pub(in crate::policy) fn listed(&self) -> impl Iterator<Item = (&str, Place)> {
+        let all = self.servers.iter().chain(&self.hosts);
+        all.map(|own| (&*own.text, Place::new(&self.place.file, own.position)))
     }
 
     /// Its `securityRules`, as written; None: the network itself decides.
@@ -193,11 +193,10 @@ impl Delegation {
 impl Ordered {
     /// Puts rules in order.
     fn new(rules: &[SecurityRule]) -> Self {
-        let ours = |rule: &SecurityRule| matches!(rule.protocol, Protocol::Any | Protocol::Tcp);
         let mut order: Vec<(u16, u32)> = rules
             .iter()
             .zip(0..)
-            .filter(|(rule, _)| ours(rule))
+            .filter(|(rule, _)| rule.protocol.is_ours())
             .map(|(rule, id)| (rule.priority, id))
             .collect();
         order.sort_unstable();
@@ -205,19 +204,27 @@ impl Ordered {
     }
 }
 
-/// The hosts that a switch stands for.
-fn hosts_of(toggle: Toggle, place: &Place, lists: &CategoryLists) -> Result<Vec<Pattern>, Problem> {
-    let (category, part) = toggle.part();
-    let wanted = CategoryUse { category: category.into(), part: Some(part.into()), place: place.clone() };
-    lists.resolve(&wanted).map(|resolved| resolved.patterns).map_err(|_| {
-        let list = lists.list();
-        let message = format!(
-            "`{toggle}` stands for `{category}/{part}`, of which the category list `{}` has no hosts",
-            list.name
-        );
-        let cure = format!("add the part to the list at {}, or turn the switch off", list.place);
-        Problem::error(message).at(place.clone()).path(format!("spec.vnet.{toggle}")).cure(cure)
-    })
+impl Listed {
+    /// What is kept of a host.
+    fn of(host: &ManagedHost) -> Self {
+        Self { text: host.pattern.to_string().into(), position: position(&host.place) }
+    }
+}
+
+/// Where in its file a place is.
+const fn position(place: &Place) -> Position {
+    Position { line: place.line, column: place.column }
+}
+
+/// The error of a managed path with too many hosts: it stands at the first of `additionalHosts`, which alone can be patterns
+/// that their own document names.
+fn beyond(error: &HostSetError, vnet: &Vnet) -> Problem {
+    let place = vnet.managed.hosts.first().map_or(&vnet.place, |host| &host.place);
+    let cure = "name fewer hosts under `additionalHosts`, or put one wider pattern in the place of many";
+    Problem::error(error.to_string())
+        .at(place.clone())
+        .path("spec.vnet.managedPath.additionalHosts")
+        .cure(cure)
 }
 
 impl Compiled {
@@ -237,6 +244,21 @@ impl Compiled {
     pub(in crate::policy) fn managed_hosts(&self) -> impl Iterator<Item = (String, String)> {
         let labels = self.delegation().into_iter().flat_map(Delegation::labels);
         labels.filter_map(|(pattern, label)| Some((self.texts.get(pattern)?, label)))
+    }
+
+    /// The switches of its managed path, where it delegates: the place of each, how many hosts it stands for, and these.
+    pub(in crate::policy) fn switches(&self) -> impl Iterator<Item = (Toggle, Place, usize, Vec<String>)> {
+        self.delegation().into_iter().flat_map(|vnet| {
+            vnet.toggles.iter().map(|(toggle, position)| {
+                let is = |part: &Part| matches!(part, Part::Toggle(own) if own == toggle);
+                let mut filed = vnet.managed.patterns();
+                filed.retain(|filed| at(&vnet.parts, filed.place).is_some_and(is));
+                filed.sort_unstable_by_key(|filed| filed.place);
+                let texts = filed.iter().filter_map(|own| self.texts.get(PatternRef::from_bits(own.pattern)));
+                let count = vnet.parts.iter().filter(|part| is(part)).count();
+                (*toggle, Place::new(&vnet.place.file, *position), count, texts.collect())
+            })
+        })
     }
 
     /// Where it asks that rules are not asked.

@@ -166,7 +166,7 @@ impl Compiled {
     #[must_use]
     pub fn names_categories(&self) -> bool {
         self.told().is_some_and(|told| !told.categories.is_empty())
-            || self.vnet().is_some_and(|vnet| !vnet.toggles().is_empty())
+            || self.vnet().is_some_and(|vnet| vnet.toggles().next().is_some())
     }
 
     /// How many rules the document has, categories spelled out, `securityRules` where they are in force.

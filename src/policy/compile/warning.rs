@@ -8,13 +8,19 @@
 //! | a rule is never first | one before it covers its host, path and methods |
 //! | a `securityRules` entry never applies | one of a lower priority number covers its addresses and ports |
 //! | a host of the managed path is one of every tenant of a shared domain, or denied | as for Allows |
+//! | hosts of a switch of it are denied: one warning for each switch | as for Allows |
+//!
+//! That a Deny wins is told only of a document that carries it out: one that reports, or is not asked (`skipEgressProxy`),
+//! lets through what it denies.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::switch::{Switch, lost};
 use crate::policy::cover::Covering;
-use crate::policy::document::{CidrRule, Document, ManagedHost, Rule, RuleAction, SecurityRule};
-use crate::policy::mode::Action;
+use crate::policy::document::{CidrRule, Document, HostRule, ManagedHost, Rule, RuleAction, SecurityRule};
+use crate::policy::mode::{Action, Enforcement};
+use crate::policy::pattern::Pattern;
 use crate::policy::port_set::PortSet;
 use crate::source::Problem;
 
@@ -23,49 +29,78 @@ const MOST: usize = 50;
 /// So many rules before it are compared with one, of each host that covers its host.
 const MOST_BEFORE: usize = 64;
 
-/// Everything that should be looked at in a document.
-pub(super) fn warnings(document: &Document) -> Vec<Problem> {
+/// Everything that should be looked at in a document whose switches stand for these hosts.
+pub(super) fn warnings(document: &Document, switches: &[Switch<'_>]) -> Vec<Problem> {
     let spec = &document.spec;
     let mut all: Vec<Problem> = Vec::new();
     if spec.default_action == Action::Deny {
         all.extend(wide_hosts(document));
         all.extend(wide_networks(&spec.cidr_rules).take(MOST));
     }
-    all.extend(denied(document).into_iter().take(MOST));
-    all.extend(outranked(&spec.cidr_rules).into_iter().take(MOST));
+    let denies = Denies::of(document);
+    all.extend(denied(&spec.host_rules, &denies).take(MOST));
+    all.extend(outranked(&spec.cidr_rules, denies.are_carried_out).into_iter().take(MOST));
     all.extend(shadowed(&spec.rules).into_iter().take(MOST));
     let rules = spec.vnet.iter().filter_map(|vnet| vnet.security_rules.as_deref());
     all.extend(rules.flat_map(outruled).take(MOST));
-    all.extend(managed(document).into_iter().take(MOST));
+    let hosts = spec.vnet.iter().flat_map(|vnet| vnet.managed.servers.iter().chain(&vnet.managed.hosts));
+    all.extend(hosts.filter_map(|host| managed(host, &denies)).take(MOST));
+    all.extend(switches.iter().filter_map(|switch| switched(switch, &denies)));
     all
 }
 
-/// Hosts that the document itself puts on the managed path, and that every tenant of a shared domain has, or that are
-/// denied.
-fn managed(document: &Document) -> Vec<Problem> {
-    let Some(vnet) = &document.spec.vnet else { return Vec::new() };
-    let rules = &document.spec.host_rules;
-    let denies = rules.iter().zip(0_u32..).filter(|(rule, _)| rule.action == Action::Deny);
-    let denies = Covering::of(denies.map(|(rule, id)| (rule.pattern.clone(), id)));
-    let warning = |host: &ManagedHost| {
-        let pattern = &host.pattern;
-        let found = denies
-            .find(pattern, false)
-            .and_then(|(deny, id)| Some((deny, rules.get(usize::try_from(id).ok()?)?.place.line)));
-        let (message, cure) = match found {
-            Some((deny, line)) => (
-                format!("`{pattern}` never takes the managed path: `{deny}` is denied on line {line}"),
-                "remove it here, or narrow that Deny",
-            ),
-            None if pattern.is_tenant_wide() => (
-                format!("tenant-wide: `{pattern}` puts every tenant of a shared domain on the managed path"),
-                "name the hosts you need: the network's own rules do not see any of them",
-            ),
-            None => return None,
-        };
-        Some(Problem::warning(message).at(host.place.clone()).cure(cure))
+/// The `hostRules` Deny of a document, where they are carried out.
+struct Denies<'d> {
+    rules: &'d [HostRule],
+    covering: Covering,
+    are_carried_out: bool,
+}
+
+impl<'d> Denies<'d> {
+    /// Those of a document; none where it reports or is not asked.
+    fn of(document: &'d Document) -> Self {
+        let spec = &document.spec;
+        let are_carried_out = spec.enforcement == Enforcement::Enforce && spec.skip.is_none();
+        let rules = spec.host_rules.iter().zip(0_u32..);
+        let denies = rules.filter(|(rule, _)| are_carried_out && rule.action == Action::Deny);
+        let covering = Covering::of(denies.map(|(rule, id)| (rule.pattern.clone(), id)));
+        Self { rules: &spec.host_rules, covering, are_carried_out }
+    }
+
+    /// One that certainly holds for all that a pattern matches, and its line.
+    fn find(&self, pattern: &Pattern) -> Option<(&Pattern, u32)> {
+        if self.covering.is_empty() {
+            return None;
+        }
+        let (deny, id) = self.covering.find(pattern, false)?;
+        Some((deny, self.rules.get(usize::try_from(id).ok()?)?.place.line))
+    }
+}
+
+/// A host that the document itself puts on the managed path, and that every tenant of a shared domain has, or that is denied.
+fn managed(host: &ManagedHost, denies: &Denies<'_>) -> Option<Problem> {
+    let pattern = &host.pattern;
+    let (message, cure) = match denies.find(pattern) {
+        Some((deny, line)) => (
+            format!("`{pattern}` never takes the managed path: `{deny}` is denied on line {line}"),
+            "remove it here, or narrow that Deny",
+        ),
+        None if pattern.is_tenant_wide() => (
+            format!("tenant-wide: `{pattern}` puts every tenant of a shared domain on the managed path"),
+            "name the hosts you need: the network's own rules do not see any of them",
+        ),
+        None => return None,
     };
-    vnet.managed.servers.iter().chain(&vnet.managed.hosts).filter_map(warning).collect()
+    Some(Problem::warning(message).at(host.place.clone()).cure(cure))
+}
+
+/// A switch of which hosts are denied.
+fn switched(switch: &Switch<'_>, denies: &Denies<'_>) -> Option<Problem> {
+    let found = switch.hosts.iter().filter_map(|host| {
+        let (deny, line) = denies.find(host)?;
+        Some((host.to_string(), format!("`{deny}` is denied on line {line}")))
+    });
+    lost(switch.toggle, switch.place, switch.hosts.len(), &found.collect::<Vec<_>>())
 }
 
 /// Entries of `securityRules` that one before them always decides for.
@@ -127,26 +162,18 @@ fn wide_networks(rules: &[CidrRule]) -> impl Iterator<Item = Problem> {
 }
 
 /// Allows of `hostRules` whose hosts are all denied. That one pattern is both is told where it is read.
-fn denied(document: &Document) -> Vec<Problem> {
-    let rules = &document.spec.host_rules;
-    let denies = rules.iter().zip(0_u32..).filter(|(rule, _)| rule.action == Action::Deny);
-    let denies = Covering::of(denies.map(|(rule, id)| (rule.pattern.clone(), id)));
-    if denies.is_empty() {
-        return Vec::new();
-    }
+fn denied(rules: &[HostRule], denies: &Denies<'_>) -> impl Iterator<Item = Problem> {
     let allows = rules.iter().filter(|rule| rule.action == Action::Allow);
-    let dead = allows.filter_map(|rule| {
-        let (deny, id) = denies.find(&rule.pattern, false).filter(|(deny, _)| **deny != rule.pattern)?;
-        let line = rules.get(usize::try_from(id).ok()?)?.place.line;
+    allows.filter_map(|rule| {
+        let (deny, line) = denies.find(&rule.pattern).filter(|(deny, _)| **deny != rule.pattern)?;
         let message =
             format!("`{}` is never allowed: `{deny}` is denied on line {line}, and Deny wins", rule.pattern);
         Some(Problem::warning(message).at(rule.place.clone()).cure("remove this Allow, or narrow that Deny"))
-    });
-    dead.collect()
+    })
 }
 
-/// Entries of `cidrRules` in whose place another one of the same prefix always decides.
-fn outranked(rules: &[CidrRule]) -> Vec<Problem> {
+/// Entries of `cidrRules` in whose place another one of the same prefix always decides; a Deny where it is carried out.
+fn outranked(rules: &[CidrRule], denies: bool) -> Vec<Problem> {
     let mut known: HashMap<_, Vec<&CidrRule>> = HashMap::new();
     for rule in rules {
         let same = known.entry(rule.net).or_default();
@@ -158,7 +185,7 @@ fn outranked(rules: &[CidrRule]) -> Vec<Problem> {
         let same = known.get(&rule.net)?;
         let above = same.iter().find(|other| {
             let first = (other.place.line, other.place.column) < (rule.place.line, rule.place.column);
-            let outranks = other.action == Action::Deny && rule.action == Action::Allow;
+            let outranks = denies && other.action == Action::Deny && rule.action == Action::Allow;
             let repeats = other.action == rule.action && other.ports == rule.ports && first;
             repeats || (outranks && holds(other.ports.as_ref(), rule.ports.as_ref()))
         })?;

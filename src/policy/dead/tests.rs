@@ -84,6 +84,74 @@ fn an_allow_that_may_apply_is_not_told() {
 }
 
 #[test]
+fn an_allow_that_a_skipping_document_frees_of_those_above_is_not_told() {
+    let permitting = |own: &str| {
+        format!("{{mode: Unrestricted, constraints: {{skipEgressProxy: Permitted}}, hostRules: [{own}]}}")
+    };
+    let denying = permitting("{pattern: transfer.test, action: Deny}");
+    let skipping = "{skipEgressProxy: true}";
+    let allowing = "{hostRules: [transfer.test]}";
+    let three =
+        |group: &str| warnings(&[("Global", &denying), ("Group", group), ("Sandbox", allowing)]).len();
+    assert_eq!(three(skipping), 0, "the Global document is not asked");
+    assert_eq!(three("{mode: Unrestricted}"), 1);
+    assert_eq!(three("{hostRules: [other.test]}"), 1, "one warning of each Allow");
+    let own = "{skipEgressProxy: true, hostRules: [transfer.test]}";
+    assert!(
+        warnings(&[("Global", &denying), ("Group", own)]).is_empty(),
+        "a document that skips is not asked"
+    );
+    let below = [("Global", skipping), ("Group", denying.as_str()), ("Sandbox", allowing)];
+    assert_eq!(warnings(&below).len(), 1, "the Group document is below the one that skips");
+}
+
+#[test]
+fn a_host_of_a_managed_path_that_a_higher_document_denies_is_told_where_it_is_written() {
+    let above = "{mode: Unrestricted, hostRules: [{pattern: '*.bad.test', action: Deny}]}";
+    let own = "{mode: VNet, vnet: {network: prod, managedPath: {remoteMcpServers: [mcp.bad.test], additionalHosts: ['*.bad.test', good.test]}}}";
+    let told = |at: &str, pattern: &str| {
+        format!(
+            "p.yaml:{at}: warning: `{pattern}` never takes the managed path: Global `global-doc` denies it by hostRules[0] \
+             *.bad.test (remove this entry, or the Deny at p.yaml:3:40)"
+        )
+    };
+    assert_eq!(
+        warnings(&[("Global", above), ("Sandbox", own)]),
+        [told("7:75", "mcp.bad.test"), told("7:108", "*.bad.test")]
+    );
+    let told = warnings(&[("Global", "{hostRules: [other.test]}"), ("Sandbox", own)]);
+    assert!(
+        told[0].contains(
+            "`mcp.bad.test` never takes the managed path: Global `global-doc` allows it nowhere, and its `defaultAction` is \
+             Deny (remove this entry, or add \"mcp.bad.test\""
+        ),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_switch_of_which_hosts_are_denied_by_a_higher_document_is_told_once() {
+    let above = "{mode: Unrestricted, hostRules: [{pattern: pypi.org, action: Deny}, {pattern: '*.pypa.io', action: Deny}, {pattern: 'github.com:80', action: Deny}]}";
+    let own = "{mode: VNet, vnet: {network: prod, managedPath: {packageRegistries: {pypi: true}, codeRepositories: {github: true}}}}";
+    assert_eq!(
+        warnings(&[("Global", above), ("Sandbox", own)]),
+        [
+            "p.yaml:7:82: warning: spec.vnet.managedPath.packageRegistries.pypi: 3 of its 5 hosts never take the managed path: \
+          `pypi.org` (Global `global-doc` denies it by hostRules[0] pypi.org at p.yaml:3:40), `bootstrap.pypa.io`, \
+          `pip.pypa.io` (Global `global-doc` denies it by hostRules[1] *.pypa.io at p.yaml:3:75) (allow them there, or \
+          leave it when it is meant)"
+        ]
+    );
+    let told = warnings(&[("Global", "{hostRules: [pypi.org]}"), ("Sandbox", own)]);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let nowhere = "4 of its 5 hosts never take the managed path: `files.pythonhosted.org`, `pypi.python.org`, `bootstrap.pypa.io` \
+                   (Global `global-doc` allows it nowhere, and its `defaultAction` is Deny at p.yaml:1:1) and 1 more";
+    assert!(told[0].contains(nowhere), "{told:?}");
+    let unforced = own.replacen("VNet", "Limited", 1);
+    assert!(warnings(&[("Global", above), ("Sandbox", &unforced)]).is_empty(), "it is not in force");
+}
+
+#[test]
 fn large_documents_are_looked_at_in_bounded_time() {
     let hosts =
         |word: &str| (0..30_000).map(|n| format!("'*.{word}{n}.test'")).collect::<Vec<_>>().join(", ");

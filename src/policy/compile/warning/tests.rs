@@ -6,13 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::policy::category::CategoryLists;
+use crate::policy::compile::Compiled;
 use crate::policy::document::parse;
+use crate::policy::pattern_pool::Interner;
 
 /// The warnings of a file of one document.
 fn told(text: &str) -> Vec<String> {
     let parsed = parse(&"p.yaml".into(), text);
     assert!(!parsed.problems.iter().any(Problem::is_error), "{:?}", parsed.problems);
-    warnings(&parsed.documents[0]).iter().map(ToString::to_string).collect()
+    let compiled = Compiled::new(&parsed.documents[0], &CategoryLists::shipped(), &mut Interner::default());
+    compiled.unwrap().warnings().iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn the_policies_that_are_shipped_are_free_of_warnings() {
     for file in files.map(|name| root.join(format!("policies/{name}.yaml"))) {
         let text = fs::read_to_string(&file).unwrap();
         let parsed = parse(&Arc::from(file.display().to_string()), &text);
-        let found: Vec<_> = parsed.documents.iter().flat_map(warnings).collect();
+        let found: Vec<_> = parsed.documents.iter().flat_map(|own| warnings(own, &[])).collect();
         assert!(found.is_empty(), "{found:?}");
     }
 }
@@ -118,7 +122,7 @@ fn a_large_document_is_looked_at_in_bounded_time() {
     let parsed =
         parse(&"p.yaml".into(), &format!("hostRules:\n{}\nrules:\n{}\n", hosts.join("\n"), rules.join("\n")));
     let begun = Instant::now();
-    assert!(warnings(&parsed.documents[0]).is_empty());
+    assert!(warnings(&parsed.documents[0], &[]).is_empty());
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
@@ -134,6 +138,62 @@ fn what_a_managed_path_and_the_rules_of_a_network_do_not_mean_is_told() {
              here, or narrow that Deny)",
             "p.yaml:1:154: warning: tenant-wide: `*.azurecr.io` puts every tenant of a shared domain on the managed path (name \
              the hosts you need: the network's own rules do not see any of them)",
+        ]
+    );
+}
+
+#[test]
+fn a_deny_that_is_not_carried_out_keeps_nothing_from_being_allowed_or_from_its_path() {
+    let rules = "hostRules: [a.test, {pattern: '*.test', action: Deny}, {pattern: pypi.org, action: Deny}], cidrRules: [{cidr: 192.0.2.0/24, action: Deny}, {cidr: 192.0.2.0/24, action: Allow}], vnet: {network: prod, managedPath: {additionalHosts: [m.test], packageRegistries: {pypi: true}}}";
+    let count = |more: &str| {
+        let all = told(&format!("{{mode: VNet, {more}{rules}}}"));
+        all.iter().filter(|text| text.contains("never")).count()
+    };
+    assert_eq!(count(""), 4, "an Allow, a network, a host of the managed path and a switch");
+    assert_eq!(count("enforcement: Report, "), 0);
+    assert_eq!(count("skipEgressProxy: true, "), 0);
+}
+
+#[test]
+fn a_switch_of_which_hosts_are_denied_is_told_once_with_the_first_of_them() {
+    let text = "mode: VNet\nhostRules:\n- {pattern: '*.python.org', action: Deny}\n- {pattern: bootstrap.pypa.io, action: Deny}\n- {pattern: 'nuget.org:80', action: Deny}\nvnet:\n  network: prod\n  managedPath:\n    packageRegistries: {pypi: true, nuget: true}\n";
+    assert_eq!(
+        told(text),
+        [
+            "p.yaml:9:31: warning: spec.vnet.managedPath.packageRegistries.pypi: 2 of its 5 hosts never take the managed path: \
+          `pypi.python.org` (`*.python.org` is denied on line 3), `bootstrap.pypa.io` (`bootstrap.pypa.io` is denied on line 4) \
+          (allow them there, or leave it when it is meant)"
+        ]
+    );
+    let all = told(
+        "{mode: VNet, hostRules: [{pattern: '*', action: Deny}], vnet: {network: prod, managedPath: {packageRegistries: {pypi: true}}}}",
+    );
+    assert!(
+        all[0].contains(
+            "5 of its 5 hosts never take the managed path: `pypi.org`, `files.pythonhosted.org`, `pypi.python.org` (`*` is \
+             denied on line 1) and 2 more"
+        ),
+        "{all:?}"
+    );
+}
+
+#[test]
+fn a_switch_for_a_way_out_of_data_is_told_as_a_category_of_it_is() {
+    let told = told(
+        "{categories: [code-repositories/github], mode: VNet, vnet: {network: prod, managedPath: {codeRepositories: {github: true, githubEnterprise: true}}}}",
+    );
+    let what = "`code-repositories/github` accepts uploads from anybody: data can leave through it";
+    assert_eq!(
+        told,
+        [
+            format!(
+                "p.yaml:1:15: warning: spec.categories: {what} (list the hosts that are needed under `hostRules`, or leave it \
+                 when it is meant)"
+            ),
+            format!(
+                "p.yaml:1:117: warning: spec.vnet.managedPath.codeRepositories.github: {what} (list the hosts that are needed \
+                 under `additionalHosts`, or leave it when it is meant)"
+            ),
         ]
     );
 }

@@ -84,6 +84,55 @@ fn a_name_goes_to_the_parent_proxy_of_a_network_that_resolves_and_a_literal_is_j
 }
 
 #[test]
+fn a_document_that_does_not_go_with_others_or_the_operator_is_told_where_it_says_so() {
+    let by_name = || operator(&[("prod", &[], true)]);
+    let cidrs = "{mode: Unrestricted, cidrRules: [{cidr: 20.0.0.0/8, action: Deny}]}";
+    let vnet = "{mode: VNet, vnet: {network: prod, managedPath: {additionalHosts: [a.test]}}}";
+    let ruled = "{mode: VNet, vnet: {network: prod, securityRules: [{name: a, priority: 100, action: Allow, destination: '*'}]}}";
+    let both = "{mode: VNet, cidrRules: [{cidr: 20.0.0.0/8, action: Deny}], vnet: {network: prod}}";
+    let forbidding = "{mode: Unrestricted, constraints: {managedPath: Forbidden}}";
+    let skipping = "{skipEgressProxy: true}";
+    let other = "{mode: VNet, vnet: {network: other}}";
+    let permitted = || Guards { skip_permitted: true, ..Guards::default() };
+    for (layers_of, guards, at) in [
+        (vec![("Global", both)], by_name(), "{cidr: 20"),
+        (vec![("Global", ruled)], by_name(), "{name: a"),
+        (vec![("Global", vnet)], operator(&[]), "prod"),
+        (vec![("Global", vnet), ("Sandbox", cidrs)], by_name(), "{cidr: 20"),
+        (vec![("Global", cidrs), ("Sandbox", vnet)], by_name(), "prod"),
+        (vec![("Global", vnet), ("Sandbox", other)], Guards::default(), "other"),
+        (vec![("Global", forbidding), ("Sandbox", vnet)], Guards::default(), "a.test"),
+        (vec![("Global", "{}"), ("Sandbox", skipping)], permitted(), "true"),
+        (vec![("Sandbox", skipping)], Guards::default(), "true"),
+    ] {
+        let (told, said) = together(&layers_of, guards);
+        let (line, column) = (4 * layers_of.len() - 1, "spec: ".len() + 1);
+        let column = column + layers_of.last().unwrap().1.find(at).unwrap();
+        assert!(told.starts_with(&format!("p.yaml:{line}:{column}: error: ")), "{at} {told}");
+        assert_ne!(said, "Allow", "{told}");
+    }
+}
+
+#[test]
+fn all_that_does_not_go_with_the_networks_of_the_operator_is_told_at_once() {
+    let both = "{mode: VNet, cidrRules: [{cidr: 20.0.0.0/8, action: Deny}], vnet: {network: prod}}";
+    let over = |guards: Guards| {
+        let networks = Networks { managed_by_name: true, ..guards.networks };
+        together(&[("Global", both)], Guards { networks, ..Guards::default() }).0
+    };
+    for (guards, second) in [
+        (operator(&[]), "has no network `prod`"),
+        (operator(&[("prod", &[], true)]), "and network `prod`, to which"),
+        (operator(&[("prod", &["grp"], false)]), "is kept to other groups"),
+    ] {
+        let told = over(guards);
+        assert!(told.contains("and the managed network leaves it") && told.contains(second), "{told}");
+        assert_eq!(told.lines().count(), 2, "{told}");
+    }
+    assert_eq!(over(operator(&[("prod", &["grp"], true)])).lines().count(), 3);
+}
+
+#[test]
 fn documents_that_name_different_networks_are_not_asked() {
     let other = "{mode: VNet, vnet: {network: other}}";
     let (told, said) = together(&[("Global", &delegating("")), ("Sandbox", other)], Guards::default());
@@ -140,6 +189,66 @@ fn a_switch_whose_part_an_operators_list_lacks_is_an_error_of_that_document() {
     assert_eq!(set.units().count(), 0);
     let (_, problems) = compile("packageRegistries: {npm: true}", "categoriesVersion: 1, ");
     assert!(problems[0].message.contains("categoriesVersion is 1"), "{problems:?}");
+}
+
+#[test]
+fn every_category_and_switch_that_a_list_lacks_is_told_at_once_and_why() {
+    let list = "kind: CategoryList\nmetadata: {name: ours}\nspec: {version: 7, categories: {package-registries: {npm: {hosts: [npm.corp, '{own}.corp']}}}}";
+    let parsed = document::parse(&"ours.yaml".into(), list);
+    let (lists, _) = CategoryLists::shipped().followed_by(&parsed.lists.iter().collect::<Vec<_>>());
+    let spec = delegating("packageRegistries: {npm: true, pypi: true}, codeRepositories: {github: true}");
+    let spec =
+        spec.replacen('{', "{categoriesVersion: 1, categories: [nothing, package-registries/conda], ", 1);
+    let (_, problems) =
+        PolicySet::compile(&documents(&layers(&[("Global", &spec)])), &lists, Arc::default(), None, None);
+    let told: Vec<String> = problems.iter().map(|problem| problem.message.clone()).collect();
+    let switch = |key: &str, part: &str, why: &str| {
+        format!(
+            "`managedPath.{key}` stands for `{part}`, which cannot be taken from the category list `ours`: {why}"
+        )
+    };
+    assert_eq!(
+        told,
+        [
+            "categoriesVersion is 1, but the list `ours` is version 7".to_owned(),
+            "unknown category `nothing`".to_owned(),
+            "`package-registries` has no part `conda`".to_owned(),
+            switch(
+                "packageRegistries.pypi",
+                "package-registries/python",
+                "`package-registries` has no part `python`"
+            ),
+            switch(
+                "packageRegistries.npm",
+                "package-registries/npm",
+                "the hosts of `package-registries/npm` are templates"
+            ),
+            switch(
+                "codeRepositories.github",
+                "code-repositories/github",
+                "unknown category `code-repositories`"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_managed_path_of_too_many_patterns_is_an_error_at_the_list_that_they_are_in() {
+    let shapes: Vec<String> = (1..=65)
+        .map(|n| {
+            format!(
+                "'b.{}x'",
+                (0..7).map(|bit| if n >> bit & 1 == 1 { "*." } else { "a." }).collect::<String>()
+            )
+        })
+        .collect();
+    let spec = delegating(&format!("additionalHosts: [{}]", shapes.join(", ")));
+    let (told, _) = together(&[("Global", &spec)], Guards::default());
+    assert!(
+        told.contains("p.yaml:3:74: error: spec.vnet.managedPath.additionalHosts: the patterns have stars"),
+        "{told}"
+    );
+    assert!(told.contains("name fewer hosts under `additionalHosts`"), "{told}");
 }
 
 #[test]
