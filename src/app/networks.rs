@@ -40,7 +40,7 @@ pub fn ways_out(config: &Config) -> WaysOut {
 
 /// One of them.
 fn way_out(config: &Config, network: &NetworkSettings) -> WayOut {
-    let SocketOptions { interface, source, mark } = &network.options;
+    let SocketOptions { interface, source, mark, others: _ } = &network.options;
     let mut parts: Vec<String> = interface.iter().map(|name| format!("interface {name}")).collect();
     parts.extend(source.iter().map(|source| format!("source {source}")));
     parts.extend(mark.iter().map(|mark| format!("mark {mark}")));
@@ -75,7 +75,7 @@ fn uplink(
 ) -> anyhow::Result<Uplink> {
     let dial = DialSettings {
         connect_timeout: config.limits.connect_timeout,
-        options: network.options.clone(),
+        options: options(config, network),
         ..DialSettings::default()
     };
     let servers = if network.dns.is_empty() { &config.dns.servers } else { &network.dns };
@@ -83,11 +83,21 @@ fn uplink(
     let resolver = if network.by_name {
         None
     } else {
-        Some(Resolver::leaving(&dns, &network.options).context("cannot set up name resolution")?)
+        Some(Resolver::leaving(&dns, &dial.options).context("cannot set up name resolution")?)
     };
     let parent = network.proxy.as_ref().map(|proxy| parent(config, proxy, network.by_name, tls, tasks));
     let parent = parent.transpose().context("its parent proxy")?;
     Ok(Uplink { resolver, parent, ..Uplink::bare(name, dial) })
+}
+
+/// The options of its sockets: who has a mark knows those of the others too, to tell its own table from theirs. A mark that
+/// has this one in it is no other: where the table for it is empty, it has this one's, which stays this one's.
+fn options(config: &Config, network: &NetworkSettings) -> SocketOptions {
+    let options = network.options.clone();
+    let all = std::iter::once(&config.networks.managed).chain(config.networks.delegated.values());
+    let marks = all.filter_map(|other| other.options.mark);
+    let others = options.mark.map(|own| marks.filter(|mark| !own.is_in(*mark)).collect());
+    SocketOptions { others: others.unwrap_or_default(), ..options }
 }
 
 /// A parent proxy, its password read.

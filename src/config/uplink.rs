@@ -128,6 +128,7 @@ fn uplink(fields: &Fields<'_>) -> NetworkSettings {
         interface: fields.get("interface").and_then(|spot| interface(&spot)),
         source: fields.get("sourceAddress").map(|spot| sources(&spot)).unwrap_or_default(),
         mark: fields.get("mark").and_then(|spot| mark(&spot)),
+        others: Arc::default(),
     };
     let dns = fields.get("dns").map(|spot| servers(&spot));
     if let Some(spot) = fields.get("dns")

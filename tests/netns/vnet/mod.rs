@@ -12,6 +12,7 @@ mod parent;
 mod rules;
 
 mod server;
+mod table;
 mod toggles;
 mod topology;
 mod unplugged;
