@@ -10,8 +10,7 @@ use rustix::io::Errno;
 use super::options::{Code, OpenError, OptionError};
 use super::parent::ParentFault;
 
-/// Why no connection could be opened. Of several attempts, the most telling failure is given:
-/// the last variant in this order.
+/// Why no connection could be opened. Of several attempts, the most telling failure is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
     /// There was no permitted address to try.
@@ -29,6 +28,11 @@ pub enum DialError {
     /// The origin refused or reset.
     #[error("the origin refused the connection")]
     Refused,
+    /// Every port from which this connection could be made is in use, or the host has no address of the family.
+    #[error(
+        "this host has no port or address left to connect from: see that it has one of the family, or widen `net.ipv4.ip_local_port_range`"
+    )]
+    NoPort,
     /// This host forbids it: a local firewall, or a missing capability for the interface or mark.
     #[error("this host does not permit the gateway to connect")]
     NotPermitted,
@@ -59,6 +63,7 @@ impl DialError {
             Self::Failed(_) => "failed",
             Self::Timeout => "timeout",
             Self::Refused => "refused",
+            Self::NoPort => "no_port",
             Self::NotPermitted => "not_permitted",
             Self::NoDescriptor => "no_descriptor",
             Self::Option(error) => error.as_str(),
@@ -84,7 +89,7 @@ impl DialError {
             Self::NoAddress => 0,
             // A name may have addresses of a family that a network does not have.
             Self::Unreachable | Self::Option(OptionError::Family(_)) => 1,
-            Self::Failed(_) => 2,
+            Self::Failed(_) | Self::NoPort => 2,
             Self::Timeout => 3,
             Self::Refused => 4,
             Self::NotPermitted => 5,
@@ -101,6 +106,7 @@ impl From<&io::Error> for DialError {
         match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => return Self::NoDescriptor,
             Some(Errno::ACCESS | Errno::PERM) => return Self::NotPermitted,
+            Some(Errno::ADDRINUSE | Errno::ADDRNOTAVAIL) => return Self::NoPort,
             Some(Errno::NETDOWN | Errno::HOSTDOWN | Errno::NODEV | Errno::AFNOSUPPORT) => {
                 return Self::Unreachable;
             }
@@ -109,9 +115,7 @@ impl From<&io::Error> for DialError {
         #[expect(clippy::wildcard_enum_match_arm, reason = "the list of the standard library is open")]
         match error.kind() {
             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Self::Refused,
-            io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::AddrNotAvailable => Self::Unreachable,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => Self::Unreachable,
             io::ErrorKind::TimedOut => Self::Timeout,
             kind => Self::Failed(kind),
         }

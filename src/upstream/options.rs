@@ -3,7 +3,7 @@
 //! | option | is set by | fails the attempt when |
 //! |---|---|---|
 //! | `interface` | `SO_BINDTODEVICE` | there is no such interface, or the gateway may not |
-//! | `sourceAddress` | `bind` | this host does not have it, or it has none of the family that is dialled |
+//! | `sourceAddress` | `bind`; the port of a connection is chosen with its destination (`src/upstream/port.rs`) | this host does not have it, or it has none of the family that is dialled |
 //! | `mark` | `SO_MARK`, the bits of its mask alone | the gateway may not (`CAP_NET_ADMIN`) |
 //! | a mark or source without an interface | `SO_BINDTODEVICE` to the one that the routing rules lead to | they do not lead to a network of its own (`src/upstream/table.rs`) |
 //!
@@ -17,6 +17,7 @@ use std::sync::Arc;
 use rustix::net::netdevice::index_to_name;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::port::choose_late;
 use super::table::{self, Marks, Packet};
 
 /// How the sockets of one network differ from any other.
@@ -217,6 +218,7 @@ impl SocketOptions {
             let local = SocketAddr::new(source, 0);
             let socket = Socket::new(Domain::for_address(local), Type::STREAM, Some(Protocol::TCP))?;
             self.to_interface(&socket)?;
+            choose_late(&socket)?;
             bind(&socket, local)?;
         }
         Ok(())
@@ -233,6 +235,9 @@ impl SocketOptions {
         let marked = self.mark.map(|mark| set_mark(socket, mark)).transpose()?;
         let from = self.source.toward(to.ip());
         if let Some(source) = from {
+            if protocol == Protocol::TCP {
+                choose_late(socket)?;
+            }
             bind(socket, SocketAddr::new(source, port))?;
         } else if !self.source.is_empty() {
             return Err(OptionError::Family(if to.is_ipv4() { "IPv4" } else { "IPv6" }).into());

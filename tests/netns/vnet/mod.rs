@@ -9,6 +9,7 @@ mod modes;
 mod operator;
 mod outage;
 mod parent;
+mod ports;
 mod rules;
 
 mod server;
