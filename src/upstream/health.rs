@@ -65,13 +65,17 @@ impl Uplink {
     pub async fn watch(&self, watcher: Watcher, tell: impl Fn(bool) + Send) {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = watcher.draining() => return,
-                _ = ticks.tick() => {}
+        let look = async {
+            loop {
+                ticks.tick().await;
+                self.look(&tell).await;
             }
-            self.look(&tell).await;
+        };
+        // Whoever stops does not wait for a parent that is silent.
+        tokio::select! {
+            biased;
+            () = watcher.draining() => {}
+            () = look => {}
         }
     }
 
@@ -116,5 +120,31 @@ impl Uplink {
     #[must_use]
     pub fn servers(&self) -> Vec<SocketAddr> {
         self.resolver.as_ref().map(super::Resolver::servers).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::drain::Drain;
+    use crate::upstream::DialSettings;
+    use crate::upstream::dial::tests::silent;
+    use crate::upstream::parent::{Parent, Protocol};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_a_parent_that_takes_no_connection() {
+        let (_socket, _fillers, address) = silent();
+        let (credentials, cover, protocol) = (None, None, Protocol::Http);
+        let parent = Parent { address, protocol, credentials, cover, by_name: true };
+        let uplink = Uplink { parent: Some(parent), ..Uplink::bare("corp", DialSettings::default()) };
+        let (drain, watcher) = Drain::new();
+        let started = Instant::now();
+        // The first probe is under way when the stop begins.
+        tokio::join!(uplink.watch(watcher, |_| ()), async { drain.start() });
+        assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
+        assert_eq!(uplink.health.fault(), None, "it was broken off");
     }
 }
