@@ -17,7 +17,7 @@ pub enum DialError {
     #[error("there is no permitted address to connect to")]
     NoAddress,
     /// There is no way to the origin.
-    #[error("the origin cannot be reached from this host")]
+    #[error("the origin cannot be reached")]
     Unreachable,
     /// Another failure of the network.
     #[error("connecting to the origin failed: {0}")]
@@ -51,6 +51,12 @@ pub enum DialError {
     /// There is no such interface.
     #[error("its `interface` is not there: {0}")]
     Gone(Code),
+    /// The system does not say how its interface is.
+    #[error("whether its `interface` is up is not known: {0}")]
+    Unknown(Code),
+    /// The network itself.
+    #[error("no such network is configured")]
+    NotConfigured,
 }
 
 impl DialError {
@@ -68,7 +74,8 @@ impl DialError {
             Self::NoDescriptor => "no_descriptor",
             Self::Option(error) => error.as_str(),
             Self::Parent(fault) => fault.as_str(),
-            Self::Down | Self::Gone(_) => "down",
+            Self::Down | Self::Gone(_) | Self::Unknown(_) => "down",
+            Self::NotConfigured => "not_configured",
         }
     }
 
@@ -96,7 +103,23 @@ impl DialError {
             Self::NoDescriptor => 6,
             Self::Option(_) => 7,
             Self::Parent(_) => 8,
-            Self::Down | Self::Gone(_) => 9,
+            Self::Down | Self::Gone(_) | Self::Unknown(_) | Self::NotConfigured => 9,
+        }
+    }
+
+    /// Whether it is about the origin, rather than about the network or this host.
+    const fn is_of_origin(self) -> bool {
+        match self {
+            Self::NoAddress | Self::Unreachable | Self::Failed(_) | Self::Timeout | Self::Refused => true,
+            Self::NoPort
+            | Self::NotPermitted
+            | Self::NoDescriptor
+            | Self::Option(_)
+            | Self::Parent(_)
+            | Self::Down
+            | Self::Gone(_)
+            | Self::Unknown(_)
+            | Self::NotConfigured => false,
         }
     }
 }
@@ -131,6 +154,14 @@ impl From<OpenError> for DialError {
     }
 }
 
+/// What a client is told of a network that fails by itself.
+pub(super) fn unusable(network: Option<&str>) -> String {
+    network.map_or_else(
+        || "the gateway cannot connect at the moment".to_owned(),
+        |network| format!("network `{network}` cannot be used at the moment"),
+    )
+}
+
 /// The most attempts that a [`DialFailure`] names.
 const NAMED: usize = 8;
 
@@ -162,6 +193,12 @@ impl DialFailure {
     /// A failure of no network that the operator described.
     pub(super) const fn new(error: DialError, attempts: Vec<(SocketAddr, DialError)>) -> Self {
         Self { network: None, parent: None, error, attempts }
+    }
+
+    /// What the client is told: SECURITY: how the operator's network is made, and what is wrong there, is for records alone.
+    #[must_use]
+    pub fn told(&self) -> String {
+        if self.error.is_of_origin() { self.to_string() } else { unusable(self.network.as_deref()) }
     }
 
     /// The attempts in words, for records: an address is not for the client to know.

@@ -110,6 +110,10 @@ impl From<&io::Error> for Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it says is not of the form that it has.
+        if self.0 == 0 {
+            return f.write_str("the system's answer cannot be read");
+        }
         io::Error::from_raw_os_error(self.0).fmt(f)
     }
 }

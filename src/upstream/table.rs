@@ -186,6 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn every_way_a_route_is_refused_has_its_words() {
+        let other =
+            "the routing rules send its `sourceAddress` by an interface that does not have that address";
+        assert_eq!(OptionError::Astray.to_string(), other);
+        for (error, words, is_nowhere) in [
+            (Errno::NETUNREACH, "it has no route: Network is unreachable (os error 101)", true),
+            (Errno::HOSTUNREACH, "it has no route: No route to host (os error 113)", true),
+            (Errno::ACCESS, "it has no route: Permission denied (os error 13)", true),
+            (Errno::INVAL, "it has no route: Invalid argument (os error 22)", true),
+            (Errno::MFILE, "it has no route: Too many open files (os error 24)", false),
+        ] {
+            let error = io::Error::from(error);
+            assert_eq!(super::is_nowhere(&error), is_nowhere, "{words}");
+            assert_eq!(silent(error).to_string(), words);
+        }
+    }
+
+    #[test]
     fn an_interface_is_up_or_is_not_there() {
         assert!(is_up("lo").unwrap());
         assert!(is_up("none0").is_err());

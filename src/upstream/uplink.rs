@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
 use super::dial::{DialSettings, Dialed, Rules, race, race_by};
-use super::dial_error::{DialError, DialFailure};
+use super::dial_error::{DialError, DialFailure, unusable};
 use super::health::Health;
 use super::parent::{PART, Parent, ParentFault, To, is_of_this_address};
 use super::resolve::{Resolution, ResolveError, Resolver};
@@ -55,6 +55,20 @@ impl fmt::Display for LookUpFailure {
 }
 
 impl LookUpFailure {
+    /// What the client is told: SECURITY: what is wrong with the operator's network is for records alone.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self.error {
+            ResolveError::Remote | ResolveError::Option(_) => unusable(self.network.as_deref()),
+            ResolveError::NoData
+            | ResolveError::NotFound
+            | ResolveError::TooLarge
+            | ResolveError::Timeout
+            | ResolveError::ServFail
+            | ResolveError::Other(_) => self.to_string(),
+        }
+    }
+
     /// Who was asked and what to do about it, for records: addresses are not for the client to know.
     #[must_use]
     pub fn asked(&self) -> String {
@@ -254,11 +268,14 @@ impl Uplinks {
         Ok(Dialed { route, ..dialed })
     }
 
-    /// The uplink of a path, or the failure that there is none.
-    fn expect(&self, route: &Route) -> Result<&Uplink, DialFailure> {
+    /// The uplink of a path.
+    ///
+    /// # Errors
+    /// There is none, and no other is taken for it.
+    pub fn expect(&self, route: &Route) -> Result<&Uplink, DialFailure> {
         self.of(route).ok_or_else(|| DialFailure {
             network: Some(route.network().into()),
-            ..DialFailure::new(DialError::Unreachable, Vec::new())
+            ..DialFailure::new(DialError::NotConfigured, Vec::new())
         })
     }
 }

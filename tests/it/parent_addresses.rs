@@ -68,9 +68,17 @@ async fn a_parent_that_is_at_fault_itself_is_not_asked_for_the_next() {
     let parent = Parent::with(Speaks::Connect, Manner { says, ..Manner::default() }, None).await;
     let gateway = gateway(&origin, &parent, Speaks::Connect).await;
     let target = format!("good.test:{}", origin.port());
-    assert_eq!(Client::try_tunnel(gateway.proxy(), &target).await.err().unwrap().status, 502);
+    let answer = Client::try_tunnel(gateway.proxy(), &target).await.err().unwrap();
+    let told = "network `managed` cannot be used at the moment";
+    assert!(answer.status == 502 && answer.body.contains(told), "{}", answer.body);
+    assert!(!answer.body.contains("parent") && !answer.body.contains("credentials"), "{}", answer.body);
     let record = gateway.record("connection", "good.test").await;
-    assert!(record["error"].to_string().contains("wants other credentials"), "{record:#}");
+    let whole = format!(
+        "{told}: network `managed`: the parent proxy wants other credentials: {FIRST}:{} parent, through the parent proxy {}",
+        origin.port(),
+        parent.address()
+    );
+    assert_eq!(record["error"], whole, "{record:#}");
     assert_eq!(parent.asked(), [format!("{FIRST}:{}", origin.port())]);
 }
 
