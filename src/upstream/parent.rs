@@ -131,7 +131,19 @@ impl ParentFault {
     /// Whether it only took too long; 504 says so of the origin.
     #[must_use]
     pub const fn is_timeout(self) -> bool {
-        matches!(self, Self::Timeout | Self::Status(504))
+        match self {
+            Self::Timeout | Self::Status(504) => true,
+            Self::Tls(error) => error.is_timeout(),
+            Self::Unreachable
+            | Self::Refused
+            | Self::Closed
+            | Self::Malformed
+            | Self::TooLarge
+            | Self::Credentials
+            | Self::Method
+            | Self::Status(_)
+            | Self::Socks(_) => false,
+        }
     }
 
     /// Whether another address may fare better.
