@@ -73,7 +73,7 @@ impl Doors {
         for uplink in uplinks.all() {
             let servers = uplink.servers();
             let key = if *uplink.name == *Route::MANAGED {
-                "dns.servers".to_owned()
+                "dns.servers` or `networks.managed.dns".to_owned()
             } else {
                 format!("networks.{}.dns", uplink.name)
             };
@@ -100,9 +100,9 @@ fn own(
     host: &OwnAddresses,
 ) -> Option<SocketAddr> {
     let is_own = |door: SocketAddr, place: &SocketAddr| {
-        let is_here = || place.ip().is_loopback() || host.contains(place.ip());
-        let anywhere = door.ip().is_unspecified() && is_here();
-        door.port() == place.port() && (door.ip() == place.ip() || anywhere)
+        let (at, to) = (door.ip().to_canonical(), place.ip().to_canonical());
+        let anywhere = at.is_unspecified() && (to.is_loopback() || host.contains(to));
+        door.port() == place.port() && (at == to || anywhere)
     };
     doors.find_map(|door| places.iter().copied().find(|place| is_own(door, place)))
 }
@@ -161,4 +161,30 @@ fn datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = std::net::UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gateways_own_sockets_are_known_in_every_spelling() {
+        let host: OwnAddresses = ["10.0.0.4".parse().unwrap()].into_iter().collect();
+        for (door, place, is_own) in [
+            ("127.0.0.1:3128", "127.0.0.1:3128", true),
+            ("127.0.0.1:3128", "[::ffff:127.0.0.1]:3128", true),
+            ("[::ffff:127.0.0.1]:3128", "127.0.0.1:3128", true),
+            ("0.0.0.0:3128", "[::ffff:127.9.9.9]:3128", true),
+            ("[::]:3128", "[::ffff:10.0.0.4]:3128", true),
+            ("[::ffff:0.0.0.0]:3128", "10.0.0.4:3128", true),
+            ("0.0.0.0:3128", "10.0.0.5:3128", false),
+            ("127.0.0.1:3128", "127.0.0.1:3129", false),
+            ("127.0.0.1:3128", "127.0.0.2:3128", false),
+        ] {
+            let place: SocketAddr = place.parse().unwrap();
+            let found = own(std::iter::once(door.parse().unwrap()), &[place], &host);
+            assert_eq!(found, is_own.then_some(place), "{door} {place}");
+        }
+    }
 }

@@ -73,7 +73,7 @@ fn networks(spot: &Spot<'_>, dns: &DnsSettings, sandboxes: &[SandboxSettings]) -
     let networks = uplink::networks(spot, !dns.servers.is_empty());
     if !sandboxes.is_empty() {
         let groups: Vec<_> = sandboxes.iter().filter_map(|sandbox| sandbox.group.clone()).collect();
-        uplink::unknown_groups(spot, &networks.delegated, &groups);
+        uplink::unknown_groups(spot, &groups);
     }
     networks
 }
@@ -105,7 +105,7 @@ pub(super) fn socket(spot: &Spot<'_>, example: &str) -> Option<SocketAddr> {
 pub(super) fn prefix(spot: &Spot<'_>) -> Option<IpNet> {
     match &spot.node().kind {
         Kind::Text(text) => match text.parse::<IpAddr>() {
-            Ok(IpAddr::V6(v6)) if v6.to_ipv4_mapped().is_some() => {
+            Ok(address) if is_mapped(address) => {
                 spot.error_cure(
                     format!("{} is IPv4 written as IPv6", quoted(text)),
                     "write the IPv4 address",
@@ -144,8 +144,16 @@ pub(super) fn servers(spot: &Spot<'_>) -> Vec<SocketAddr> {
         if address.port() == 0 || address.ip().is_unspecified() {
             item.error(format!("{address} is not a server"));
         }
+        if is_mapped(address.ip()) {
+            item.error_cure(format!("{address} is IPv4 written as IPv6"), "write the IPv4 address");
+        }
         Some(address)
     })
+}
+
+/// Whether this is IPv4 written as IPv6, which nobody would find where the IPv4 address is looked for.
+pub(super) fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
 /// `guards`.

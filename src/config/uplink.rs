@@ -9,11 +9,10 @@
 //!
 //! With `resolve: Remote` there is a `proxy` and no `dns`.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::network::servers;
+use super::network::{is_mapped, servers};
 use super::{NetworkSettings, Networks, ProxySettings, identity};
 use crate::addr::{Host, Name};
 use crate::policy::Route;
@@ -39,7 +38,9 @@ const SCHEMES: [(&str, Protocol, bool); 3] = [
 /// How a parent proxy is written.
 const PROXY_CURE: &str =
     "write it as http://10.20.0.9:3128, https://10.20.0.9:3129 or socks5://10.20.0.9:1080";
-/// The longest username and password (RFC 1929 §2).
+/// The longest name of an interface, in bytes: the kernel's `IFNAMSIZ` without its end.
+const LONGEST_INTERFACE: usize = 15;
+/// The longest username and password of SOCKS5, in bytes (RFC 1929 §2).
 pub(crate) const LONGEST_CREDENTIAL: usize = 255;
 
 /// `networks`; `servers` says whether `dns.servers` is given.
@@ -128,6 +129,7 @@ fn uplink(fields: &Fields<'_>) -> NetworkSettings {
         interface: fields.get("interface").and_then(|spot| interface(&spot)),
         source: fields.get("sourceAddress").map(|spot| sources(&spot)).unwrap_or_default(),
         mark: fields.get("mark").and_then(|spot| mark(&spot)),
+        others: Arc::default(),
     };
     let dns = fields.get("dns").map(|spot| servers(&spot));
     if let Some(spot) = fields.get("dns")
@@ -170,7 +172,11 @@ fn groups(spot: &Spot<'_>) -> Vec<Arc<str>> {
 
 /// The name of an interface.
 fn interface(spot: &Spot<'_>) -> Option<Arc<str>> {
-    let text = spot.word(15)?;
+    let text = spot.word(LONGEST_INTERFACE)?;
+    if text.len() > LONGEST_INTERFACE {
+        spot.error(format!("is longer than {LONGEST_INTERFACE} bytes"));
+        return None;
+    }
     let shaped = !matches!(text, "." | "..")
         && !text.chars().any(|c| c.is_whitespace() || matches!(c, '/' | ':' | '*'));
     if !shaped {
@@ -214,8 +220,7 @@ fn own_address(spot: &Spot<'_>) -> Option<IpAddr> {
         spot.error_cure(format!("{} is not an address", quoted(text)), CURE);
         return None;
     };
-    let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-    if mapped || address.is_unspecified() || address.is_multicast() {
+    if is_mapped(address) || address.is_unspecified() || address.is_multicast() {
         spot.error_cure(format!("{} is not an address that packets can leave from", quoted(text)), CURE);
         return None;
     }
@@ -317,6 +322,10 @@ fn url(spot: &Spot<'_>) -> Option<(Protocol, bool, SocketAddr)> {
         return None;
     }
     match authority.parse::<SocketAddr>() {
+        Ok(address) if is_mapped(address.ip()) => {
+            spot.error_cure("the address is IPv4 written as IPv6", PROXY_CURE);
+            None
+        }
         Ok(address) if address.port() != 0 && !address.ip().is_unspecified() => {
             Some((protocol, secure, address))
         }
@@ -360,19 +369,25 @@ fn username(spot: &Spot<'_>, protocol: Option<Protocol>) -> Option<Arc<str>> {
     Some(text.into())
 }
 
-/// The groups that networks name and no sandbox is in.
-pub(super) fn unknown_groups(
-    spot: &Spot<'_>,
-    networks: &BTreeMap<Arc<str>, NetworkSettings>,
-    known: &[Arc<str>],
-) {
-    let named = networks
-        .iter()
-        .flat_map(|(name, network)| network.groups.iter().flatten().map(move |group| (name, group)));
-    for (network, group) in named.filter(|(_, group)| !known.contains(group)) {
-        spot.warn(
-            format!("network {} is for the group {}, which no sandbox is in", quoted(network), quoted(group)),
-            "list a sandbox of that group, or correct the name",
-        );
+/// Warns of the groups that networks name and no sandbox is in, each where it is written.
+pub(super) fn unknown_groups(spot: &Spot<'_>, known: &[Arc<str>]) {
+    if !spot.is_map() {
+        return;
+    }
+    for (network, fields) in spot.entries().filter(|(_, fields)| fields.is_map()) {
+        let groups = fields.entries().filter(|(key, _)| *key.text == *"groups");
+        for (_, groups) in groups.filter(|(_, groups)| matches!(groups.node().kind, Kind::List(_))) {
+            for item in groups.items() {
+                if let Kind::Text(group) = &item.node().kind
+                    && !known.iter().any(|known| **known == **group)
+                {
+                    let (network, group) = (quoted(&network.text), quoted(group));
+                    item.warn(
+                        format!("network {network} is for the group {group}, which no sandbox is in"),
+                        "list a sandbox of that group, or correct the name",
+                    );
+                }
+            }
+        }
     }
 }

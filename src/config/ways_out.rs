@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::TokenSource;
+use super::{DnsSettings, TokenSource};
 use crate::addr::Host;
 use crate::policy::pattern::Pattern;
 use crate::upstream::SocketOptions;
@@ -33,6 +33,12 @@ impl NetworkSettings {
     #[must_use]
     pub fn is_covered(&self) -> bool {
         self.proxy.as_ref().is_some_and(|proxy| proxy.server_name.is_some())
+    }
+
+    /// The servers that are asked for its names: its own, or else those that are there for all; none: the system's.
+    #[must_use]
+    pub fn servers<'a>(&'a self, dns: &'a DnsSettings) -> &'a [SocketAddr] {
+        if self.dns.is_empty() { &dns.servers } else { &self.dns }
     }
 }
 

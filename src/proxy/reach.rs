@@ -10,8 +10,8 @@ use super::refusal::Refusal;
 use crate::addr::Host;
 use crate::audit::{self, Event};
 use crate::metrics::DnsResult;
-use crate::policy::{Denial, Policy, Reason, Route, TargetPermit, settle};
-use crate::upstream::{DialFailure, Dialed, ResolveError, Uplink};
+use crate::policy::{Policy, Route, TargetPermit, settle};
+use crate::upstream::{DialFailure, Dialed, ResolveError};
 
 impl Gateway {
     /// Opens a connection to the target of `permit`: only to addresses that question B permits, and to exactly
@@ -25,7 +25,7 @@ impl Gateway {
         permit: &TargetPermit,
         exchange: &mut Exchange,
     ) -> Result<Dialed, Refusal> {
-        let uplink = self.uplink(permit.route())?;
+        let uplink = self.uplinks.expect(permit.route())?;
         exchange.note(|event| by(event, permit.route()));
         uplink.check_up()?;
         if let Some(by_name) = policy.admit_by_name(permit)? {
@@ -48,17 +48,6 @@ impl Gateway {
         connected(self.uplinks.dial(permits), exchange).await
     }
 
-    /// The uplink of a path.
-    ///
-    /// # Errors
-    /// `upstream_failed`: there is none, and no other is taken for it.
-    pub(super) fn uplink(&self, route: &Route) -> Result<&Uplink, Denial> {
-        self.uplinks.of(route).ok_or_else(|| {
-            let detail = format!("no network `{}` is configured", route.network());
-            Denial::new(Reason::UpstreamFailed, detail)
-        })
-    }
-
     /// The addresses of a target: itself, or what the resolver says.
     async fn addresses(
         &self,
@@ -72,7 +61,7 @@ impl Gateway {
         };
         let _look_up = exchange.session().look_up(policy)?;
         let started = Instant::now();
-        let uplink = self.uplink(permit.route())?;
+        let uplink = self.uplinks.expect(permit.route())?;
         let resolved = uplink.resolve(&exchange.asker(), name).await;
         exchange.note(|event| event.dns = Some(started.elapsed()));
         self.metrics.dns_query(&uplink.name, result(resolved.as_ref().err().map(|failure| failure.error)));

@@ -53,17 +53,26 @@ impl From<Full> for Refusal {
 impl From<LookUpFailure> for Refusal {
     fn from(failure: LookUpFailure) -> Self {
         let timed_out = matches!(failure.error, ResolveError::Timeout);
-        let aside = Some(failure.asked().into());
-        Self { timed_out, aside, ..Denial::new(Reason::DnsFailed, failure.to_string()).into() }
+        let told = failure.told();
+        let aside = Some(aside(&told, failure.to_string(), &failure.asked()));
+        Self { timed_out, aside, ..Denial::new(Reason::DnsFailed, told).into() }
     }
 }
 
 impl From<DialFailure> for Refusal {
     fn from(failure: DialFailure) -> Self {
         let timed_out = failure.error.is_timeout();
-        let aside = Some(failure.tried().into());
-        Self { timed_out, aside, ..Denial::new(Reason::UpstreamFailed, failure.to_string()).into() }
+        let told = failure.told();
+        let aside = Some(aside(&told, failure.to_string(), &failure.tried()));
+        Self { timed_out, aside, ..Denial::new(Reason::UpstreamFailed, told).into() }
     }
+}
+
+/// What the record says besides what the client is told: the whole failure, where that is more, and what was tried.
+fn aside(told: &str, whole: String, tried: &str) -> Box<str> {
+    let whole = Some(whole).filter(|whole| whole != told).unwrap_or_default();
+    let between = if whole.is_empty() || tried.is_empty() { "" } else { ": " };
+    (whole + between + tried).into()
 }
 
 impl From<TlsError> for Refusal {
@@ -213,5 +222,73 @@ impl Refusal {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::upstream::parent::ParentFault;
+    use crate::upstream::{DialError, OptionError};
+
+    /// What the client and the record say of a failure.
+    fn said(refusal: &Refusal) -> (&str, &str) {
+        (refusal.denial().detail(), refusal.aside().unwrap())
+    }
+
+    /// A failure to connect by a network of this name.
+    fn failure(network: Option<&str>, error: DialError) -> Refusal {
+        let attempts = vec![("192.0.2.7:443".parse().unwrap(), error)];
+        DialFailure { network: network.map(Into::into), parent: None, error, attempts }.into()
+    }
+
+    #[test]
+    fn a_client_is_told_what_the_origin_does_and_not_how_the_operators_network_is_made() {
+        let origin = failure(Some("corp"), DialError::Refused);
+        let told = "network `corp`: the origin refused the connection";
+        assert_eq!(said(&origin), (told, "192.0.2.7:443 refused"));
+        for error in [
+            DialError::Option(OptionError::Unrouted { mark: 0x5b }),
+            DialError::Option(OptionError::Astray),
+            DialError::Parent(ParentFault::Credentials),
+            DialError::Parent(ParentFault::Timeout),
+            DialError::Down,
+            DialError::NotPermitted,
+            DialError::NoDescriptor,
+            DialError::NoPort,
+            DialError::NotConfigured,
+        ] {
+            let refusal = failure(Some("corp"), error);
+            let (told, aside) = said(&refusal);
+            assert_eq!(told, "network `corp` cannot be used at the moment", "{error}");
+            let whole = format!("network `corp`: {error}: 192.0.2.7:443 {}", error.as_str());
+            assert_eq!(aside, whole);
+            let status =
+                if error.is_timeout() { StatusCode::GATEWAY_TIMEOUT } else { StatusCode::BAD_GATEWAY };
+            assert_eq!(refusal.status(), status, "{error}");
+            let plain = failure(None, error);
+            assert_eq!(said(&plain).0, "the gateway cannot connect at the moment", "{error}");
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_why_a_name_has_no_address_and_not_how_the_operators_network_is_made() {
+        let servers = vec!["10.20.0.53:53".parse().unwrap()];
+        let failure = |error| LookUpFailure { network: Some("corp".into()), servers: servers.clone(), error };
+        let absent = Refusal::from(failure(ResolveError::NotFound));
+        let told = "network `corp`: the name does not exist";
+        assert_eq!(said(&absent), (told, "said by 10.20.0.53:53"));
+        for (error, whole) in [
+            (ResolveError::Remote, "only its parent proxy resolves names (`resolve: Remote`)"),
+            (
+                ResolveError::Option(OptionError::Unrouted { mark: 0x5b }),
+                "the routing rules send mark 0x5b to no table of its own",
+            ),
+        ] {
+            let refusal = Refusal::from(failure(error));
+            let aside = format!("network `corp`: {whole}");
+            assert_eq!(said(&refusal), ("network `corp` cannot be used at the moment", aside.as_str()));
+        }
     }
 }

@@ -203,11 +203,30 @@ impl http_body::Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         let rest = self.rest.len() as u64;
         let Some(inner) = &self.inner else { return SizeHint::with_exact(rest) };
-        let mut hint = inner.size_hint();
-        hint.set_lower(hint.lower() + rest);
-        if let Some(upper) = inner.size_hint().upper() {
-            hint.set_upper(upper + rest);
-        }
-        hint
+        longer(&inner.size_hint(), rest)
+    }
+}
+
+/// What is known of the length of a body with this much before it.
+fn longer(hint: &SizeHint, rest: u64) -> SizeHint {
+    let mut longer = SizeHint::new();
+    // A lower bound above the upper one would panic, so the upper one goes first.
+    if let Some(upper) = hint.upper() {
+        longer.set_upper(upper + rest);
+    }
+    longer.set_lower(hint.lower() + rest);
+    longer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_is_known_stays_known_while_a_part_of_it_waits() {
+        assert_eq!(longer(&SizeHint::with_exact(7), 5).exact(), Some(12));
+        let mut open = SizeHint::new();
+        open.set_lower(3);
+        assert_eq!((longer(&open, 5).lower(), longer(&open, 5).upper()), (8, None));
     }
 }

@@ -1,7 +1,7 @@
 //! Connects to permitted addresses, and to nothing else (RFC 8305, "happy eyeballs").
 //!
 //! An attempt starts every [`DialSettings::stagger`], and at once when one fails; the first
-//! connection wins and the others are closed. Only the addresses of the permits are tried, in their
+//! connection wins and the others are closed. Through a parent proxy it is the same, a little slower. Only the addresses of the permits are tried, in their
 //! order, so there is nothing to fall back to that was not judged.
 
 use std::future::{Future, poll_fn};
@@ -67,9 +67,33 @@ impl Dialed {
 /// # Errors
 /// [`DialFailure`] when every attempt failed or the time is up.
 pub(super) async fn race(
-    mut waiting: impl ExactSizeIterator<Item = SocketAddr>,
+    waiting: impl ExactSizeIterator<Item = SocketAddr>,
     settings: &DialSettings,
 ) -> Result<Dialed, DialFailure> {
+    let rules = Rules { stagger: settings.stagger, late: DialError::Timeout, is_final: |_: DialError| false };
+    race_by(waiting, settings, &rules, |address| one(address, settings)).await
+}
+
+/// How attempts follow each other.
+pub(super) struct Rules<F> {
+    /// After how long the next one starts while one is pending.
+    pub(super) stagger: Duration,
+    /// What it is when the time is up.
+    pub(super) late: DialError,
+    /// Whether a failure leaves no hope for any address.
+    pub(super) is_final: F,
+}
+
+/// The same by other means than a socket of this host.
+pub(super) async fn race_by<'a, A>(
+    mut waiting: impl ExactSizeIterator<Item = SocketAddr>,
+    settings: &DialSettings,
+    rules: &Rules<impl Fn(DialError) -> bool>,
+    attempt: impl Fn(SocketAddr) -> A,
+) -> Result<Dialed, DialFailure>
+where
+    A: Future<Output = Result<TcpStream, DialError>> + Send + 'a,
+{
     let deadline = Instant::now() + settings.connect_timeout;
     let mut running = Running(Vec::new());
     // Whatever has not failed otherwise in the end was too slow.
@@ -80,13 +104,13 @@ pub(super) async fn race(
         if Instant::now() >= next || running.0.is_empty() {
             match waiting.next() {
                 Some(address) => {
-                    running.start(attempts.len(), address, settings);
-                    attempts.push((address, DialError::Timeout));
+                    running.start(attempts.len(), address, attempt(address));
+                    attempts.push((address, rules.late));
                 }
                 None if running.0.is_empty() => return Err(DialFailure::new(failure, attempts)),
                 None => {}
             }
-            next = Instant::now() + settings.stagger;
+            next = Instant::now() + rules.stagger;
         }
         tokio::select! {
             biased;
@@ -96,12 +120,15 @@ pub(super) async fn race(
                     if let Some(attempt) = attempts.get_mut(at) {
                         attempt.1 = error;
                     }
+                    if (rules.is_final)(error) {
+                        return Err(DialFailure::new(error, attempts));
+                    }
                     failure = failure.or(error);
                     next = Instant::now();
                 }
             },
             () = sleep_until(deadline) => {
-                return Err(DialFailure::new(failure.or(DialError::Timeout), attempts));
+                return Err(DialFailure::new(failure.or(rules.late), attempts));
             }
             () = sleep_until(next), if waiting.len() > 0 => {}
         }
@@ -109,17 +136,21 @@ pub(super) async fn race(
 }
 
 /// One attempt under way; it fails with its number.
-type Attempt = Pin<Box<dyn Future<Output = Result<Dialed, (usize, DialError)>> + Send>>;
+type Attempt<'a> = Pin<Box<dyn Future<Output = Result<Dialed, (usize, DialError)>> + Send + 'a>>;
 
 /// The attempts under way.
-struct Running(Vec<Attempt>);
+struct Running<'a>(Vec<Attempt<'a>>);
 
-impl Running {
+impl<'a> Running<'a> {
     /// Starts attempt number `at`, at an address whose permit was used up.
-    fn start(&mut self, at: usize, address: SocketAddr, settings: &DialSettings) {
-        let socket = open(address, settings).map_err(|error| (at, error));
+    fn start(
+        &mut self,
+        at: usize,
+        address: SocketAddr,
+        attempt: impl Future<Output = Result<TcpStream, DialError>> + Send + 'a,
+    ) {
         self.0.push(Box::pin(async move {
-            let stream = connect(socket?, address).await.map_err(|error| (at, DialError::from(&error)))?;
+            let stream = attempt.await.map_err(|error| (at, error))?;
             Ok(Dialed { stream, address: Some(address), route: Route::default() })
         }));
     }
@@ -172,4 +203,4 @@ pub(super) async fn connect(socket: TcpSocket, address: SocketAddr) -> io::Resul
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
-mod tests;
+pub(super) mod tests;

@@ -12,6 +12,7 @@ mod netlink;
 pub mod options;
 mod own;
 pub mod parent;
+mod port;
 pub mod resolve;
 mod runtime;
 mod slot;

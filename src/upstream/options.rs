@@ -3,7 +3,7 @@
 //! | option | is set by | fails the attempt when |
 //! |---|---|---|
 //! | `interface` | `SO_BINDTODEVICE` | there is no such interface, or the gateway may not |
-//! | `sourceAddress` | `bind` | this host does not have it, or it has none of the family that is dialled |
+//! | `sourceAddress` | `bind`; the port of a connection is chosen with its destination (`src/upstream/port.rs`) | this host does not have it, or it has none of the family that is dialled |
 //! | `mark` | `SO_MARK`, the bits of its mask alone | the gateway may not (`CAP_NET_ADMIN`) |
 //! | a mark or source without an interface | `SO_BINDTODEVICE` to the one that the routing rules lead to | they do not lead to a network of its own (`src/upstream/table.rs`) |
 //!
@@ -17,7 +17,8 @@ use std::sync::Arc;
 use rustix::net::netdevice::index_to_name;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::table;
+use super::port::choose_late;
+use super::table::{self, Marks, Packet};
 
 /// How the sockets of one network differ from any other.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,6 +29,8 @@ pub struct SocketOptions {
     pub source: Sources,
     /// The packet mark for the host's routing rules.
     pub mark: Option<Mark>,
+    /// The marks of other networks, whose tables are not this one's.
+    pub others: Arc<[Mark]>,
 }
 
 /// The source addresses, at most one of each family.
@@ -80,6 +83,12 @@ impl Mark {
     pub const fn over(self, current: u32) -> u32 {
         current & !self.mask | self.value
     }
+
+    /// Whether what has the other mark has this one too.
+    #[must_use]
+    pub const fn is_in(self, other: Self) -> bool {
+        other.value & self.mask == self.value
+    }
 }
 
 impl fmt::Display for Mark {
@@ -101,6 +110,10 @@ impl From<&io::Error> for Code {
 
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What it says is not of the form that it has.
+        if self.0 == 0 {
+            return f.write_str("the system's answer cannot be read");
+        }
         io::Error::from_raw_os_error(self.0).fmt(f)
     }
 }
@@ -179,7 +192,7 @@ impl SocketOptions {
     pub(super) fn stream(&self, address: SocketAddr) -> Result<Socket, OpenError> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
-        self.apply(&socket, address.ip(), 0)?;
+        self.apply(&socket, Protocol::TCP, address, 0)?;
         Ok(socket)
     }
 
@@ -187,7 +200,7 @@ impl SocketOptions {
     pub(super) fn datagrams(&self, address: SocketAddr, port: u16) -> Result<Socket, OpenError> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
-        self.apply(&socket, address.ip(), port)?;
+        self.apply(&socket, Protocol::UDP, address, port)?;
         if self.source.is_empty() {
             let any: IpAddr = match address.ip() {
                 IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -209,6 +222,7 @@ impl SocketOptions {
             let local = SocketAddr::new(source, 0);
             let socket = Socket::new(Domain::for_address(local), Type::STREAM, Some(Protocol::TCP))?;
             self.to_interface(&socket)?;
+            choose_late(&socket)?;
             bind(&socket, local)?;
         }
         Ok(())
@@ -220,18 +234,23 @@ impl SocketOptions {
     }
 
     /// Sets every option, and makes sure that they lead to a network of their own.
-    fn apply(&self, socket: &Socket, to: IpAddr, port: u16) -> Result<(), OpenError> {
+    fn apply(&self, socket: &Socket, protocol: Protocol, to: SocketAddr, port: u16) -> Result<(), OpenError> {
         self.to_interface(socket)?;
-        let mark = self.mark.map(|mark| set_mark(socket, mark)).transpose()?;
-        let source = self.source.toward(to);
-        if let Some(source) = source {
+        let marked = self.mark.map(|mark| set_mark(socket, mark)).transpose()?;
+        let from = self.source.toward(to.ip());
+        if let Some(source) = from {
+            if protocol == Protocol::TCP {
+                choose_late(socket)?;
+            }
             bind(socket, SocketAddr::new(source, port))?;
         } else if !self.source.is_empty() {
             return Err(OptionError::Family(if to.is_ipv4() { "IPv4" } else { "IPv6" }).into());
         }
+        let protocol = u8::try_from(i32::from(protocol)).unwrap_or_default();
+        let marks = marked.map(|(before, whole)| Marks { whole, before, others: &self.others });
         // SECURITY: whatever becomes of the routes: nothing of this socket leaves by another interface.
         if self.interface.is_none()
-            && let Some(by) = table::check(to, source, mark)?
+            && let Some(by) = table::check(Packet { protocol, to, from }, marks)?
         {
             let name = index_to_name(socket, by).map_err(io::Error::from)?;
             tie(socket, &name)?;
@@ -246,12 +265,13 @@ fn tie(socket: &Socket, interface: &str) -> Result<(), OptionError> {
     set.map_err(|error| OptionError::Interface(Code::from(&error)))
 }
 
-/// Marks a socket; what its whole mark is then.
-fn set_mark(socket: &Socket, mark: Mark) -> Result<u32, OptionError> {
+/// Marks a socket; what its whole mark was, and what it is then.
+fn set_mark(socket: &Socket, mark: Mark) -> Result<(u32, u32), OptionError> {
     let failed = |error: io::Error| OptionError::Mark(Code::from(&error));
-    let whole = mark.over(socket.mark().map_err(failed)?);
+    let before = socket.mark().map_err(failed)?;
+    let whole = mark.over(before);
     socket.set_mark(whole).map_err(failed)?;
-    Ok(whole)
+    Ok((before, whole))
 }
 
 /// Binds a socket to its source address.

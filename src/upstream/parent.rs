@@ -10,6 +10,9 @@
 //! | SOCKS: network or host unreachable, TTL expired; refused | the origin's, as if it had been dialled here | tried |
 //! | any other status, any other SOCKS code | the parent's answer, which is named | tried |
 //!
+//! An address for which it is silent does not use up the time of the others: the next one is asked for while it is waited
+//! for, after a part of the time, as a parent takes longer than an origin and one that works should not be asked twice.
+//!
 //! Its answer is read to its last byte and no further: what follows is the origin's.
 
 mod carry;
@@ -79,6 +82,9 @@ pub struct Parent {
     pub by_name: bool,
 }
 
+/// The part of the time after which the next address is asked for while one is pending.
+pub(super) const PART: u32 = 8;
+
 /// Where a connection is to lead, from a permit that was used up.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum To<'a> {
@@ -125,7 +131,19 @@ impl ParentFault {
     /// Whether it only took too long; 504 says so of the origin.
     #[must_use]
     pub const fn is_timeout(self) -> bool {
-        matches!(self, Self::Timeout | Self::Status(504))
+        match self {
+            Self::Timeout | Self::Status(504) => true,
+            Self::Tls(error) => error.is_timeout(),
+            Self::Unreachable
+            | Self::Refused
+            | Self::Closed
+            | Self::Malformed
+            | Self::TooLarge
+            | Self::Credentials
+            | Self::Method
+            | Self::Status(_)
+            | Self::Socks(_) => false,
+        }
     }
 
     /// Whether another address may fare better.

@@ -6,17 +6,19 @@
 //!
 //! | network has | the kernel's answer must be |
 //! |---|---|
-//! | a mark | a table that is neither `main`, `default` nor `local` |
+//! | a mark | a table that is neither `main`, `default` nor `local`, and that neither a packet without this mark gets nor one with the mark of another network |
 //! | a source address alone | an interface that has this address |
 //!
 //! The socket is then tied to the interface of that answer: tables can change between the question and the first packet,
 //! and under a connection that is open.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+
+use rustix::io::Errno;
 
 use super::netlink::{self, Answer};
-use super::options::{Code, OptionError};
+use super::options::{Code, Mark, OptionError};
 
 /// `RTM_GETROUTE` and `RTM_GETLINK`.
 const GET_ROUTE: u16 = 26;
@@ -24,7 +26,8 @@ const GET_ROUTE: u16 = 26;
 const GET_LINK: u16 = 18;
 /// The length of `struct rtmsg`.
 const ROUTE: usize = 12;
-/// The attributes of a route: to where, from where, by which interface, of which table, for which mark.
+/// The attributes of a route: to where, from where, by which interface, of which table, for which mark, by which protocol, to
+/// which port.
 const TO: u16 = 1;
 /// See [`TO`].
 const FROM: u16 = 2;
@@ -34,6 +37,10 @@ const BY: u16 = 4;
 const TABLE: u16 = 15;
 /// See [`TO`].
 const MARK: u16 = 16;
+/// See [`TO`].
+const PROTOCOL: u16 = 27;
+/// See [`TO`].
+const PORT: u16 = 29;
 /// The attribute of a link that is its name.
 const NAME: u16 = 3;
 /// That the table is wanted which really answers.
@@ -45,29 +52,75 @@ const SHARED: [u32; 4] = [0, 253, 254, 255];
 /// The flags of an interface that is up, and has its carrier.
 const UP: u32 = 0x1 | 0x40;
 
-/// Checks that a packet to `to` leaves by a network of its own. The number of the interface by which it does; None: any
-/// will do, as there is neither mark nor source.
+/// A packet that may be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packet {
+    /// Its protocol, by its number in IP.
+    pub(super) protocol: u8,
+    /// Where it is for.
+    pub(super) to: SocketAddr,
+    /// Where it is from, if that is settled.
+    pub(super) from: Option<IpAddr>,
+}
+
+/// The marks that tell a packet from others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Marks<'a> {
+    /// Its whole mark.
+    pub(super) whole: u32,
+    /// What the socket had before: the mark of everybody's packets.
+    pub(super) before: u32,
+    /// The marks of other networks.
+    pub(super) others: &'a [Mark],
+}
+
+/// Checks that a packet leaves by a network of its own. The number of the interface by which it does; None: any will do, as
+/// there is neither mark nor source.
 ///
 /// # Errors
 /// [`OptionError`]: it would not, or the kernel does not say.
-pub(super) fn check(
-    to: IpAddr,
-    source: Option<IpAddr>,
-    mark: Option<u32>,
-) -> Result<Option<u32>, OptionError> {
-    let failed = |error: io::Error| OptionError::NoRoute(Code::from(&error));
-    if mark.is_none() && source.is_none() {
+pub(super) fn check(packet: Packet, marks: Option<Marks<'_>>) -> Result<Option<u32>, OptionError> {
+    if marks.is_none() && packet.from.is_none() {
         return Ok(None);
     }
-    let found = route(to, source, mark, LOOKUP_TABLE).map_err(failed)?;
+    let found = route(packet, marks.map(|marks| marks.whole), LOOKUP_TABLE).map_err(silent)?;
     let by = found.attribute(ROUTE, BY);
-    if let Some(mark) = mark {
-        let own = found.attribute(ROUTE, TABLE).is_some_and(|table| !SHARED.contains(&table));
-        return if own && by.is_some() { Ok(by) } else { Err(OptionError::Unrouted { mark }) };
+    if let Some(marks) = marks {
+        let table = found.attribute(ROUTE, TABLE).filter(|table| !SHARED.contains(table));
+        let own = table.is_some_and(|_| by.is_some()) && !is_of_others(packet, marks, table)?;
+        return if own { Ok(by) } else { Err(OptionError::Unrouted { mark: marks.whole }) };
     }
-    let Some(source) = source else { return Ok(None) };
-    let owner = route(source, None, None, LOOKUP_TABLE | ENTRY).map_err(failed)?;
+    let Some(source) = packet.from else { return Ok(None) };
+    let itself = Packet { to: SocketAddr::new(source, packet.to.port()), from: None, ..packet };
+    let owner = route(itself, None, LOOKUP_TABLE | ENTRY).map_err(silent)?;
     if by.is_some() && by == owner.attribute(ROUTE, BY) { Ok(by) } else { Err(OptionError::Astray) }
+}
+
+/// Whether this is the table of a packet that has not this mark.
+fn is_of_others(packet: Packet, marks: Marks<'_>, table: Option<u32>) -> Result<bool, OptionError> {
+    let packet = Packet { from: None, ..packet };
+    let others = marks.others.iter().map(|mark| mark.over(marks.before));
+    for mark in std::iter::once(marks.before).chain(others).filter(|mark| *mark != marks.whole) {
+        match route(packet, Some(mark), LOOKUP_TABLE) {
+            Ok(found) if found.attribute(ROUTE, TABLE) == table => return Ok(true),
+            Ok(_) => {}
+            Err(error) if is_nowhere(&error) => {}
+            Err(error) => return Err(silent(error)),
+        }
+    }
+    Ok(false)
+}
+
+/// Whether this says that there is no route, rather than nothing: `unreachable` and none at all, `prohibit`, `blackhole`.
+fn is_nowhere(error: &io::Error) -> bool {
+    let nowhere = [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::INVAL];
+    Errno::from_io_error(error).is_some_and(|code| nowhere.contains(&code))
+}
+
+/// The kernel names no route.
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn silent(error: io::Error) -> OptionError {
+    OptionError::NoRoute(Code::from(&error))
 }
 
 /// Whether an interface is there and up.
@@ -82,15 +135,16 @@ pub(super) fn is_up(interface: &str) -> io::Result<bool> {
 }
 
 /// The route that the kernel would take.
-fn route(to: IpAddr, from: Option<IpAddr>, mark: Option<u32>, flags: u32) -> io::Result<Answer> {
-    let (to, bits) = octets(to);
-    let from = from.map(octets);
+fn route(packet: Packet, mark: Option<u32>, flags: u32) -> io::Result<Answer> {
+    let (to, bits) = octets(packet.to.ip());
+    let from = packet.from.map(octets);
+    let (protocol, port) = ([packet.protocol], packet.to.port().to_be_bytes());
     let from_bits = if from.is_some() { bits } else { 0 };
     // `AF_INET` and `AF_INET6`.
     let family = if bits == 32 { 2 } else { 10 };
     let fixed = [&[family, bits, from_bits, 0, 0, 0, 0, 0][..], &flags.to_ne_bytes()].concat();
     let mark = mark.map(u32::to_ne_bytes);
-    let mut attributes = vec![(TO, to.as_slice())];
+    let mut attributes = vec![(TO, to.as_slice()), (PROTOCOL, &protocol), (PORT, &port)];
     attributes.extend(from.as_ref().map(|(from, _)| (FROM, from.as_slice())));
     attributes.extend(mark.as_ref().map(|mark| (MARK, mark.as_slice())));
     netlink::ask(GET_ROUTE, &fixed, &attributes)
@@ -111,7 +165,9 @@ mod tests {
 
     /// Checks these texts.
     fn asked(to: &str, source: Option<&str>, mark: Option<u32>) -> Result<Option<u32>, OptionError> {
-        check(to.parse().unwrap(), source.map(|source| source.parse().unwrap()), mark)
+        let from = source.map(|source| source.parse().unwrap());
+        let packet = Packet { protocol: 6, to: SocketAddr::new(to.parse().unwrap(), 443), from };
+        check(packet, mark.map(|whole| Marks { whole, before: 0, others: &[] }))
     }
 
     #[test]
@@ -127,6 +183,24 @@ mod tests {
         assert_eq!(said, OptionError::Unrouted { mark: 0x5b });
         assert_eq!(said.to_string(), "the routing rules send mark 0x5b to no table of its own");
         assert_eq!(asked("127.0.0.15", None, None), Ok(None), "who marks nothing needs no table");
+    }
+
+    #[test]
+    fn every_way_a_route_is_refused_has_its_words() {
+        let other =
+            "the routing rules send its `sourceAddress` by an interface that does not have that address";
+        assert_eq!(OptionError::Astray.to_string(), other);
+        for (error, words, is_nowhere) in [
+            (Errno::NETUNREACH, "it has no route: Network is unreachable (os error 101)", true),
+            (Errno::HOSTUNREACH, "it has no route: No route to host (os error 113)", true),
+            (Errno::ACCESS, "it has no route: Permission denied (os error 13)", true),
+            (Errno::INVAL, "it has no route: Invalid argument (os error 22)", true),
+            (Errno::MFILE, "it has no route: Too many open files (os error 24)", false),
+        ] {
+            let error = io::Error::from(error);
+            assert_eq!(super::is_nowhere(&error), is_nowhere, "{words}");
+            assert_eq!(silent(error).to_string(), words);
+        }
     }
 
     #[test]

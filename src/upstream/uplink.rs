@@ -12,10 +12,10 @@ use hickory_resolver::proto::rr::RecordType;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Answer;
-use super::dial::{DialSettings, Dialed, race};
-use super::dial_error::{DialError, DialFailure};
+use super::dial::{DialSettings, Dialed, Rules, race, race_by};
+use super::dial_error::{DialError, DialFailure, unusable};
 use super::health::Health;
-use super::parent::{Parent, ParentFault, To, is_of_this_address};
+use super::parent::{PART, Parent, ParentFault, To, is_of_this_address};
 use super::resolve::{Resolution, ResolveError, Resolver};
 use crate::addr::{Name, Target};
 use crate::policy::{AddressPermit, NamePermit, Route};
@@ -55,6 +55,20 @@ impl fmt::Display for LookUpFailure {
 }
 
 impl LookUpFailure {
+    /// What the client is told: SECURITY: what is wrong with the operator's network is for records alone.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self.error {
+            ResolveError::Remote | ResolveError::Option(_) => unusable(self.network.as_deref()),
+            ResolveError::NoData
+            | ResolveError::NotFound
+            | ResolveError::TooLarge
+            | ResolveError::Timeout
+            | ResolveError::ServFail
+            | ResolveError::Other(_) => self.to_string(),
+        }
+    }
+
     /// Who was asked and what to do about it, for records: addresses are not for the client to know.
     #[must_use]
     pub fn asked(&self) -> String {
@@ -144,31 +158,19 @@ impl Uplink {
         dialed.map_err(|failure| self.failure(failure))
     }
 
-    /// The same through the parent proxy: one address after the other.
+    /// The same through the parent proxy.
     async fn connect_through(
         &self,
         parent: &Parent,
         addresses: Vec<SocketAddr>,
     ) -> Result<Dialed, DialFailure> {
-        let deadline = Instant::now() + self.dial.connect_timeout;
-        let (mut failure, mut attempts) = (DialError::NoAddress, Vec::new());
-        for address in addresses {
-            let opened = timeout_at(deadline, parent.open(To::Address(address), &self.dial)).await;
-            let error = match opened {
-                Ok(Ok(stream)) => {
-                    return Ok(Dialed { stream, address: Some(address), route: Route::default() });
-                }
-                Ok(Err(error)) => error,
-                Err(_) => ParentFault::Timeout.into(),
-            };
-            failure = failure.or(error);
-            attempts.push((address, error));
-            if !is_of_this_address(error) {
-                failure = error;
-                break;
-            }
-        }
-        Err(DialFailure::new(failure, attempts))
+        let rules = Rules {
+            stagger: self.dial.stagger.max(self.dial.connect_timeout / PART),
+            late: ParentFault::Timeout.into(),
+            is_final: |error| !is_of_this_address(error),
+        };
+        let open = |address| parent.open(To::Address(address), &self.dial);
+        race_by(addresses.into_iter(), &self.dial, &rules, open).await
     }
 
     /// Opens one connection by giving its parent proxy a name, whose permit was used up.
@@ -266,11 +268,14 @@ impl Uplinks {
         Ok(Dialed { route, ..dialed })
     }
 
-    /// The uplink of a path, or the failure that there is none.
-    fn expect(&self, route: &Route) -> Result<&Uplink, DialFailure> {
+    /// The uplink of a path.
+    ///
+    /// # Errors
+    /// There is none, and no other is taken for it.
+    pub fn expect(&self, route: &Route) -> Result<&Uplink, DialFailure> {
         self.of(route).ok_or_else(|| DialFailure {
             network: Some(route.network().into()),
-            ..DialFailure::new(DialError::Unreachable, Vec::new())
+            ..DialFailure::new(DialError::NotConfigured, Vec::new())
         })
     }
 }

@@ -49,6 +49,7 @@ mod network_files;
 mod networks;
 mod nft;
 mod nft_net;
+mod parent_addresses;
 mod parent_tls;
 mod process;
 mod proxied;

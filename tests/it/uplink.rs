@@ -281,7 +281,7 @@ async fn an_option_that_cannot_be_set_fails_calls_and_look_ups_and_is_named() {
 async fn calls_and_queries_leave_by_the_interface_and_from_the_source() {
     let origin = Origin::echo().await;
     let source = sluicegate::upstream::Sources { v4: Some("127.0.0.13".parse().unwrap()), v6: None };
-    let options = SocketOptions { interface: Some("lo".into()), source, mark: None };
+    let options = SocketOptions { interface: Some("lo".into()), source, ..SocketOptions::default() };
     let gateway = gateway(&origin, NetworkSettings { options, ..NetworkSettings::default() }).await;
     let mut client = tunnel(&gateway, &origin).await;
     client.send(PING).await;

@@ -86,7 +86,10 @@ fn the_managed_path_has_platform_hosts_and_every_sandbox() {
     let networks = "networks: {prod: {mark: 5, dns: [10.0.0.1:53], groups: [agent]}}";
     let warnings = load(&format!("{sandboxes}{networks}")).unwrap().warnings;
     assert!(
-        warnings.iter().any(|warning| warning.to_string().contains("which no sandbox is in")),
+        warnings.iter().any(|warning| {
+            let said = warning.to_string();
+            said.contains("which no sandbox is in") && said.contains("sluicegate.yaml:2:57")
+        }),
         "{warnings:?}"
     );
 }
@@ -95,6 +98,7 @@ fn the_managed_path_has_platform_hosts_and_every_sandbox() {
 fn what_is_wrong_with_a_network_is_said_where_it_is() {
     for (text, part) in [
         ("interface: averyveryverylongname", "longer than 15"),
+        ("interface: äöüäöüäö", "longer than 15 bytes"),
         ("interface: eth1/0", "not the name of an interface"),
         ("sourceAddress: x", "not an address"),
         ("sourceAddress: 0.0.0.0", "not an address that packets can leave from"),
@@ -111,6 +115,7 @@ fn what_is_wrong_with_a_network_is_said_where_it_is() {
         ("mark: 0x100000000/0xff", "not a packet mark"),
         ("proxy: ftp", "not the URL of a parent proxy"),
         ("proxy: 'http://proxy.corp:3128'", "named by an IP address and a port"),
+        ("proxy: 'http://[::ffff:10.0.0.9]:3128'", "IPv4 written as IPv6"),
         ("proxy: 'http://10.0.0.9'", "named by an IP address and a port"),
         ("proxy: 'http://10.0.0.9:0'", "named by an IP address and a port"),
         ("proxy: 'http://10.0.0.9:3128/x'", "named by an IP address and a port"),
@@ -129,6 +134,9 @@ fn what_is_wrong_with_a_network_is_said_where_it_is() {
         assert!(found.len() == 1 && found[0].contains(part), "{text}: {found:?} is not {part:?}");
         assert!(found[0].contains("sluicegate.yaml:1:") && !found[0].contains("hunter2"), "{found:?}");
     }
+    let mapped = "mark: 5, dns: ['[::ffff:10.20.0.53]:53']";
+    error(&format!("networks: {{prod: {{{mapped}}}}}"), "IPv4 written as IPv6");
+    error("dns: {servers: ['[::ffff:127.0.0.1]:53']}", "IPv4 written as IPv6");
     error("networks: {' prod': {mark: 5, dns: [10.0.0.1:53]}}", "not the name of a network");
     error("networks: []", "expected a mapping");
     error("skipEgressProxy: true", "expected text");

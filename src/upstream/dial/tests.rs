@@ -21,7 +21,7 @@ fn closed() -> (Socket, SocketAddr) {
 }
 
 /// A listener whose queue is full, so that connecting to it hangs.
-fn silent() -> (Socket, Vec<Socket>, SocketAddr) {
+pub(crate) fn silent() -> (Socket, Vec<Socket>, SocketAddr) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.14:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
@@ -100,6 +100,8 @@ async fn failures_are_told_apart() {
         (Errno::HOSTUNREACH, DialError::Unreachable),
         (Errno::TIMEDOUT, DialError::Timeout),
         (Errno::PERM, DialError::NotPermitted),
+        (Errno::ADDRINUSE, DialError::NoPort),
+        (Errno::ADDRNOTAVAIL, DialError::NoPort),
     ] {
         assert_eq!(DialError::from(&io::Error::from(code)), error, "{code:?}");
     }
@@ -153,5 +155,7 @@ fn a_mark_changes_the_bits_of_its_mask_and_no_others() {
     assert_eq!((mark.over(0), mark.over(0x1234_5678)), (0x5b00_0000, 0x5b34_5678));
     assert_eq!(mark.to_string(), "0x5b000000/0xff000000");
     assert_eq!(Mark::new(7, u32::MAX).unwrap().over(0xff), 7);
+    let (wide, narrow) = (Mark::new(0x1, 0xf).unwrap(), Mark::new(0x11, 0xff).unwrap());
+    assert!(wide.is_in(narrow) && wide.is_in(wide) && !narrow.is_in(wide));
     assert_eq!((Mark::new(0x100, 0xff), Mark::new(0, u32::MAX)), (None, None));
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -86,9 +87,19 @@ impl AsyncWrite for Both<'_> {
     }
 }
 
+/// The next address of loopback to meet at. The port of a listener is its connection's for as long as that lives, so at one
+/// address there would be no more pairs than ports.
+fn meeting() -> Ipv4Addr {
+    /// How many addresses there have been.
+    static USED: AtomicU32 = AtomicU32::new(0);
+    // 127.64.0.1 and so on, which nobody else is likely to use.
+    let number = USED.fetch_add(1, Ordering::Relaxed) & 0x001f_ffff;
+    Ipv4Addr::from_bits(0x7f40_0001 | number << 1)
+}
+
 /// Two sockets that are each other's peer.
 async fn pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let listener = TcpListener::bind((meeting(), 0)).await?;
     let ours = connect(TcpSocket::new_v4()?, listener.local_addr()?).await?;
     loop {
         let (theirs, peer) = listener.accept().await?;
@@ -116,6 +127,17 @@ mod tests {
         let (ours, theirs) = pair().await.unwrap();
         assert_eq!(ours.local_addr().unwrap(), theirs.peer_addr().unwrap());
         assert_eq!(theirs.local_addr().unwrap(), ours.peer_addr().unwrap());
+    }
+
+    #[tokio::test]
+    async fn r2_no_two_pairs_meet_at_one_address_whose_ports_they_would_use_up() {
+        let (_one, first) = pair().await.unwrap();
+        let (_other, second) = pair().await.unwrap();
+        let at = |socket: &TcpStream| socket.local_addr().unwrap().ip();
+        assert_ne!(at(&first), at(&second));
+        assert!(at(&first).is_loopback() && at(&second).is_loopback());
+        let all = (0..1000).map(|_| meeting()).collect::<std::collections::BTreeSet<_>>();
+        assert!(all.len() == 1000 && all.iter().all(Ipv4Addr::is_loopback));
     }
 
     /// What is at the other side of a parent that keeps its end open and says nothing, until it is dropped.

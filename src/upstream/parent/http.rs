@@ -26,17 +26,29 @@ pub(super) async fn connect(
     Ok(verdict(status(&head))?)
 }
 
+/// How long the request is at most.
+fn room(authority: &str, credentials: Option<&Credentials>) -> usize {
+    /// What is the same in every request, and some more.
+    const WORDS: usize = 128;
+    let pair = credentials
+        .map_or(0, |shown| shown.username.len().saturating_add(1 + shown.password.expose_secret().len()));
+    authority.len().saturating_mul(2).saturating_add(pair.div_ceil(3).saturating_mul(4)).saturating_add(WORDS)
+}
+
 /// The request.
 fn request(to: To<'_>, credentials: Option<&Credentials>) -> Zeroizing<String> {
     let authority = match to {
         To::Address(address) => address.to_string(),
         To::Name(target) => target.to_string(),
     };
-    let mut text = Zeroizing::new(String::with_capacity(4096));
+    // SECURITY: a text that grows leaves copies behind that are not wiped.
+    let mut text = Zeroizing::new(String::with_capacity(room(&authority, credentials)));
     // Writing to a string cannot fail.
     let _ = write!(text, "CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
     if let Some(Credentials { username, password }) = credentials {
-        let pair = Zeroizing::new(format!("{username}:{}", password.expose_secret()));
+        let password = password.expose_secret();
+        let mut pair = Zeroizing::new(String::with_capacity(username.len() + 1 + password.len()));
+        let _ = write!(pair, "{username}:{password}");
         text.push_str("Proxy-Authorization: Basic ");
         STANDARD.encode_string(pair.as_bytes(), &mut text);
         text.push_str("\r\n");
@@ -126,6 +138,25 @@ mod tests {
         let expected = "CONNECT db.corp:5432 HTTP/1.1\r\nHost: db.corp:5432\r\nProxy-Authorization: Basic Z2F0ZTpzM2NyZXQ=\r\n\r\n";
         assert_eq!(*request(To::Name(&target), Some(&credentials)), expected);
         assert_eq!(format!("{credentials:?}"), "Credentials");
+    }
+
+    #[test]
+    fn s5_the_request_never_outgrows_the_room_that_it_was_given() {
+        for length in [0, 1, 2, 3, 255, 2_900, 10_000] {
+            let password = "p".repeat(length).into();
+            let credentials = Credentials { username: "u".repeat(255), password };
+            let target = Target::parse(&format!("{}:65535", vec!["a".repeat(63); 3].join("."))).unwrap();
+            for to in [To::Name(&target), To::Address("[2001:db8::1]:443".parse().unwrap())] {
+                for credentials in [Some(&credentials), None] {
+                    let text = request(to, credentials);
+                    let given = match to {
+                        To::Address(address) => room(&address.to_string(), credentials),
+                        To::Name(target) => room(&target.to_string(), credentials),
+                    };
+                    assert!(text.len() <= given, "{length}: {} in {given}", text.len());
+                }
+            }
+        }
     }
 
     #[tokio::test]

@@ -21,5 +21,7 @@ fn faults_are_told_in_words_of_the_parent() {
     let said = DialError::from(ParentFault::Tls(TlsError::Expired)).to_string();
     assert_eq!(said, "the parent proxy cannot be verified: the parent proxy's certificate has expired");
     assert!(DialError::from(ParentFault::Status(504)).is_timeout());
+    assert!(DialError::from(ParentFault::Tls(TlsError::Timeout)).is_timeout());
+    assert!(!DialError::from(ParentFault::Tls(TlsError::Expired)).is_timeout());
     assert_eq!(DialError::from(ParentFault::Refused).to_string(), "the parent proxy refused the connection");
 }

@@ -37,6 +37,8 @@ pub struct Manner {
     pub says: Option<Vec<u8>>,
     /// Whether it never answers.
     pub silent: bool,
+    /// The host for which it never answers.
+    pub silent_for: Option<&'static str>,
 }
 
 /// A parent proxy; it stops when dropped.
@@ -115,7 +117,8 @@ async fn serve(
     };
     let Some(target) = met else { return };
     seen.push(target.clone());
-    if manner.silent {
+    let silent_for = |host: &str| target.strip_prefix(host).is_some_and(|rest| rest.starts_with(':'));
+    if manner.silent || manner.silent_for.is_some_and(silent_for) {
         return std::future::pending().await;
     }
     if let Some(text) = &manner.says {

@@ -9,9 +9,11 @@ mod modes;
 mod operator;
 mod outage;
 mod parent;
+mod ports;
 mod rules;
 
 mod server;
+mod table;
 mod toggles;
 mod topology;
 mod unplugged;
