@@ -1,6 +1,12 @@
 //! How many packets went out by each link, the gateway's and those of whoever it forwards for.
 //!
 //! Neighbour discovery and the membership of multicast groups are not counted, as ARP is not: they carry nothing of anybody.
+//!
+//! A link that was still while something was done has to stay still until the test uses it, or ends: a packet that comes
+//! late is seen by the next look, and by the last one.
+
+use std::process::Command;
+use std::sync::Mutex;
 
 use serde_json::Value;
 
@@ -44,6 +50,14 @@ impl Link {
         }
     }
 
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Managed => Self::Delegated,
+            Self::Delegated => Self::Managed,
+        }
+    }
+
     /// What an origin on it says.
     pub const fn says(self) -> &'static str {
         self.told().0
@@ -60,9 +74,6 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Not one packet by either link.
-    pub const STILL: Self = Self { managed: 0, delegated: 0 };
-
     /// What went out since an earlier look.
     pub const fn since(self, before: Self) -> Self {
         Self { managed: self.managed - before.managed, delegated: self.delegated - before.delegated }
@@ -106,35 +117,94 @@ impl TwoUplinks {
 
     /// Does this, and fails unless packets went by this link and not one by the other.
     pub async fn only_by<T>(&self, link: Link, act: impl AsyncFnOnce() -> T) -> T {
-        let before = self.settled().await;
-        let did = act().await;
-        let sent = self.counters().await.since(before);
+        let (did, sent) = self.watched(&[link.other()], act).await;
         assert!(sent.by(link).0 > 0, "nothing went by {link:?}: {sent:?}");
-        assert_eq!(sent.by(link).1, 0, "only {link:?} was to be used: {sent:?}");
         did
     }
 
     /// Does this, and fails if a packet goes by either link.
     pub async fn by_none<T>(&self, act: impl AsyncFnOnce() -> T) -> T {
-        let before = self.settled().await;
-        let did = act().await;
-        assert_eq!(self.counters().await.since(before), Counters::STILL);
-        did
+        self.watched(&[Link::Managed, Link::Delegated], act).await.0
     }
 
     /// Does this, and fails if a packet goes by this link, whatever goes by the other.
     pub async fn not_by<T>(&self, link: Link, act: impl AsyncFnOnce() -> T) -> T {
+        self.watched(&[link], act).await.0
+    }
+
+    /// Does this, and fails if a packet goes by one of these links, here or before the test uses it again; and what went.
+    async fn watched<T>(&self, still: &[Link], act: impl AsyncFnOnce() -> T) -> (T, Counters) {
         let before = self.settled().await;
+        self.held.check(before);
         let did = act().await;
-        let sent = self.counters().await.since(before);
-        assert_eq!(sent.by(link).0, 0, "{link:?} was not to be used: {sent:?}");
-        did
+        let after = self.counters().await;
+        self.held.hold(still, before);
+        self.held.check(after);
+        (did, after.since(before))
+    }
+}
+
+/// How many packets each link has carried since when it has to be still; None: it may be used.
+#[derive(Default)]
+pub struct Held(Mutex<[Option<u64>; 2]>);
+
+impl Held {
+    /// From here on these links have to be still, and the others may be used.
+    fn hold(&self, links: &[Link], count: Counters) {
+        let of = |link| links.contains(&link).then(|| count.by(link).0);
+        *self.0.lock().expect("no panic inside") = [of(Link::Managed), of(Link::Delegated)];
+    }
+
+    /// The test itself uses this link.
+    pub fn release(&self, link: Link) {
+        self.0.lock().expect("no panic inside")[usize::from(link == Link::Delegated)] = None;
+    }
+
+    /// Fails where a link was not still.
+    pub fn check(&self, count: Counters) {
+        let held = *self.0.lock().expect("no panic inside");
+        for (link, before) in [Link::Managed, Link::Delegated].into_iter().zip(held) {
+            let now = count.by(link).0;
+            assert!(before.is_none_or(|before| before == now), "{link:?} was to be still: {before:?}, {now}");
+        }
+    }
+}
+
+impl Drop for TwoUplinks {
+    /// Looks a last time.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let count = |name: &str| {
+            let listed = Command::new("ip")
+                .args([
+                    "netns",
+                    "exec",
+                    &self.gate.name,
+                    "nft",
+                    "-j",
+                    "list",
+                    "counter",
+                    "inet",
+                    "links",
+                    name,
+                ])
+                .output();
+            packets(&String::from_utf8_lossy(&listed.expect("it runs").stdout))
+        };
+        self.held.check(Counters { managed: count("managed"), delegated: count("delegated") });
     }
 }
 
 /// The packets of a named counter.
 pub async fn count(namespace: &Namespace, table: &str, name: &str) -> u64 {
     let listed = namespace.run("nft", ["-j", "list", "counter", "inet", table, name]).await;
-    let listed: Value = serde_json::from_str(&listed.stdout).expect("JSON");
+    packets(&listed.stdout)
+}
+
+/// The packets of the one counter that `nft -j` has listed.
+fn packets(listed: &str) -> u64 {
+    let listed: Value = serde_json::from_str(listed).expect("JSON");
     listed["nftables"][1]["counter"]["packets"].as_u64().expect("a number")
 }

@@ -55,8 +55,8 @@ async fn fails_at_once(net: &TwoUplinks, fresh: &str) {
         ("10.30.0.10:443", None, "upstream_failed"),
         (&format!("{fresh}:443")[..], Some(fresh), "dns_failed"),
     ] {
-        let begun = Instant::now();
         let record = net.by_none(async || {
+            let begun = Instant::now();
             let record = net.refused(authority, name).await;
             assert!(begun.elapsed() < AT_ONCE, "{authority}: {:?}", begun.elapsed());
             record

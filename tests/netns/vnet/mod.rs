@@ -10,7 +10,6 @@ mod operator;
 mod outage;
 mod parent;
 mod rules;
-
 mod server;
 mod toggles;
 mod topology;

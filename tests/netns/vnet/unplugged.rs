@@ -10,7 +10,7 @@ use crate::vnet::topology::{NETWORKS, TwoUplinks, managed};
 
 impl TwoUplinks {
     /// Waits until the metric of the private network is this.
-    async fn gauge(&self, value: u8) {
+    pub async fn gauge(&self, value: u8) {
         let line = format!("sluicegate_uplink_up{{network=\"prod\"}} {value}");
         let shown = async {
             while !self.admin("/metrics").await.1.lines().any(|own| own == line) {

@@ -81,7 +81,7 @@ async fn d5_captured_questions_are_answered_by_the_name_server_of_their_path_alo
         let right = if link == Link::Managed { ORIGIN } else { "10.30.0.10" };
         for way in ["+notcp", "+tcp"] {
             let ask = async || net.run(1, "dig", ["@198.51.100.53", way, "+short", &name]).await.stdout;
-            let said = net.not_by(other(link), ask).await;
+            let said = net.not_by(link.other(), ask).await;
             assert_eq!(said.trim(), right, "{name} {way}");
         }
         let asked = (net.dns.queries(&name), net.private_dns.queries(&name));
@@ -95,14 +95,6 @@ async fn d5_captured_questions_are_answered_by_the_name_server_of_their_path_alo
         let ask = async || net.run(1, "dig", ["@198.51.100.53", &unknown]).await.stdout;
         let said = net.only_by(link, ask).await;
         assert!(said.contains("NXDOMAIN"), "{said}");
-    }
-}
-
-/// The other link.
-const fn other(link: Link) -> Link {
-    match link {
-        Link::Managed => Link::Delegated,
-        Link::Delegated => Link::Managed,
     }
 }
 
