@@ -55,14 +55,7 @@ fn names(gateway: &Gateway, private: &Dns, origin: &Origin, names: &[&str]) {
 
 /// A tunnel of a sandbox, or why not.
 async fn tunnel(gateway: &Gateway, source: &str, place: &str) -> Result<Client, Response> {
-    let mut client = Client::connect_from(source, gateway.proxy()).await;
-    client.send(format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n")).await;
-    let head = client.head().await;
-    if head.starts_with("HTTP/1.1 200") {
-        return Ok(client);
-    }
-    let mut again = Client::connect_from(source, gateway.proxy()).await;
-    Err(again.ask(format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n")).await)
+    Client::connect_from(source, gateway.proxy()).await.into_tunnel(place).await
 }
 
 /// The reason of a tunnel that is refused.
