@@ -50,6 +50,7 @@ mod networks;
 mod nft;
 mod nft_net;
 mod parent_tls;
+mod paths;
 mod process;
 mod proxied;
 mod readme;
