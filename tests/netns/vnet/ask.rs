@@ -50,8 +50,7 @@ impl TwoUplinks {
     /// A redirected connection for this name that has carried a hello and what the origin said to it: its path.
     pub async fn redirected(&self, name: &str, link: Link) -> Client {
         self.held.release(link);
-        let mut client = self.connect(&format!("{FOREIGN}:443"));
-        client.send(hello(Some(name), &[])).await;
+        let mut client = self.sandbox(1).connect_saying(&format!("{FOREIGN}:443"), &hello(Some(name), &[]));
         client.expect(link.says()).await;
         client.expect(hello(Some(name), &[])).await;
         client

@@ -1,6 +1,7 @@
 //! How many packets went out by each link, the gateway's and those of whoever it forwards for.
 //!
 //! Neighbour discovery and the membership of multicast groups are not counted, as ARP is not: they carry nothing of anybody.
+//! Nor is what the kernel says to an answer of a name server that comes when nobody waits for it any more.
 //!
 //! A link that was still while something was done has to stay still until the test uses it, or ends: a packet that comes
 //! late is seen by the next look, and by the last one.
@@ -23,6 +24,7 @@ table inet links {
     type filter hook postrouting priority 500; policy accept;
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, mld2-listener-report } accept
     meta l4proto igmp accept
+    icmp type destination-unreachable icmp code port-unreachable accept
     oifname "up0" counter name managed
     oifname "eth1" counter name delegated
   }

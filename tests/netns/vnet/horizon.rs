@@ -16,6 +16,7 @@ const BEYOND: &str = "table inet beyond {
     oifname != { up0, eth1 } accept
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, mld2-listener-report } accept
     meta l4proto igmp accept
+    icmp type destination-unreachable icmp code port-unreachable accept
     udp dport 53 counter name questions accept
     counter name other
   }
