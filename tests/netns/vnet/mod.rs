@@ -1,6 +1,7 @@
 //! Mode `VNet` with two real uplinks: each call takes one of two paths, and packets say which.
 
 mod ask;
+mod combined;
 mod counters;
 mod horizon;
 mod kept;
