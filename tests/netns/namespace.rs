@@ -12,6 +12,7 @@ use std::sync::{Mutex, Once};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::Builder;
 
@@ -88,6 +89,15 @@ impl Namespace {
         command.args(["netns", "exec", &self.name, program]);
         command.args(if program == "nft" { &["-f", "-"][..] } else { &[] });
         pipe(command, input);
+    }
+
+    /// How many packets a named counter of a table has seen.
+    pub fn counted(&self, table: &str, name: &str) -> u64 {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "nft", "-j", "list", "counter", "inet", table, name]);
+        let listed = command.output().expect("it runs").stdout;
+        let listed: Value = serde_json::from_slice(&listed).expect("JSON");
+        listed["nftables"][1]["counter"]["packets"].as_u64().expect("a number")
     }
 
     /// Does something on a thread inside; sockets opened there stay inside.

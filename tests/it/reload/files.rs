@@ -11,7 +11,7 @@ async fn a_good_change_is_in_force_in_records_metrics_and_the_admin_server() {
     assert_eq!(asked(&gateway, &origin).await.0, 200);
     assert_eq!(gateway.record("open", "good.test").await["generation"], 2);
     assert_eq!(gateway.record("connection", "good.test").await["generation"], 1);
-    assert!((metric(&gateway, "sluicegate_policy_generation").await - 2.0).abs() < f64::EPSILON);
+    assert!((gateway.metric("sluicegate_policy_generation").await - 2.0).abs() < f64::EPSILON);
     assert_eq!(gateway.running().last_load().generation, 2);
 }
 
@@ -25,7 +25,7 @@ async fn p2_a_broken_file_leaves_what_was_in_force_is_counted_and_recorded_and_m
         let load = put(&gateway, "policy.yaml", broken).await;
         assert_eq!((&load["generation"], &load["outcome"]), (&1.into(), &"refused".into()), "{broken:?}");
         assert!(load["error"].is_string(), "{load}");
-        let rejected = metric(&gateway, "sluicegate_policy_reloads_total{result=\"rejected\"}").await;
+        let rejected = gateway.metric("sluicegate_policy_reloads_total{result=\"rejected\"}").await;
         assert!((rejected - 1.0).abs() < f64::EPSILON, "{broken:?}");
         assert_eq!(asked(&gateway, &origin).await.0, 200, "{broken:?}");
         let mut client = gateway.client().await;
@@ -86,7 +86,7 @@ async fn p4_a_tightened_global_document_is_not_held_up_by_a_broken_one_of_a_sand
     put(&gateway, "policy.yaml", NOTHING).await;
     open.expect_reset().await;
     assert_eq!(asked(&gateway, &origin).await, (403, "default_deny".into()));
-    let generation = metric(&gateway, "sluicegate_policy_generation").await;
+    let generation = gateway.metric("sluicegate_policy_generation").await;
     assert!(generation >= 3.0, "the gauge tells what is in force, not what was last good: {generation}");
 }
 

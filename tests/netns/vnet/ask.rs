@@ -83,6 +83,14 @@ impl TwoUplinks {
         client
     }
 
+    /// Each path works, by its own link: `left.test` has the managed one, `right.test` the other.
+    pub async fn both_work(&self) {
+        for (name, link) in [("left.test", Link::Managed), ("right.test", Link::Delegated)] {
+            let tunnel = self.only_by(link, async || self.hello(name, link).await).await;
+            self.end(tunnel, link).await;
+        }
+    }
+
     /// Ends it well, and gives its record, which must name this link.
     pub async fn end(&self, mut client: Client, link: Link) -> Value {
         self.held.release(link);

@@ -6,13 +6,9 @@
 //! A link that was still while something was done has to stay still until the test uses it, or ends: a packet that comes
 //! late is seen by the next look, and by the last one.
 
-use std::process::Command;
 use std::sync::Mutex;
 
-use serde_json::Value;
-
 use crate::kit::within;
-use crate::namespace::Namespace;
 use crate::vnet::topology::TwoUplinks;
 
 /// Counts what leaves by either link. Last of all, so that nothing takes a packet away behind it.
@@ -92,9 +88,9 @@ impl Counters {
 
 impl TwoUplinks {
     /// What has gone out so far.
-    pub async fn counters(&self) -> Counters {
-        let count = async |name| count(&self.gate, "links", name).await;
-        Counters { managed: count("managed").await, delegated: count("delegated").await }
+    pub fn counters(&self) -> Counters {
+        let count = |name| self.gate.counted("links", name);
+        Counters { managed: count("managed"), delegated: count("delegated") }
     }
 
     /// The same once no connection of the gateway by an uplink is open or half closed: from here on nothing more is to
@@ -106,7 +102,7 @@ impl TwoUplinks {
             }
         };
         within("every connection of the gateway to be closed", closed).await;
-        self.counters().await
+        self.counters()
     }
 
     /// The connections of the gateway by its uplinks.
@@ -139,7 +135,7 @@ impl TwoUplinks {
         let before = self.settled().await;
         self.held.check(before);
         let did = act().await;
-        let after = self.counters().await;
+        let after = self.counters();
         self.held.hold(still, before);
         self.held.check(after);
         (did, after.since(before))
@@ -178,35 +174,6 @@ impl Drop for TwoUplinks {
         if std::thread::panicking() {
             return;
         }
-        let count = |name: &str| {
-            let listed = Command::new("ip")
-                .args([
-                    "netns",
-                    "exec",
-                    &self.gate.name,
-                    "nft",
-                    "-j",
-                    "list",
-                    "counter",
-                    "inet",
-                    "links",
-                    name,
-                ])
-                .output();
-            packets(&String::from_utf8_lossy(&listed.expect("it runs").stdout))
-        };
-        self.held.check(Counters { managed: count("managed"), delegated: count("delegated") });
+        self.held.check(self.counters());
     }
-}
-
-/// The packets of a named counter.
-pub async fn count(namespace: &Namespace, table: &str, name: &str) -> u64 {
-    let listed = namespace.run("nft", ["-j", "list", "counter", "inet", table, name]).await;
-    packets(&listed.stdout)
-}
-
-/// The packets of the one counter that `nft -j` has listed.
-fn packets(listed: &str) -> u64 {
-    let listed: Value = serde_json::from_str(listed).expect("JSON");
-    listed["nftables"][1]["counter"]["packets"].as_u64().expect("a number")
 }

@@ -4,7 +4,7 @@
 use crate::kit::dns::Answer;
 use crate::topology::ORIGIN;
 use crate::vnet::ask::{assert_failed, assert_path};
-use crate::vnet::counters::{Link, count};
+use crate::vnet::counters::Link;
 use crate::vnet::topology::{NETWORKS, PRIVATE, PRIVATE6, TwoUplinks, managed};
 
 /// Counts what leaves by either link and is no question to a name server.
@@ -141,6 +141,6 @@ async fn a4_a6_what_nobody_may_reach_is_reached_by_neither_path() {
         }
     }
     net.settled().await;
-    assert!(count(&net.gate, "beyond", "questions").await > 0);
-    assert_eq!(count(&net.gate, "beyond", "other").await, 0);
+    assert!(net.gate.counted("beyond", "questions") > 0);
+    assert_eq!(net.gate.counted("beyond", "other"), 0);
 }

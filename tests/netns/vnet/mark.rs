@@ -46,9 +46,9 @@ pub const MARKED: &str = "table inet marks {
 /// Every packet so far had the mark of its link, and there were some.
 pub async fn all_marked(net: &TwoUplinks) {
     net.settled().await;
-    let count = async |name| super::counters::count(&net.gate, "marks", name).await;
-    assert!(count("marked").await > 0);
-    assert_eq!((count("bare").await, count("wrong").await), (0, 0));
+    let count = |name| net.gate.counted("marks", name);
+    assert!(count("marked") > 0);
+    assert_eq!((count("bare"), count("wrong")), (0, 0));
 }
 
 /// A running gateway whose network is one of these, with the kernel's rules for it.
@@ -66,10 +66,7 @@ pub async fn net(label: &str, networks: &str, rules: &str) -> Option<TwoUplinks>
 
 /// Both paths work, the delegated one by name and by address, each by its own link.
 pub async fn both_work(net: &TwoUplinks) {
-    for (name, link) in [("left.test", Link::Managed), ("right.test", Link::Delegated)] {
-        let tunnel = net.only_by(link, async || net.hello(name, link).await).await;
-        net.end(tunnel, link).await;
-    }
+    net.both_work().await;
     let tunnel = net.only_by(Link::Delegated, async || net.literal("10.30.0.10:443", Link::Delegated).await);
     net.end(tunnel.await, Link::Delegated).await;
 }
@@ -162,7 +159,7 @@ async fn an_open_connection_never_changes_its_link_whatever_becomes_of_the_route
         let Some(net) = net(label, networks, &rules).await else { return };
         let _origins = net.origins();
         let mut tunnel = net.literal("10.30.0.10:443", Link::Delegated).await;
-        let before = net.counters().await;
+        let before = net.counters();
         if label == "open-mark" {
             net.gate.ip("rule del priority 101\n");
         }

@@ -30,19 +30,11 @@ async fn net(label: &str) -> Option<TwoUplinks> {
     Some(net)
 }
 
-/// Each path works, by its own link.
-async fn both_work(net: &TwoUplinks) {
-    for (name, link) in [("left.test", Link::Managed), ("right.test", Link::Delegated)] {
-        let tunnel = net.only_by(link, async || net.hello(name, link).await).await;
-        net.end(tunnel, link).await;
-    }
-}
-
 #[tokio::test]
 async fn a_delegated_network_that_swallows_everything_is_an_error_and_the_managed_link_is_still() {
     let Some(net) = net("hole").await else { return };
     let origins = net.origins();
-    both_work(&net).await;
+    net.both_work().await;
     let managed_before = origins.connections().0;
     net.router.feed("nft", SWALLOW_TCP);
     // Known by name and by address; neither is dialled elsewhere.
@@ -65,14 +57,14 @@ async fn a_delegated_network_that_swallows_everything_is_an_error_and_the_manage
     let tunnel = net.only_by(Link::Managed, async || net.hello("left.test", Link::Managed).await).await;
     net.end(tunnel, Link::Managed).await;
     net.router.feed("nft", OPEN);
-    both_work(&net).await;
+    net.both_work().await;
 }
 
 #[tokio::test]
 async fn an_internet_that_swallows_everything_is_an_error_and_the_delegated_link_is_still() {
     let Some(net) = net("dark").await else { return };
     let origins = net.origins();
-    both_work(&net).await;
+    net.both_work().await;
     let delegated_before = origins.connections().1;
     net.internet.feed("nft", SWALLOW_TCP);
     let refused = async || net.refused("left.test:443", Some("left.test")).await;
@@ -85,14 +77,14 @@ async fn an_internet_that_swallows_everything_is_an_error_and_the_delegated_link
     let tunnel = net.only_by(Link::Delegated, async || net.hello("right.test", Link::Delegated).await).await;
     net.end(tunnel, Link::Delegated).await;
     net.internet.feed("nft", OPEN);
-    both_work(&net).await;
+    net.both_work().await;
 }
 
 #[tokio::test]
 async fn an_interface_that_is_down_or_gone_is_an_error_and_works_again_when_it_is_back() {
     let Some(net) = net("gone").await else { return };
     let _origins = net.origins();
-    both_work(&net).await;
+    net.both_work().await;
     let fails = async |authority: &str, name: Option<&str>, reasons: &[&str]| {
         let record = net.by_none(async || net.refused(authority, name).await).await;
         assert_path(&record, Link::Delegated);
@@ -116,7 +108,7 @@ async fn an_interface_that_is_down_or_gone_is_an_error_and_works_again_when_it_i
         }
         net.plug();
         net.gauge(1).await;
-        both_work(&net).await;
+        net.both_work().await;
     }
     net.gate.ip("link set eth1 down\n");
     net.gauge(0).await;
