@@ -1,6 +1,7 @@
 //! Files that change: in force, kept, removed, followed.
 
 use super::*;
+use crate::kit::tool;
 
 #[tokio::test]
 async fn a_good_change_is_in_force_in_records_metrics_and_the_admin_server() {
@@ -208,14 +209,12 @@ async fn nothing_changed_is_no_swap_no_record_and_no_harm_to_a_tunnel() {
 #[tokio::test]
 async fn what_a_change_of_policy_widens_is_recorded_with_both_texts_and_who_wrote_it() {
     let (gateway, _origin) = start(|_| NOTHING.to_owned()).await;
-    let sha256 = || {
-        let sum = std::process::Command::new("sha256sum")
-            .arg(gateway.policies().join("policy.yaml"))
-            .output()
-            .unwrap();
-        String::from_utf8(sum.stdout).unwrap().split(' ').next().unwrap().to_owned()
+    let Some(tool) = tool::find("sha256sum") else { return };
+    let sha256 = async || {
+        let sum = tool::run(&tool, [gateway.policies().join("policy.yaml")]).await;
+        sum.stdout.split(' ').next().unwrap().to_owned()
     };
-    let before = sha256();
+    let before = sha256().await;
     let load =
         put(&gateway, "policy.yaml", "mode: Limited\nhostRules: [nothing.test, 'api.test:443']\n").await;
     assert_eq!(load["change"], serde_json::json!({"documents": 1, "unrecorded": 0}), "{load:#}");
@@ -229,7 +228,7 @@ async fn what_a_change_of_policy_widens_is_recorded_with_both_texts_and_who_wrot
     let expected = serde_json::json!({
         "actor": {"kind": "file", "name": file},
         "before": before,
-        "after": sha256(),
+        "after": sha256().await,
         "widened": [format!("`api.test:443` is allowed by hostRules[1] ({file}:2:27)")],
     });
     assert_eq!(change["change"], expected);
