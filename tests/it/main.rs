@@ -51,6 +51,7 @@ mod nft;
 mod nft_net;
 mod parent_addresses;
 mod parent_tls;
+mod paths;
 mod process;
 mod proxied;
 mod readme;

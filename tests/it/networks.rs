@@ -2,21 +2,19 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::RecordType;
 use serde_json::Value;
 use sluicegate::app::StartError;
 use sluicegate::config::{ListenerKind, ListenerSettings, NetworkSettings, ProxySettings};
 use sluicegate::proxy::dns::Settings;
 use sluicegate::upstream::parent::Protocol;
-use tokio::net::UdpSocket;
 
 use crate::kit::client::{Client, Response};
-use crate::kit::dns::{Answer, Dns};
+use crate::kit::dns::{Answer, Dns, look_up};
 use crate::kit::gateway::Gateway;
 use crate::kit::origin::Origin;
 use crate::kit::parent::{Parent, Speaks};
-use crate::kit::within;
 
 /// Where the two sandboxes are.
 const ONE: &str = "127.0.0.21";
@@ -55,14 +53,7 @@ fn names(gateway: &Gateway, private: &Dns, origin: &Origin, names: &[&str]) {
 
 /// A tunnel of a sandbox, or why not.
 async fn tunnel(gateway: &Gateway, source: &str, place: &str) -> Result<Client, Response> {
-    let mut client = Client::connect_from(source, gateway.proxy()).await;
-    client.send(format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n")).await;
-    let head = client.head().await;
-    if head.starts_with("HTTP/1.1 200") {
-        return Ok(client);
-    }
-    let mut again = Client::connect_from(source, gateway.proxy()).await;
-    Err(again.ask(format!("CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n\r\n")).await)
+    Client::connect_from(source, gateway.proxy()).await.into_tunnel(place).await
 }
 
 /// The reason of a tunnel that is refused.
@@ -181,15 +172,8 @@ async fn a_name_is_managed_only_where_every_document_that_delegates_lists_it() {
 }
 
 /// The code that a DNS listener answers a query for the addresses of a name with.
-async fn look_up(door: SocketAddr, name: &str) -> ResponseCode {
-    let mut query = Message::new(7, MessageType::Query, OpCode::Query);
-    query.metadata.recursion_desired = true;
-    query.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    socket.send_to(&query.to_vec().unwrap(), door).await.unwrap();
-    let mut buffer = [0; 4096];
-    let length = within("an answer", socket.recv(&mut buffer)).await.unwrap();
-    Message::from_vec(&buffer[..length]).unwrap().metadata.response_code
+async fn code(door: SocketAddr, name: &str) -> ResponseCode {
+    look_up(door, name, RecordType::A).await.metadata.response_code
 }
 
 /// A network that leaves it to this parent to resolve names.
@@ -221,14 +205,14 @@ async fn a_query_for_a_name_that_only_a_parent_resolves_is_answered_servfail_and
         let (left, right) =
             if is_managed { ("near.test", "other.test") } else { ("other.test", "near.test") };
         let door = gateway.running().listeners[1];
-        assert_eq!(look_up(door, &format!("{left}.")).await, ResponseCode::ServFail);
+        assert_eq!(code(door, &format!("{left}.")).await, ResponseCode::ServFail);
         let record = gateway.record("query", left).await;
         assert_eq!([&record["reason"], &record["decision"]], ["dns_failed", "deny"], "{record:#}");
         let network = if is_managed { "managed" } else { "far" };
         assert_eq!(record["network"], network, "{record:#}");
         assert!(record["error"].to_string().contains("parent proxy"), "{record:#}");
         assert_eq!(gateway.dns.total_queries(), 0);
-        assert_eq!(look_up(door, &format!("{right}.")).await, ResponseCode::NoError);
+        assert_eq!(code(door, &format!("{right}.")).await, ResponseCode::NoError);
         // A call for the same name works.
         drop(Client::tunnel(gateway.proxy(), &format!("{left}:{}", origin.port())).await);
         assert_eq!(parent.asked().last(), Some(&format!("{left}:{}", origin.port())));

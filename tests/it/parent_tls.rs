@@ -17,7 +17,7 @@ use crate::kit::gateway::Gateway;
 use crate::kit::origin::{Behaviour, End, Origin};
 use crate::kit::parent::{Parent, Speaks};
 use crate::kit::process::command;
-use crate::kit::{tool, within};
+use crate::kit::{free_address, listening, tool, within};
 
 /// What ends TLS before a proxy, for `proxy.test` and its address.
 struct Front {
@@ -30,7 +30,7 @@ impl Front {
     /// One before this proxy; none where there is no such program.
     async fn before(proxy: SocketAddr) -> Option<Self> {
         let haproxy = tool::find("haproxy")?;
-        let (place, address) = (tempfile::tempdir().unwrap(), free());
+        let (place, address) = (tempfile::tempdir().unwrap(), free_address());
         let key = KeyPair::generate().unwrap();
         let names = ["proxy.test".to_owned(), address.ip().to_string()];
         let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap().pem();
@@ -70,27 +70,12 @@ impl Front {
 /// A real proxy that connects whatever it is asked for; none where there is no such program.
 async fn tinyproxy() -> Option<(SocketAddr, TempDir, Child)> {
     let tinyproxy = tool::find("tinyproxy")?;
-    let (place, address) = (tempfile::tempdir().unwrap(), free());
+    let (place, address) = (tempfile::tempdir().unwrap(), free_address());
     let file = place.path().join("tinyproxy.conf");
     std::fs::write(&file, format!("Port {}\nListen 127.0.0.1\n", address.port())).unwrap();
     let running = command(tinyproxy).arg("-d").arg("-c").arg(&file).spawn().unwrap();
     listening(address).await;
     Some((address, place, running))
-}
-
-/// An address of 127.0.0.1 that was free a moment ago.
-fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// Waits until something listens.
-async fn listening(address: SocketAddr) {
-    let up = async {
-        while tokio::net::TcpStream::connect(address).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    within("it to listen", up).await;
 }
 
 /// Where the origin is.

@@ -189,8 +189,18 @@ fn properties(schema: &Value, found: &mut BTreeSet<String>) {
 
 /// Whether a text of the source is the name of a family of metrics.
 fn is_family(text: &str) -> bool {
-    let endings =
-        ["_total", "_seconds", "_active", "_events", "_info", "_ok", "_up", "_generation", "_rules"];
+    let endings = [
+        "_total",
+        "_seconds",
+        "_active",
+        "_events",
+        "_info",
+        "_ok",
+        "_up",
+        "_generation",
+        "_rules",
+        "_documents",
+    ];
     let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     plain && endings.iter().any(|ending| text.ends_with(ending))
 }

@@ -18,7 +18,7 @@ use crate::kit::origin::{Behaviour, End, Origin};
 use crate::kit::parent::{Manner, Parent, Speaks};
 use crate::kit::process::command;
 use crate::kit::tls::Secure;
-use crate::kit::{tool, within};
+use crate::kit::{free_address, listening, tool, within};
 
 /// What is neither HTTP nor TLS.
 const PING: &str = "\x01pi";
@@ -317,16 +317,6 @@ async fn a_parent_that_is_gone_fails_calls_at_once_and_is_found_again() {
     tunnel(&gateway, &origin).await;
 }
 
-/// Waits until something listens.
-async fn listening(address: SocketAddr) {
-    let up = async {
-        while tokio::net::TcpStream::connect(address).await.is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    within("it to listen", up).await;
-}
-
 /// Checks that a tunnel works through a real proxy.
 async fn works_through(managed: NetworkSettings) {
     let origin = Origin::echo().await;
@@ -337,15 +327,10 @@ async fn works_through(managed: NetworkSettings) {
     assert_ne!(origin.connections(), 0);
 }
 
-/// A free address of 127.0.0.1.
-fn free() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 #[tokio::test]
 async fn tinyproxy_is_a_parent() {
     let Some(tinyproxy) = tool::find("tinyproxy") else { return };
-    let (place, address) = (tempfile::tempdir().unwrap(), free());
+    let (place, address) = (tempfile::tempdir().unwrap(), free_address());
     let file = place.path().join("tinyproxy.conf");
     let text = format!("Port {}\nListen 127.0.0.1\nBasicAuth gate hunter2\n", address.port());
     std::fs::write(&file, text).unwrap();
@@ -361,7 +346,7 @@ async fn tinyproxy_is_a_parent() {
 #[tokio::test]
 async fn microsocks_is_a_parent() {
     let Some(microsocks) = tool::find("microsocks") else { return };
-    let (place, address) = (tempfile::tempdir().unwrap(), free());
+    let (place, address) = (tempfile::tempdir().unwrap(), free_address());
     let port = address.port().to_string();
     let words = ["-i", "127.0.0.1", "-p", &port, "-u", "gate", "-P", "hunter2"];
     let _running = command(microsocks).args(words).spawn().unwrap();
@@ -376,7 +361,7 @@ async fn microsocks_is_a_parent() {
 #[tokio::test]
 async fn squid_is_a_parent() {
     let Some(squid) = tool::find("squid") else { return };
-    let (place, address) = (tempfile::tempdir().unwrap(), free());
+    let (place, address) = (tempfile::tempdir().unwrap(), free_address());
     let file = place.path().join("squid.conf");
     // Its user must be able to read it, and its shared memory have a name of its own.
     std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();

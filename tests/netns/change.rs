@@ -40,8 +40,7 @@ async fn literal(net: &Topology, sandbox: usize) -> Client {
 /// An open connection to the name.
 async fn named(net: &Topology, sandbox: usize) -> Client {
     let good = hello(Some("good.test"), &[]);
-    let mut client = net.sandbox(sandbox).connect(&format!("{FOREIGN}:443"));
-    client.send(&good).await;
+    let mut client = net.sandbox(sandbox).connect_saying(&format!("{FOREIGN}:443"), &good);
     client.expect(&good).await;
     client
 }
@@ -115,8 +114,7 @@ async fn p4_a_sandbox_that_is_taken_out_loses_its_connections_and_comes_back_wit
     let records = net.records("the records of what was ended", all_ended).await;
     assert_eq!(ended(&records, "identity_unknown"), places(&ends));
     assert!(records.iter().all(|one| one["reason"].is_null() || one["outcome"] == "policy_change"));
-    let mut refused = net.sandbox(2).connect(&format!("{ORIGIN}:443"));
-    refused.send(hello(Some("good.test"), &[])).await;
+    let mut refused = net.sandbox(2).connect_saying(&format!("{ORIGIN}:443"), &hello(Some("good.test"), &[]));
     assert_eq!(refused.expect_closed().await, [21, 3, 3, 0, 2, 2, 49]);
     assert_eq!(net.record_of(&refused.local().to_string()).await["reason"], "identity_unknown");
     if tool::find("dig").is_some() {

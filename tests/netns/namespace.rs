@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::sync::{Mutex, Once};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use tokio::runtime::Builder;
 
@@ -89,6 +91,15 @@ impl Namespace {
         pipe(command, input);
     }
 
+    /// How many packets a named counter of a table has seen.
+    pub fn counted(&self, table: &str, name: &str) -> u64 {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, "nft", "-j", "list", "counter", "inet", table, name]);
+        let listed = command.output().expect("it runs").stdout;
+        let listed: Value = serde_json::from_slice(&listed).expect("JSON");
+        listed["nftables"][1]["counter"]["packets"].as_u64().expect("a number")
+    }
+
     /// Does something on a thread inside; sockets opened there stay inside.
     pub fn inside<T: Send, F: Future<Output = T>>(&self, act: impl FnOnce() -> F + Send) -> T {
         let file = File::open(Path::new(PLACE).join(&self.name)).expect("the namespace");
@@ -107,8 +118,24 @@ impl Namespace {
 
     /// The same; the failure is given back.
     pub fn try_connect(&self, address: &str) -> std::io::Result<Client> {
+        self.open_saying(address, b"")
+    }
+
+    /// A connection from inside whose first bytes are sent on the spot: whoever is redirected and silent for a quarter of a
+    /// second is taken for one that waits to be told something, and a test may be stopped for as long.
+    pub fn connect_saying(&self, address: &str, first: &[u8]) -> Client {
+        self.open_saying(address, first)
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    }
+
+    /// Connects and sends this.
+    fn open_saying(&self, address: &str, first: &[u8]) -> std::io::Result<Client> {
         let address: SocketAddr = address.parse().expect("an address with a port");
-        let stream = self.inside(async || self.open(address))?;
+        let stream = self.inside(async || {
+            let mut stream = self.open(address)?;
+            stream.write_all(first)?;
+            std::io::Result::Ok(stream)
+        })?;
         stream.set_nonblocking(true)?;
         Ok(Client::over(tokio::net::TcpStream::from_std(stream)?))
     }
@@ -148,7 +175,6 @@ fn batch(options: &[&str], lines: &str) {
 
 /// Runs a command with this on its input; fails unless that succeeds.
 fn pipe(mut command: Command, input: &str) {
-    use std::io::Write as _;
     let shown = format!("{command:?}");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{shown}: {error}"));

@@ -92,12 +92,8 @@ impl Topology {
     /// How many packets came to the internet from anywhere but the gateway, and how many for a name server. Markers go
     /// behind them, so that "none" is no matter of waiting.
     pub async fn counted(&self) -> (u64, u64) {
-        let count = async |name: &str| {
-            let listed = self.internet.run("nft", ["-j", "list", "counter", "inet", "count", name]).await;
-            let listed: Value = serde_json::from_str(&listed.stdout).expect("JSON");
-            listed["nftables"][1]["counter"]["packets"].as_u64().expect("a number")
-        };
-        let before = count("marker").await;
+        let count = |name: &str| self.internet.counted("count", name);
+        let before = count("marker");
         self.gate.inside(async || {
             for (from, to) in [("0.0.0.0:0", "93.184.216.34:9"), ("[::]:0", "[2600:1f18::34]:9")] {
                 let socket = tokio::net::UdpSocket::bind(from).await.expect("a socket");
@@ -105,12 +101,12 @@ impl Topology {
             }
         });
         let arrived = async {
-            while count("marker").await < before + 2 {
+            while count("marker") < before + 2 {
                 tokio::task::yield_now().await;
             }
         };
         within("the marker in the internet", arrived).await;
-        (count("strangers").await, count("queries").await)
+        (count("strangers"), count("queries"))
     }
 
     /// Puts another configuration in force.

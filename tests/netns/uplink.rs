@@ -16,10 +16,13 @@ fn host(label: &str) -> Option<Namespace> {
     // What IPv6 says by itself would be counted too.
     host.sysctl("net.ipv6.conf.all.disable_ipv6=1");
     host.sysctl("net.ipv6.conf.default.disable_ipv6=1");
+    // The server is known on both links, as what asks who has its address would be counted too.
     host.ip("link add wide type veth peer name wide-end\nlink add own type veth peer name own-end\n\
              link set wide up\nlink set own up\nlink set wide-end up\nlink set own-end up\n\
              addr add 10.1.0.1/24 dev wide\naddr add 10.2.0.1/24 dev own\nroute add default dev wide\n\
-             rule add fwmark 0x5b lookup 100\nrule add from 10.2.0.1 lookup 100\nroute add default dev own table 100");
+             rule add fwmark 0x5b lookup 100\nrule add from 10.2.0.1 lookup 100\nroute add default dev own table 100\n\
+             neigh add 203.0.113.53 lladdr 02:00:00:00:00:53 dev wide\n\
+             neigh add 203.0.113.53 lladdr 02:00:00:00:00:53 dev own");
     Some(host)
 }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 
 use crate::kit::client::Client;
-use crate::kit::dns::Answer;
+use crate::kit::dns::{Answer, query};
 use crate::kit::gateway::Gateway;
 use crate::kit::{tool, within};
 
@@ -63,14 +63,6 @@ fn two(config: &mut Config, settings: Settings) {
         });
         config.listeners.push(listener(settings, Some(id)));
     }
-}
-
-/// A query.
-fn query(name: &str, kind: RecordType) -> Message {
-    let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    message.add_query(Query::query(Name::from_ascii(name).unwrap(), kind));
-    message
 }
 
 /// A client of a UDP listener.

@@ -100,13 +100,6 @@ async fn is_ended(gateway: &Gateway, mut tunnel: Client, sandbox: &str) {
     assert_eq!(end["generation"], gateway.running().last_load().generation);
 }
 
-/// A metric without labels, or with these.
-async fn metric(gateway: &Gateway, name: &str) -> f64 {
-    let (_, text) = gateway.admin_get("/metrics").await;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number")
-}
-
 /// The header line that shows a token.
 fn shows(id: &str, token: &str) -> String {
     use base64::Engine as _;

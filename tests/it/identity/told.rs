@@ -35,7 +35,7 @@ async fn p2_a_broken_configuration_leaves_the_last_good_one_in_force_and_is_told
         assert_eq!((&load["outcome"], &load["generation"]), (&"refused".into(), &1.into()), "{load:#}");
         assert!(load["error"].as_str().unwrap_or_default().contains(part), "{part}: {load:#}");
         rejected += 1.0;
-        let counted = metric(&gateway, "sluicegate_policy_reloads_total{result=\"rejected\"}").await;
+        let counted = gateway.metric("sluicegate_policy_reloads_total{result=\"rejected\"}").await;
         assert!((counted - rejected).abs() < f64::EPSILON, "{counted}");
         let (status, text) = ready().await;
         assert!(status == 200 && text.contains(part) && text.contains("generation 1 stays"), "{text}");

@@ -84,7 +84,12 @@ impl Client {
 
     /// Asks the proxy for a tunnel to `target`; the answer is given back when it is refused.
     pub async fn try_tunnel(proxy: SocketAddr, target: &str) -> Result<Self, Response> {
-        let mut client = Self::connect(proxy).await;
+        Self::connect(proxy).await.into_tunnel(target).await
+    }
+
+    /// The same on a connection that is open, as from one source address.
+    pub async fn into_tunnel(self, target: &str) -> Result<Self, Response> {
+        let mut client = self;
         client.send(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")).await;
         let head = client.head().await;
         if status_of(&head) == 200 { Ok(client) } else { Err(client.response_of(head, false).await) }

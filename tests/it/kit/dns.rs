@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
-use hickory_proto::op::{Message, OpCode, ResponseCode};
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Seen, background};
+use super::{Seen, background, within};
 
 /// What a name answers.
 #[derive(Debug, Clone)]
@@ -90,6 +90,24 @@ impl Answer {
             other => panic!("{other:?} cannot be truncated"),
         }
     }
+}
+
+/// A query for the records of one type of a name.
+pub fn query(name: &str, kind: RecordType) -> Message {
+    let mut message = Message::new(4711, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(Name::from_ascii(name).expect("a name"), kind));
+    message
+}
+
+/// What a server on `door` answers that with, over UDP.
+pub async fn look_up(door: SocketAddr, name: &str, kind: RecordType) -> Message {
+    let socket = UdpSocket::bind((door.ip(), 0)).await.expect("a port");
+    let bytes = query(name, kind).to_vec().expect("a message");
+    socket.send_to(&bytes, door).await.expect("to send");
+    let mut buffer = [0; 4096];
+    let length = within("an answer", socket.recv(&mut buffer)).await.expect("an answer");
+    Message::from_vec(&buffer[..length]).expect("a message")
 }
 
 /// One query that arrived.

@@ -239,6 +239,13 @@ impl Gateway {
         (response.status, response.body)
     }
 
+    /// A metric, by its name and its labels.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.admin_get("/metrics").await;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().expect("a number")
+    }
+
     /// Stops the gateway and answers its last records.
     pub async fn stop(mut self) -> Vec<Value> {
         let running = self.running.take().expect("it runs");

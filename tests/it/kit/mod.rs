@@ -20,6 +20,7 @@ pub mod tls;
 pub mod tool;
 
 use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -33,6 +34,22 @@ pub const PATIENCE: Duration = Duration::from_mins(2);
 pub async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
     let happened = tokio::time::timeout(PATIENCE, event).await;
     happened.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain for {what}"))
+}
+
+/// An address of 127.0.0.1 that was free a moment ago, for a program that wants to be told one.
+pub fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket")
+}
+
+/// Waits until something listens there.
+pub async fn listening(address: SocketAddr) {
+    let up = async {
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(&format!("something to listen on {address}"), up).await;
 }
 
 /// The runtime that servers of the kit run on, apart from the runtime of any one test.

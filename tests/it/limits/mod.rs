@@ -21,6 +21,7 @@ use crate::kit::within;
 mod bandwidth;
 mod connections;
 mod rates;
+mod skipped;
 
 /// A sandbox that is known by its address.
 fn by_source(id: &str, source: &str) -> SandboxSettings {

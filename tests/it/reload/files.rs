@@ -1,6 +1,7 @@
 //! Files that change: in force, kept, removed, followed.
 
 use super::*;
+use crate::kit::tool;
 
 #[tokio::test]
 async fn a_good_change_is_in_force_in_records_metrics_and_the_admin_server() {
@@ -11,7 +12,7 @@ async fn a_good_change_is_in_force_in_records_metrics_and_the_admin_server() {
     assert_eq!(asked(&gateway, &origin).await.0, 200);
     assert_eq!(gateway.record("open", "good.test").await["generation"], 2);
     assert_eq!(gateway.record("connection", "good.test").await["generation"], 1);
-    assert!((metric(&gateway, "sluicegate_policy_generation").await - 2.0).abs() < f64::EPSILON);
+    assert!((gateway.metric("sluicegate_policy_generation").await - 2.0).abs() < f64::EPSILON);
     assert_eq!(gateway.running().last_load().generation, 2);
 }
 
@@ -25,7 +26,7 @@ async fn p2_a_broken_file_leaves_what_was_in_force_is_counted_and_recorded_and_m
         let load = put(&gateway, "policy.yaml", broken).await;
         assert_eq!((&load["generation"], &load["outcome"]), (&1.into(), &"refused".into()), "{broken:?}");
         assert!(load["error"].is_string(), "{load}");
-        let rejected = metric(&gateway, "sluicegate_policy_reloads_total{result=\"rejected\"}").await;
+        let rejected = gateway.metric("sluicegate_policy_reloads_total{result=\"rejected\"}").await;
         assert!((rejected - 1.0).abs() < f64::EPSILON, "{broken:?}");
         assert_eq!(asked(&gateway, &origin).await.0, 200, "{broken:?}");
         let mut client = gateway.client().await;
@@ -86,7 +87,7 @@ async fn p4_a_tightened_global_document_is_not_held_up_by_a_broken_one_of_a_sand
     put(&gateway, "policy.yaml", NOTHING).await;
     open.expect_reset().await;
     assert_eq!(asked(&gateway, &origin).await, (403, "default_deny".into()));
-    let generation = metric(&gateway, "sluicegate_policy_generation").await;
+    let generation = gateway.metric("sluicegate_policy_generation").await;
     assert!(generation >= 3.0, "the gauge tells what is in force, not what was last good: {generation}");
 }
 
@@ -208,14 +209,12 @@ async fn nothing_changed_is_no_swap_no_record_and_no_harm_to_a_tunnel() {
 #[tokio::test]
 async fn what_a_change_of_policy_widens_is_recorded_with_both_texts_and_who_wrote_it() {
     let (gateway, _origin) = start(|_| NOTHING.to_owned()).await;
-    let sha256 = || {
-        let sum = std::process::Command::new("sha256sum")
-            .arg(gateway.policies().join("policy.yaml"))
-            .output()
-            .unwrap();
-        String::from_utf8(sum.stdout).unwrap().split(' ').next().unwrap().to_owned()
+    let Some(tool) = tool::find("sha256sum") else { return };
+    let sha256 = async || {
+        let sum = tool::run(&tool, [gateway.policies().join("policy.yaml")]).await;
+        sum.stdout.split(' ').next().unwrap().to_owned()
     };
-    let before = sha256();
+    let before = sha256().await;
     let load =
         put(&gateway, "policy.yaml", "mode: Limited\nhostRules: [nothing.test, 'api.test:443']\n").await;
     assert_eq!(load["change"], serde_json::json!({"documents": 1, "unrecorded": 0}), "{load:#}");
@@ -229,7 +228,7 @@ async fn what_a_change_of_policy_widens_is_recorded_with_both_texts_and_who_wrot
     let expected = serde_json::json!({
         "actor": {"kind": "file", "name": file},
         "before": before,
-        "after": sha256(),
+        "after": sha256().await,
         "widened": [format!("`api.test:443` is allowed by hostRules[1] ({file}:2:27)")],
     });
     assert_eq!(change["change"], expected);

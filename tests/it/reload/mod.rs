@@ -86,13 +86,3 @@ async fn change(gateway: &Gateway, change: impl FnOnce()) -> Value {
     let records = gateway.wait_for("the policy to be loaded", |records| of(records).len() > before).await;
     of(&records).last().cloned().expect("a load")
 }
-
-/// A metric without labels, or with these.
-async fn metric(gateway: &Gateway, name: &str) -> f64 {
-    let (_, text) = gateway.admin_get("/metrics").await;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
-        .unwrap_or_else(|| panic!("no {name}"));
-    line.parse().expect("a number")
-}

@@ -14,6 +14,7 @@ pub const PROXY: &str = "10.200.1.1:3128";
 impl TwoUplinks {
     /// A tunnel for this authority that has carried a hello for the name and what the origin said to it: its path.
     pub async fn hello(&self, name: &str, link: Link) -> Client {
+        self.held.release(link);
         let mut tunnel = self.tunnel(&format!("{name}:443"), name).await.unwrap_or_else(|refused| {
             panic!("no tunnel to {name}: {}{}", refused.head, refused.body);
         });
@@ -48,8 +49,8 @@ impl TwoUplinks {
 
     /// A redirected connection for this name that has carried a hello and what the origin said to it: its path.
     pub async fn redirected(&self, name: &str, link: Link) -> Client {
-        let mut client = self.connect(&format!("{FOREIGN}:443"));
-        client.send(hello(Some(name), &[])).await;
+        self.held.release(link);
+        let mut client = self.sandbox(1).connect_saying(&format!("{FOREIGN}:443"), &hello(Some(name), &[]));
         client.expect(link.says()).await;
         client.expect(hello(Some(name), &[])).await;
         client
@@ -71,6 +72,7 @@ impl TwoUplinks {
 
     /// A tunnel to an address, which has carried what the origin said to it: its path.
     pub async fn literal(&self, authority: &str, link: Link) -> Client {
+        self.held.release(link);
         let mut client = self.connect(PROXY);
         client.send(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n")).await;
         let head = client.head().await;
@@ -81,8 +83,17 @@ impl TwoUplinks {
         client
     }
 
+    /// Each path works, by its own link: `left.test` has the managed one, `right.test` the other.
+    pub async fn both_work(&self) {
+        for (name, link) in [("left.test", Link::Managed), ("right.test", Link::Delegated)] {
+            let tunnel = self.only_by(link, async || self.hello(name, link).await).await;
+            self.end(tunnel, link).await;
+        }
+    }
+
     /// Ends it well, and gives its record, which must name this link.
     pub async fn end(&self, mut client: Client, link: Link) -> Value {
+        self.held.release(link);
         let from = client.local().to_string();
         client.finish().await;
         client.expect_end().await;

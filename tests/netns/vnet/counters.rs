@@ -1,11 +1,14 @@
 //! How many packets went out by each link, the gateway's and those of whoever it forwards for.
 //!
 //! Neighbour discovery and the membership of multicast groups are not counted, as ARP is not: they carry nothing of anybody.
+//! Nor is what the kernel says to an answer of a name server that comes when nobody waits for it any more.
+//!
+//! A link that was still while something was done has to stay still until the test uses it, or ends: a packet that comes
+//! late is seen by the next look, and by the last one.
 
-use serde_json::Value;
+use std::sync::Mutex;
 
 use crate::kit::within;
-use crate::namespace::Namespace;
 use crate::vnet::topology::TwoUplinks;
 
 /// Counts what leaves by either link. Last of all, so that nothing takes a packet away behind it.
@@ -17,6 +20,7 @@ table inet links {
     type filter hook postrouting priority 500; policy accept;
     icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, mld2-listener-report } accept
     meta l4proto igmp accept
+    icmp type destination-unreachable icmp code port-unreachable accept
     oifname "up0" counter name managed
     oifname "eth1" counter name delegated
   }
@@ -44,6 +48,14 @@ impl Link {
         }
     }
 
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Managed => Self::Delegated,
+            Self::Delegated => Self::Managed,
+        }
+    }
+
     /// What an origin on it says.
     pub const fn says(self) -> &'static str {
         self.told().0
@@ -60,9 +72,6 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Not one packet by either link.
-    pub const STILL: Self = Self { managed: 0, delegated: 0 };
-
     /// What went out since an earlier look.
     pub const fn since(self, before: Self) -> Self {
         Self { managed: self.managed - before.managed, delegated: self.delegated - before.delegated }
@@ -79,9 +88,9 @@ impl Counters {
 
 impl TwoUplinks {
     /// What has gone out so far.
-    pub async fn counters(&self) -> Counters {
-        let count = async |name| count(&self.gate, "links", name).await;
-        Counters { managed: count("managed").await, delegated: count("delegated").await }
+    pub fn counters(&self) -> Counters {
+        let count = |name| self.gate.counted("links", name);
+        Counters { managed: count("managed"), delegated: count("delegated") }
     }
 
     /// The same once no connection of the gateway by an uplink is open or half closed: from here on nothing more is to
@@ -93,7 +102,7 @@ impl TwoUplinks {
             }
         };
         within("every connection of the gateway to be closed", closed).await;
-        self.counters().await
+        self.counters()
     }
 
     /// The connections of the gateway by its uplinks.
@@ -106,35 +115,65 @@ impl TwoUplinks {
 
     /// Does this, and fails unless packets went by this link and not one by the other.
     pub async fn only_by<T>(&self, link: Link, act: impl AsyncFnOnce() -> T) -> T {
-        let before = self.settled().await;
-        let did = act().await;
-        let sent = self.counters().await.since(before);
+        let (did, sent) = self.watched(&[link.other()], act).await;
         assert!(sent.by(link).0 > 0, "nothing went by {link:?}: {sent:?}");
-        assert_eq!(sent.by(link).1, 0, "only {link:?} was to be used: {sent:?}");
         did
     }
 
     /// Does this, and fails if a packet goes by either link.
     pub async fn by_none<T>(&self, act: impl AsyncFnOnce() -> T) -> T {
-        let before = self.settled().await;
-        let did = act().await;
-        assert_eq!(self.counters().await.since(before), Counters::STILL);
-        did
+        self.watched(&[Link::Managed, Link::Delegated], act).await.0
     }
 
     /// Does this, and fails if a packet goes by this link, whatever goes by the other.
     pub async fn not_by<T>(&self, link: Link, act: impl AsyncFnOnce() -> T) -> T {
+        self.watched(&[link], act).await.0
+    }
+
+    /// Does this, and fails if a packet goes by one of these links, here or before the test uses it again; and what went.
+    async fn watched<T>(&self, still: &[Link], act: impl AsyncFnOnce() -> T) -> (T, Counters) {
         let before = self.settled().await;
+        self.held.check(before);
         let did = act().await;
-        let sent = self.counters().await.since(before);
-        assert_eq!(sent.by(link).0, 0, "{link:?} was not to be used: {sent:?}");
-        did
+        let after = self.counters();
+        self.held.hold(still, before);
+        self.held.check(after);
+        (did, after.since(before))
     }
 }
 
-/// The packets of a named counter.
-pub async fn count(namespace: &Namespace, table: &str, name: &str) -> u64 {
-    let listed = namespace.run("nft", ["-j", "list", "counter", "inet", table, name]).await;
-    let listed: Value = serde_json::from_str(&listed.stdout).expect("JSON");
-    listed["nftables"][1]["counter"]["packets"].as_u64().expect("a number")
+/// How many packets each link has carried since when it has to be still; None: it may be used.
+#[derive(Default)]
+pub struct Held(Mutex<[Option<u64>; 2]>);
+
+impl Held {
+    /// From here on these links have to be still, and the others may be used.
+    fn hold(&self, links: &[Link], count: Counters) {
+        let of = |link| links.contains(&link).then(|| count.by(link).0);
+        *self.0.lock().expect("no panic inside") = [of(Link::Managed), of(Link::Delegated)];
+    }
+
+    /// The test itself uses this link.
+    pub fn release(&self, link: Link) {
+        self.0.lock().expect("no panic inside")[usize::from(link == Link::Delegated)] = None;
+    }
+
+    /// Fails where a link was not still.
+    pub fn check(&self, count: Counters) {
+        let held = *self.0.lock().expect("no panic inside");
+        for (link, before) in [Link::Managed, Link::Delegated].into_iter().zip(held) {
+            let now = count.by(link).0;
+            assert!(before.is_none_or(|before| before == now), "{link:?} was to be still: {before:?}, {now}");
+        }
+    }
+}
+
+impl Drop for TwoUplinks {
+    /// Looks a last time.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        self.held.check(self.counters());
+    }
 }

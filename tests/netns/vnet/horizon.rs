@@ -7,6 +7,21 @@ use crate::vnet::ask::{assert_failed, assert_path};
 use crate::vnet::counters::Link;
 use crate::vnet::topology::{NETWORKS, PRIVATE, PRIVATE6, TwoUplinks, managed};
 
+/// Counts what leaves by either link and is no question to a name server.
+const BEYOND: &str = "table inet beyond {
+  counter questions { }
+  counter other { }
+  chain out {
+    type filter hook postrouting priority 501; policy accept;
+    oifname != { up0, eth1 } accept
+    icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, mld2-listener-report } accept
+    meta l4proto igmp accept
+    icmp type destination-unreachable icmp code port-unreachable accept
+    udp dport 53 counter name questions accept
+    counter name other
+  }
+}
+";
 /// The name of both horizons.
 const NAME: &str = "service.corp.test";
 
@@ -94,6 +109,7 @@ async fn addresses_take_the_delegated_path_and_private_ones_are_reached_by_no_ot
 async fn a4_a6_what_nobody_may_reach_is_reached_by_neither_path() {
     let path = "additionalHosts: ['*.left.test']";
     let Some(net) = TwoUplinks::start("guards", &managed(path), NETWORKS).await else { return };
+    net.gate.feed("nft", BEYOND);
     for (address, reason) in [
         ("169.254.169.254", "guard_metadata"),
         ("168.63.129.16", "guard_metadata"),
@@ -124,4 +140,7 @@ async fn a4_a6_what_nobody_may_reach_is_reached_by_neither_path() {
             assert_eq!(record["reason"], reason, "{record:#}");
         }
     }
+    net.settled().await;
+    assert!(net.gate.counted("beyond", "questions") > 0);
+    assert_eq!(net.gate.counted("beyond", "other"), 0);
 }

@@ -1,11 +1,16 @@
 //! One connection of a client, several paths: each request takes its own, no connection of one path is used for the other,
 //! and a rewritten request goes where its new place is.
 
+use serde_json::Value;
+
 use crate::kit::client::Client;
 use crate::kit::dns::Answer;
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
-use crate::vnet::ask::PROXY;
+use crate::kit::tool;
+use crate::namespace::Namespace;
+use crate::topology::FOREIGN;
+use crate::vnet::ask::{PROXY, assert_path};
 use crate::vnet::counters::Link;
 use crate::vnet::topology::{NETWORKS, PRIVATE, TwoUplinks, config, managed};
 
@@ -67,13 +72,61 @@ async fn a_rewritten_request_takes_the_path_of_its_new_place() {
         net.both_say(name);
         let (answer, record) = net.only_by(link, async || net.get(&format!("http://{name}/")).await).await;
         assert_eq!(answer.body, link.says(), "{record:#}");
-        crate::vnet::ask::assert_path(&record, link);
+        assert_path(&record, link);
         assert_eq!(
             (net.dns.queries(name), net.private_dns.queries(name)),
             (0, 0),
             "the old place is not asked for"
         );
     }
+}
+
+#[tokio::test]
+async fn a_request_inside_tls_that_is_rewritten_takes_the_path_of_its_new_place() {
+    if tool::find("curl").is_none() {
+        return;
+    }
+    let rules = "rules:
+  - {match: {host: to-left.test}, action: {type: Rewrite, host: left.test}}
+  - {match: {host: to-right.test}, action: {type: Rewrite, host: right.test}}
+";
+    let path = "additionalHosts: [left.test, to-right.test]";
+    let Some(mut net) = TwoUplinks::new("rewritten-tls") else { return };
+    let secure = |namespace: &Namespace, name: &str, says: &str| {
+        let place = format!("{KEEPING}:443").parse().expect("an address");
+        let replies = vec![Reply::ok(says).then_close()];
+        namespace.inside(|| Origin::tls_on(place, name, Behaviour::Http(replies)))
+    };
+    let origins =
+        [secure(&net.internet, "left.test", "managed"), secure(&net.vnet, "right.test", "delegated")];
+    let config = net.intercepting(&config(NETWORKS), &[&origins[0], &origins[1]]);
+    net.gateway(&format!("{}{rules}", managed(path)), &config).await;
+    net.load_rules().await;
+    for name in ["left.test", "right.test"] {
+        net.dns.says(name, Answer::addresses([KEEPING]));
+        net.private_dns.says(name, Answer::addresses([KEEPING]));
+    }
+    let (ca, proxy) = (net.place.text("ca/ca.pem"), format!("http://{PROXY}"));
+    for (name, link) in [("to-left.test", Link::Managed), ("to-right.test", Link::Delegated)] {
+        net.both_say(name);
+        let url = format!("https://{name}/");
+        let resolve = format!("{name}:443:{FOREIGN}");
+        for way in [["-x", &proxy], ["--resolve", &resolve]] {
+            let [option, value] = way;
+            let ask = ["-sS", "-m", "20", "--cacert", &ca, option, value, &url];
+            let ran = net.only_by(link, async || net.run(1, "curl", ask).await).await;
+            assert_eq!(ran.stdout, link.says(), "{}", ran.stderr);
+        }
+        let inside = |one: &Value| one["ingress"] == "inspected" && one["host"] == name;
+        let records = net.records("both requests", |all| all.iter().filter(|one| inside(one)).count() == 2);
+        for record in records.await.iter().filter(|one| inside(one)) {
+            assert_path(record, link);
+        }
+        // The tunnel would have taken the other path: nothing of it has.
+        let asked = (net.dns.queries(name), net.private_dns.queries(name));
+        assert_eq!(asked, (0, 0), "the old place is not asked for");
+    }
+    assert_eq!(origins.map(|origin| origin.connections()), [2, 2]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Mode `VNet` with two real uplinks: each call takes one of two paths, and packets say which.
 
 mod ask;
+mod combined;
 mod counters;
 mod horizon;
 mod kept;
@@ -11,7 +12,6 @@ mod outage;
 mod parent;
 mod ports;
 mod rules;
-
 mod server;
 mod table;
 mod toggles;

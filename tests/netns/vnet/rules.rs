@@ -47,7 +47,7 @@ async fn security_rules_of_the_document_deny_before_a_packet_and_drops_of_the_ne
     net.both_say("left.test");
     let tunnel = net.only_by(Link::Managed, async || net.hello("left.test", Link::Managed).await).await;
     net.end(tunnel, Link::Managed).await;
-    assert_eq!(net.router_counts().await, (0, 0), "nothing so far was the router's");
+    assert_eq!(net.router_counts(), (0, 0), "nothing so far was the router's");
     // What the document allows and the router does not: a failure that says so, soon, and nothing by the other link.
     for address in [DROPPED, REFUSED] {
         let begun = std::time::Instant::now();
@@ -56,7 +56,7 @@ async fn security_rules_of_the_document_deny_before_a_packet_and_drops_of_the_ne
         assert_failed(&record, "upstream_failed", Link::Delegated);
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     }
-    let (dropped, refused) = net.router_counts().await;
+    let (dropped, refused) = net.router_counts();
     assert!(dropped > 0 && refused > 0, "{dropped} {refused}");
 }
 

@@ -78,7 +78,7 @@ async fn the_links_are_still_while_nobody_asks_and_count_every_packet_when_someb
             }
             socket.send_to(b"x", address).await.expect("to send");
         });
-        assert_eq!(net.counters().await.since(before), sent, "{address} by {device:?}");
+        assert_eq!(net.counters().since(before), sent, "{address} by {device:?}");
     }
     // Both DNS servers and both services answer on their own links.
     for (device, address) in [

@@ -29,7 +29,7 @@ use crate::kit::within;
 use crate::namespace::Namespace;
 use crate::system::SYSTEM;
 use crate::topology::{ORIGIN, ORIGIN6, Topology};
-use crate::vnet::counters::LINKS;
+use crate::vnet::counters::{Held, LINKS, Link};
 
 /// Where the name server of the private network is.
 pub const PRIVATE_DNS: &str = "10.20.0.53:53";
@@ -85,6 +85,8 @@ pub struct TwoUplinks {
     pub router: Namespace,
     /// The private network.
     pub vnet: Namespace,
+    /// Which links have to be still.
+    pub held: Held,
 }
 
 impl Deref for TwoUplinks {
@@ -115,7 +117,7 @@ impl TwoUplinks {
         net.gate.ip6("route add default via 2600:1f18::99 dev up0\n");
         net.gate.feed("nft", LINKS);
         private_side(&router, &vnet);
-        let made = Self { private_dns: private_dns(&vnet), net, router, vnet };
+        let made = Self { private_dns: private_dns(&vnet), net, router, vnet, held: Held::default() };
         made.plug();
         Some(made)
     }
@@ -148,7 +150,10 @@ link set eth1 up
         // Found by sockets bound to the interface only: the other default is the better one.
         self.gate.ip("route add default via 10.20.0.1 dev eth1 metric 900\n");
         self.gate.ip6("route add default via fd00:20::1 dev eth1 metric 4000\n");
-        for (device, address) in [("up0", "[2600:1f18::34]:1"), ("eth1", "[fd00:30::10]:1")] {
+        for (link, device, address) in
+            [(Link::Managed, "up0", "[2600:1f18::34]:1"), (Link::Delegated, "eth1", "[fd00:30::10]:1")]
+        {
+            self.held.release(link);
             self.gate.inside(async || answers(device, address.parse().expect("an address")).await);
         }
     }
@@ -185,9 +190,8 @@ link set eth1 up
     }
 
     /// How many packets the router dropped and how many it refused.
-    pub async fn router_counts(&self) -> (u64, u64) {
-        let count = async |name| super::counters::count(&self.router, "nsg", name).await;
-        (count("dropped").await, count("refused").await)
+    pub fn router_counts(&self) -> (u64, u64) {
+        (self.router.counted("nsg", "dropped"), self.router.counted("nsg", "refused"))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::vnet::topology::{NETWORKS, TwoUplinks, managed};
 
 impl TwoUplinks {
     /// Waits until the metric of the private network is this.
-    async fn gauge(&self, value: u8) {
+    pub async fn gauge(&self, value: u8) {
         let line = format!("sluicegate_uplink_up{{network=\"prod\"}} {value}");
         let shown = async {
             while !self.admin("/metrics").await.1.lines().any(|own| own == line) {
@@ -47,13 +47,13 @@ async fn what_is_open_while_the_interface_is_gone_takes_no_other_way_and_new_cal
     net.gauge(1).await;
     let mut open = net.hello("right.test", Link::Delegated).await;
     let from = open.local().to_string();
-    let before = net.counters().await;
+    let before = net.counters();
     net.unplug();
     open.send(b"lost").await;
     net.gauge(0).await;
     let refused = net.refused("right.test:443", Some("right.test")).await;
     assert_failed(&refused, "upstream_failed", Link::Delegated);
-    assert_eq!(net.counters().await.since(before).managed, 0);
+    assert_eq!(net.counters().since(before).managed, 0);
     // The other path does not notice.
     let mut other = net.hello("left.test", Link::Managed).await;
     other.send(b"ping").await;
@@ -84,13 +84,13 @@ async fn what_is_open_while_the_interface_is_down_goes_on_when_it_is_up() {
     net.private_dns.says("right.test", Answer::addresses([ORIGIN]));
     net.gauge(1).await;
     let mut open = net.hello("right.test", Link::Delegated).await;
-    let before = net.counters().await;
+    let before = net.counters();
     net.gate.ip("link set eth1 down\n");
     open.send(b"late").await;
     net.gauge(0).await;
     let refused = net.refused("right.test:443", Some("right.test")).await;
     assert_failed(&refused, "upstream_failed", Link::Delegated);
-    assert_eq!(net.counters().await.since(before).managed, 0);
+    assert_eq!(net.counters().since(before).managed, 0);
     // The kernel has forgotten the ways that led by it.
     net.gate.ip("link set eth1 up\nroute add default via 10.20.0.1 dev eth1 metric 900\n");
     open.expect(b"late").await;

@@ -1,16 +1,18 @@
 //! Every way in takes the path of its name: absolute-form HTTP, redirected TLS and HTTP, captured DNS, and requests that
 //! are read inside TLS.
 
+use hickory_proto::rr::rdata::{HTTPS, SVCB};
+use hickory_proto::rr::{Name, RData};
 use serde_json::Value;
 
 use crate::kit::dns::Answer;
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
 use crate::kit::tool;
-use crate::topology::{FOREIGN, ORIGIN};
+use crate::topology::{FOREIGN, ORIGIN, ORIGIN6};
 use crate::vnet::ask::{PROXY, assert_path};
 use crate::vnet::counters::Link;
-use crate::vnet::topology::{NETWORKS, TwoUplinks, config, managed};
+use crate::vnet::topology::{NETWORKS, PRIVATE6, TwoUplinks, config, managed};
 
 /// The names of each path; those below them take the same.
 const NAMES: [(&str, Link); 2] = [("left.test", Link::Managed), ("right.test", Link::Delegated)];
@@ -76,17 +78,31 @@ async fn d5_captured_questions_are_answered_by_the_name_server_of_their_path_alo
     }
     for (name, link) in NAMES {
         let name = format!("horizon.{name}");
-        net.dns.says(&name, Answer::addresses([ORIGIN]));
-        net.private_dns.says(&name, Answer::addresses(["10.30.0.10"]));
-        let right = if link == Link::Managed { ORIGIN } else { "10.30.0.10" };
+        net.private_dns.says(&name, Answer::addresses(["10.30.0.10", PRIVATE6]));
+        net.dns.says(&name, Answer::addresses([ORIGIN, ORIGIN6]));
+        let right = if link == Link::Managed { [ORIGIN, ORIGIN6] } else { ["10.30.0.10", PRIVATE6] };
         for way in ["+notcp", "+tcp"] {
-            let ask = async || net.run(1, "dig", ["@198.51.100.53", way, "+short", &name]).await.stdout;
-            let said = net.not_by(other(link), ask).await;
-            assert_eq!(said.trim(), right, "{name} {way}");
+            for (kind, right) in ["A", "AAAA"].into_iter().zip(right) {
+                let ask =
+                    async || net.run(1, "dig", ["@198.51.100.53", way, "+short", kind, &name]).await.stdout;
+                let said = net.not_by(link.other(), ask).await;
+                assert_eq!(said.trim(), right, "{name} {way} {kind}");
+            }
         }
         let asked = (net.dns.queries(&name), net.private_dns.queries(&name));
         let (mine, others) = if link == Link::Managed { asked } else { (asked.1, asked.0) };
         assert!(mine > 0 && others == 0, "{name}: {asked:?}");
+        // Records that are no addresses come from there too.
+        let service = format!("service.{name}");
+        for (server, priority) in [(&net.dns, 1), (&net.private_dns, 2)] {
+            let record = HTTPS(SVCB::new(priority, Name::root(), Vec::new()));
+            server.says(&service, Answer::Records(vec![RData::HTTPS(record)]));
+        }
+        let ask = async || net.run(1, "dig", ["@198.51.100.53", "TYPE65", &service]).await.stdout;
+        let said = net.only_by(link, ask).await;
+        assert!(said.contains("status: NOERROR") && said.contains("ANSWER: 1,"), "{said}");
+        let asked = [&net.dns, &net.private_dns].map(|server| server.queries(&service) > 0);
+        assert_eq!(asked, [link == Link::Managed, link == Link::Delegated], "{service}");
         // What its own server does not know, the other is not asked for.
         let unknown = format!("unknown.{name}");
         net.both_say(&unknown);
@@ -95,14 +111,6 @@ async fn d5_captured_questions_are_answered_by_the_name_server_of_their_path_alo
         let ask = async || net.run(1, "dig", ["@198.51.100.53", &unknown]).await.stdout;
         let said = net.only_by(link, ask).await;
         assert!(said.contains("NXDOMAIN"), "{said}");
-    }
-}
-
-/// The other link.
-const fn other(link: Link) -> Link {
-    match link {
-        Link::Managed => Link::Delegated,
-        Link::Delegated => Link::Managed,
     }
 }
 

@@ -208,6 +208,7 @@ async fn p1_what_a_connection_is_for_is_all_of_it() {
         purpose("one", "good.test:444", Some("good.test"), &["a/x"]),
         purpose("one", "other.test:443", Some("good.test"), &["a/x"]),
         purpose("one", "good.test:443", None, &["a/x"]),
+        Purpose { route: Route::Delegated("prod".into()), ..same.clone() },
         purpose("one", "good.test:443", Some("good.test"), &[]),
         purpose("one", "good.test:443", Some("good.test"), &["a/x", "b/x"]),
     ];
