@@ -63,7 +63,7 @@ async fn refused(gateway: &Gateway, source: &str, place: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_network_is_for_its_groups_and_a_sandbox_that_leaves_one_loses_it_at_once() {
+async fn p8_a_network_is_for_its_groups_and_a_sandbox_that_leaves_one_loses_it_at_once() {
     let (origin, private) = (Origin::echo().await, Dns::start().await);
     let more = networks(&private);
     let policy = delegating("name: g, group: agents", "prod", "up.test")

@@ -291,7 +291,7 @@ async fn what_permits_it_is_taken_away_and_given_back_while_calls_are_open() {
 }
 
 #[tokio::test]
-async fn an_operator_who_does_not_permit_it_has_forbidden_it_at_the_start_and_later() {
+async fn p8_an_operator_who_does_not_permit_it_has_forbidden_it_at_the_start_and_later() {
     let told = "`free` has `skipEgressProxy: true`, which the process configuration does not permit";
     let Err(StartError::Policy(loaded)) = Gateway::try_with(&below(PERMITTED), |_| {}).await else {
         panic!("it starts")

@@ -16,7 +16,7 @@ fn skipping(all: &[(&str, &str)]) -> Policy {
 }
 
 #[test]
-fn a_skipping_document_counts_only_where_everybody_above_it_permits() {
+fn p8_a_skipping_document_counts_only_where_everybody_above_it_permits() {
     let above = format!("{{mode: Unrestricted, {PERMITS}}}");
     let skip = "{mode: Limited, skipEgressProxy: true}";
     for (all, guards, good) in [

@@ -54,7 +54,7 @@ async fn a_name_of_two_horizons_has_the_answer_of_its_path_also_when_the_path_ch
 }
 
 #[tokio::test]
-async fn a_name_that_one_server_does_not_know_is_not_looked_for_at_the_other() {
+async fn p7_a_name_that_one_server_does_not_know_is_not_looked_for_at_the_other() {
     let path = "additionalHosts: ['*.left.test']";
     let Some(net) = TwoUplinks::start("unknown", &managed(path), NETWORKS).await else { return };
     let origins = net.origins();

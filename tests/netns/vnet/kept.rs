@@ -82,7 +82,7 @@ async fn a_rewritten_request_takes_the_path_of_its_new_place() {
 }
 
 #[tokio::test]
-async fn a_request_inside_tls_that_is_rewritten_takes_the_path_of_its_new_place() {
+async fn p7_a_request_inside_tls_that_is_rewritten_takes_the_path_of_its_new_place() {
     if tool::find("curl").is_none() {
         return;
     }

@@ -92,7 +92,7 @@ pub async fn fails_at_once(net: &TwoUplinks, fresh: &str) {
 }
 
 #[tokio::test]
-async fn a_mark_whose_table_is_emptied_fails_at_once_with_a_rule_behind_it_and_without() {
+async fn p7_a_mark_whose_table_is_emptied_fails_at_once_with_a_rule_behind_it_and_without() {
     let Some(net) = net("mark", BY_MARK, SHIPPED).await else { return };
     net.gate.ip6(SHIPPED6);
     let _origins = net.origins();
@@ -151,7 +151,7 @@ async fn a_source_address_alone_chooses_the_link_and_fails_where_it_would_leave_
 }
 
 #[tokio::test]
-async fn an_open_connection_never_changes_its_link_whatever_becomes_of_the_routes() {
+async fn p7_an_open_connection_never_changes_its_link_whatever_becomes_of_the_routes() {
     for (label, networks, rules) in [
         ("open-mark", BY_MARK, SHIPPED.to_owned()),
         ("open-source", BY_SOURCE, format!("rule add from 10.20.0.4 lookup 100 priority 100\n{TABLE}")),

@@ -31,7 +31,7 @@ async fn net(label: &str) -> Option<TwoUplinks> {
 }
 
 #[tokio::test]
-async fn a_delegated_network_that_swallows_everything_is_an_error_and_the_managed_link_is_still() {
+async fn p7_a_delegated_network_that_swallows_everything_is_an_error_and_the_managed_link_is_still() {
     let Some(net) = net("hole").await else { return };
     let origins = net.origins();
     net.both_work().await;
@@ -61,7 +61,7 @@ async fn a_delegated_network_that_swallows_everything_is_an_error_and_the_manage
 }
 
 #[tokio::test]
-async fn an_internet_that_swallows_everything_is_an_error_and_the_delegated_link_is_still() {
+async fn p7_an_internet_that_swallows_everything_is_an_error_and_the_delegated_link_is_still() {
     let Some(net) = net("dark").await else { return };
     let origins = net.origins();
     net.both_work().await;
@@ -118,7 +118,7 @@ async fn an_interface_that_is_down_or_gone_is_an_error_and_works_again_when_it_i
 }
 
 #[tokio::test]
-async fn a_name_server_that_is_gone_is_an_error_of_its_own_path_only() {
+async fn p7_a_name_server_that_is_gone_is_an_error_of_its_own_path_only() {
     let Some(mut net) = net("nameless").await else { return };
     let _origins = net.origins();
     // Nobody listens there any more; the other would know.

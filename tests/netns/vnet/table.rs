@@ -38,7 +38,7 @@ async fn sends_nothing(net: &TwoUplinks, mark: &str) {
 }
 
 #[tokio::test]
-async fn a_mark_sends_nothing_where_everybody_has_a_table_that_is_not_main() {
+async fn p7_a_mark_sends_nothing_where_everybody_has_a_table_that_is_not_main() {
     // What wg-quick and others do for the host's own default.
     let rules = "rule add fwmark 0x5b lookup 100 priority 100
 route add default via 10.20.0.1 dev eth1 table 100
@@ -61,7 +61,7 @@ route add default via 93.184.216.99 dev up0 table 51820
 }
 
 #[tokio::test]
-async fn a_mark_sends_nothing_where_the_rule_of_another_network_takes_it() {
+async fn p7_a_mark_sends_nothing_where_the_rule_of_another_network_takes_it() {
     let rules = "rule add fwmark 0x11/0xff lookup 100 priority 100
 route add default via 10.20.0.1 dev eth1 table 100
 rule add fwmark 0x1/0xf lookup 200 priority 200

@@ -36,7 +36,7 @@ fn path(on: impl Fn(usize) -> bool) -> String {
 }
 
 #[tokio::test]
-async fn each_switch_alone_moves_its_host_to_the_managed_link_and_not_one_packet_goes_by_the_other() {
+async fn p7_each_switch_alone_moves_its_host_to_the_managed_link_and_not_one_packet_goes_by_the_other() {
     let Some(net) = TwoUplinks::start("toggles", &managed(""), NETWORKS).await else { return };
     let origins = net.origins();
     for (_, _, name) in SWITCHES {

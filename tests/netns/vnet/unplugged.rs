@@ -41,7 +41,7 @@ async fn net(label: &str) -> Option<TwoUplinks> {
 }
 
 #[tokio::test]
-async fn what_is_open_while_the_interface_is_gone_takes_no_other_way_and_new_calls_work_when_it_is_back() {
+async fn p7_what_is_open_while_the_interface_is_gone_takes_no_other_way_and_new_calls_work_when_it_is_back() {
     let Some(net) = net("unplug").await else { return };
     let _origins = net.origins();
     net.gauge(1).await;

@@ -42,7 +42,7 @@ async fn came(net: &TwoUplinks, ingress: &str, host: &str, link: Link) -> Value 
 }
 
 #[tokio::test]
-async fn requests_by_proxy_and_by_redirection_take_the_path_of_their_name_and_no_other() {
+async fn p7_requests_by_proxy_and_by_redirection_take_the_path_of_their_name_and_no_other() {
     let Some(net) = net("ways").await else { return };
     if tool::find("curl").is_none() {
         return;
@@ -115,7 +115,7 @@ async fn d5_captured_questions_are_answered_by_the_name_server_of_their_path_alo
 }
 
 #[tokio::test]
-async fn requests_inside_tls_take_the_path_of_their_name_and_no_other() {
+async fn p7_requests_inside_tls_take_the_path_of_their_name_and_no_other() {
     let Some(mut net) = TwoUplinks::new("inside") else { return };
     if tool::find("curl").is_none() {
         return;
