@@ -7,7 +7,7 @@ use super::Told;
 use crate::policy::compile::{Compiled, RuleEntry};
 use crate::policy::decision::RuleId;
 use crate::policy::document::{Changes, HeaderChange, HeaderValue, RuleAction};
-use crate::policy::mode::{Action, Inspection};
+use crate::policy::mode::{Action, Enforcement, Inspection};
 use crate::policy::pattern::{Pattern, PatternKind};
 
 /// So many patterns are compared with each Allow of `rules` that is gone.
@@ -72,7 +72,8 @@ impl<'c> Rest<'c> {
     /// What `after` allows, for these lines to be asked of.
     fn of(after: &'c Compiled, gone: &[&Line]) -> Self {
         let addresses = after.cidr_rules().any(|entry| entry.action == Action::Allow);
-        let is_all = after.default_action() == Action::Allow || gone.len() > MOST_LINES;
+        let lets_all = after.default_action() == Action::Allow || after.enforcement() == Enforcement::Report;
+        let is_all = lets_all || gone.len() > MOST_LINES;
         let granting = || {
             let hosts = super::host::granted(after).map(|(text, _)| text);
             let rules = after.rules().filter(|entry| entry.action != RuleAction::Deny);

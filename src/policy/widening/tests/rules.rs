@@ -81,6 +81,7 @@ fn an_allow_of_rules_that_is_gone_is_told_where_what_else_allows_it_asks_for_les
         ),
         ("hostRules: ['[::ffff:8.8.8.8]']", literal, "", true),
         ("mode: Unrestricted", &both, other, true),
+        ("enforcement: Report", allow, "", true),
         ("trafficInspection: Full, hostRules: [a.test]", allow, "", false),
         ("trafficInspection: Full, mode: Unrestricted", &both, other, false),
         // TLS had to name a server, and need not.
