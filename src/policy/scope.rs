@@ -336,15 +336,20 @@ impl PolicySet {
     /// sandbox is in the group that it says, as for a call; else in the one that its document names.
     #[must_use]
     pub fn conflicts(&self, roster: Option<&Roster>) -> Vec<Problem> {
-        let networks = &self.guards().networks;
-        let free = |above: &Arc<Compiled>| !together::binds(above, networks);
-        if self.units.above().all(free) && !self.units().any(|unit| together::can_be_bound(unit, networks)) {
+        if !self.may_bar() {
             return Vec::new();
         }
         let mut found: Vec<_> =
             self.units().filter_map(|lower| Some((&lower.scope, self.barrier(lower, roster)?))).collect();
         found.sort_by_key(|(scope, _)| *scope);
         found.into_iter().map(|(_, problem)| problem).collect()
+    }
+
+    /// Whether some document may be in force for nobody.
+    pub(super) fn may_bar(&self) -> bool {
+        let networks = &self.guards().networks;
+        self.units.above().any(|above| together::binds(above, networks))
+            || self.units().any(|unit| together::can_be_bound(unit, networks))
     }
 
     /// Why a document is in force for nobody: a higher one, or the process configuration, does not permit it.

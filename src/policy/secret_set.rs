@@ -87,6 +87,12 @@ impl SecretSet {
         self.global.values().chain(self.groups.values().flat_map(BTreeMap::values))
     }
 
+    /// The secret of a group, or of none, by its name.
+    #[must_use]
+    pub fn of(&self, group: Option<&str>, name: &str) -> Option<&Arc<Secret>> {
+        self.get(group, name)
+    }
+
     /// The name of a group that has secrets of its own.
     pub(super) fn group(&self, group: &str) -> Option<&Arc<str>> {
         self.groups.get_key_value(group).map(|(name, _)| name)
@@ -162,7 +168,7 @@ pub(super) fn names_host(secret: &Secret, host: &Host, port: Port) -> bool {
 }
 
 /// What a secret is called in problems.
-fn told(secret: &Secret) -> String {
+pub(super) fn told(secret: &Secret) -> String {
     match &secret.group {
         None => format!("secret {}", quoted(&secret.name)),
         Some(group) => format!("secret {} of group {}", quoted(&secret.name), quoted(group)),

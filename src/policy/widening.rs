@@ -3,43 +3,52 @@
 //! | a change of a document | is told |
 //! |---|---|
 //! | a default, mode, `ports`, `trafficInspection`, `enforcement`, `constraints`, `limits` that let more through | always |
-//! | a host that `hostRules` or `categories` allow, a network that `cidrRules` allow | unless the document let it through before |
+//! | a host that `hostRules` or `categories` allow | unless the document let it through before; a literal always, which lets TLS to it pass that names no server |
+//! | a network that `cidrRules` allow | always |
 //! | a Deny of `hostRules` or `cidrRules` that is gone | unless another one holds it |
 //! | `rules` that grant: new, changed or in front of others; any other that is gone or behind one that grants | always |
+//! | an Allow of `rules` that is gone | where something else of the document may allow the same: without its port, unread, or with no server name |
 //! | `skipEgressProxy`; another network, or another path for a host; an Allow of `securityRules` that is new, a Deny that is gone | always |
 //! | it is taken away | where others stay that apply in its place: what it denied is left to them |
 //! | it is the first of its scope | what it grants, where its sandboxes were denied everything before |
+//! | none, but that of a higher one because of which it was not in force | what it grants |
+//! | a Secret that may go to more places, or more may be had of | always, as a change of its own ([`SecretSet::widened_since`])
 //!
-//! It is never silent about what may let a call pass that was denied; so it may tell of what turns out to let none pass.
+//! It is never silent about what may let a call pass that was denied; so it may tell of what turns out to let none pass. One
+//! thing is left out: a name may be looked up whatever its shape where a rule spells it out, and that a rule begins to do so
+//! below a wildcard is not told. To ask for that name says no more than the policy says.
 
 use std::sync::Arc;
 
 use super::compile::Compiled;
 use super::mode::{Action, Enforcement, Mode, Scope};
 use super::scope::{PolicySet, Roster};
+#[cfg(doc)]
+use super::secret_set::SecretSet;
 
 mod host;
 mod path;
 mod rule;
+mod secret;
 
 /// The most sentences of one document.
 const MOST: usize = 50;
 
-/// What became wider in the document of one scope.
+/// What became wider in the document of one scope, or in one Secret.
 #[derive(Debug, Clone)]
-pub struct Widening {
+pub struct Widening<D = Compiled> {
     /// The version before, if there was one.
-    pub before: Option<Arc<Compiled>>,
+    pub before: Option<Arc<D>>,
     /// The version after; none when it was taken away.
-    pub after: Option<Arc<Compiled>>,
+    pub after: Option<Arc<D>>,
     /// A sentence for each thing, each with its place.
     pub widened: Vec<String>,
 }
 
-impl Widening {
+impl<D> Widening<D> {
     /// The document as it is, or as it was where it is gone.
     #[must_use]
-    pub fn document(&self) -> Option<&Arc<Compiled>> {
+    pub fn document(&self) -> Option<&Arc<D>> {
         self.after.as_ref().or(self.before.as_ref())
     }
 }
@@ -86,17 +95,25 @@ impl PolicySet {
         required: impl Fn(&str) -> bool,
     ) -> Vec<Widening> {
         let (mut all, mut stayed) = (Vec::new(), 0);
+        // A document that is the same can be in force because of one above it that is not.
+        let may_be_freed = !self.has_higher_of(before) && before.may_bar();
+        let is_freed =
+            |own, after| before.barrier(own, roster).is_some() && self.barrier(after, roster).is_none();
         for after in self.units() {
             let own = before.unit(after.scope());
             stayed += usize::from(own.is_some());
-            if own.is_some_and(|own| Arc::ptr_eq(own, after)) {
+            let is_same = own.is_some_and(|own| Arc::ptr_eq(own, after));
+            if is_same && !may_be_freed {
                 continue;
             }
             // What was not permitted, nor anything beside it, let nothing through.
             let opens = match own {
-                Some(own) => before.barrier(own, roster).is_some() && self.barrier(after, roster).is_none(),
+                Some(own) => is_freed(own, after),
                 None => before.denies_all(after.scope(), roster, &required),
             };
+            if is_same && !opens {
+                continue;
+            }
             let widened = match own {
                 Some(own) if !opens => widened(own, after),
                 Some(_) | None if opens => opened(own.is_some(), after),
@@ -192,7 +209,7 @@ fn opened(was_there: bool, after: &Compiled) -> Vec<String> {
     let mut told = Told::default();
     if was_there {
         told.say(|| {
-            format!("it is within the `constraints` of higher documents, and was not ({})", after.place())
+            format!("it is permitted beside the documents above it, and was not ({})", after.place())
         });
     }
     always(None, after, &mut told);

@@ -134,3 +134,35 @@ async fn what_only_narrows_leaves_the_record_of_the_load_alone() {
         assert!(line.contains("INFO") && !line.contains("lets more through"), "{line}");
     }
 }
+
+#[tokio::test]
+async fn s1_a_secret_that_may_be_sent_to_more_hosts_leaves_a_record_of_its_own_though_no_document_changed() {
+    let secret = |hosts: &str| {
+        format!(
+            "kind: EgressPolicy\nmetadata: {{name: net}}\nspec: {{mode: Limited}}\n---\nkind: Secret\nmetadata: {{name: forge}}\nspec: {{keys: {{token: {{file: token}}}}, hosts: [{hosts}]}}\n"
+        )
+    };
+    let place = Place::with(&secret("a.test"));
+    place.write("token", "opaque-value");
+    place.write("gate.yaml", CONFIG);
+    let gateway = Process::start(&place, &["--config", "gate.yaml"]).await;
+    let file = place.path("policy.yaml");
+    let Some(before) = sha256(&file).await else { return };
+    let records = put(&gateway, &place, &secret("a.test, b.test")).await;
+    let after = sha256(&file).await.unwrap();
+    let [change, load] = &records[..] else { panic!("one secret and the load: {records:#?}") };
+    assert_eq!([&change["policy"], &change["scope"]], ["forge", "Global"], "{change:#}");
+    let expected = json!({
+        "actor": {"kind": "file", "name": "policy.yaml"}, "before": before, "after": after,
+        "widened": ["the secret `forge` may be sent to `b.test` (policy.yaml:5:1)"],
+    });
+    assert_eq!(change["change"], expected, "{change:#}");
+    assert_eq!(load["change"], json!({"documents": 1, "unrecorded": 0}), "{load:#}");
+    let generation = format!("generation={} ", load["generation"]);
+    gateway.logs(&generation).await;
+    let log = gateway.stderr.all();
+    let line = log.iter().find(|line| line.contains(&generation)).unwrap();
+    assert!(line.contains("it lets more through") && line.contains("names=\"forge\""), "{line}");
+    let records = put(&gateway, &place, &secret("b.test")).await;
+    assert!(records.iter().all(|record| is_load(record) && record["change"].is_null()), "{records:#?}");
+}

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::{Held, Store, Unit};
 use crate::audit::{Actor, Digest, DocumentChange, Text};
+use crate::policy::document::Secret;
 use crate::policy::{Compiled, PolicySet, Scope, Widening};
 
 /// The most documents of one load that are told one by one.
@@ -31,29 +32,48 @@ pub struct Changed {
     pub change: DocumentChange,
 }
 
-/// Documents whose text is not on disk any more, with its digest; each by where it lies in memory.
+/// Documents and secrets whose text is not on disk any more, with its digest.
 #[derive(Debug, Default)]
-pub(super) struct Kept(HashMap<usize, (Arc<Compiled>, Digest)>);
+pub(super) struct Kept {
+    /// Each by where it lies in memory.
+    documents: HashMap<usize, (Arc<Compiled>, Digest)>,
+    /// Each by its group and name. There are several where several files have it.
+    secrets: HashMap<SecretKey, Vec<(Arc<Secret>, Digest)>>,
+}
+
+/// What a secret is known by: its group and name.
+type SecretKey = (Option<Arc<str>>, Arc<str>);
 
 impl Kept {
     /// Keeps in mind what the documents of a file were compiled from that is read anew or gone.
     pub(super) fn note(&mut self, file: &Held) {
         for own in file.entries.iter().filter_map(|entry| entry.compiled.as_ref()) {
-            self.0.insert(key(own), (Arc::clone(own), file.sha256));
+            self.documents.insert(key(own), (Arc::clone(own), file.sha256));
+        }
+        for own in file.rare.iter().flat_map(|rare| &rare.secrets) {
+            let known = self.secrets.entry((own.group.clone(), Arc::clone(&own.name))).or_default();
+            known.retain(|(known, _)| known != own);
+            known.push((Arc::clone(own), file.sha256));
         }
     }
 
     /// Forgets what is not in force.
     pub(super) fn forget(&mut self, policies: &PolicySet) {
-        self.0.retain(|_, (own, _)| policies.unit(own.scope()).is_some_and(|there| Arc::ptr_eq(there, own)));
+        self.documents
+            .retain(|_, (own, _)| policies.unit(own.scope()).is_some_and(|there| Arc::ptr_eq(there, own)));
+        self.secrets.retain(|(group, name), known| {
+            let there = policies.secrets().of(group.as_deref(), name);
+            known.retain(|(own, _)| there.is_some_and(|there| there == own));
+            !known.is_empty()
+        });
     }
 
     /// Takes over that the documents of one set moved to another.
     pub(super) fn follow(&mut self, from: &PolicySet, to: &PolicySet) {
         self.forget(from);
-        let moved = std::mem::take(&mut self.0).into_values();
+        let moved = std::mem::take(&mut self.documents).into_values();
         let moved = moved.filter_map(|(own, digest)| Some((Arc::clone(to.unit(own.scope())?), digest)));
-        self.0 = moved.map(|(own, digest)| (key(&own), (own, digest))).collect();
+        self.documents = moved.map(|(own, digest)| (key(&own), (own, digest))).collect();
     }
 }
 
@@ -72,44 +92,74 @@ pub(super) struct Cause {
     pub(super) relisted: bool,
 }
 
+impl Cause {
+    /// The first of the files.
+    fn first(&self) -> Option<String> {
+        self.touched.iter().min().map(|path| path.display().to_string())
+    }
+}
+
 impl Store {
     /// What is wider in `policies` than in `previous`.
     pub(super) fn changes(&self, policies: &PolicySet, previous: &PolicySet, cause: &Cause) -> Changes {
         let required = |sandbox: &str| self.registry.get(sandbox).is_some_and(|known| known.require_policy);
-        let mut all = policies.widened_since(previous, self.roster.as_ref(), required);
-        let unrecorded = all.len().saturating_sub(MOST);
-        all.truncate(MOST);
-        let documents = all.into_iter().filter_map(|widening| {
+        let documents = policies.widened_since(previous, self.roster.as_ref(), required);
+        let secrets = policies.secrets().widened_since(previous.secrets());
+        let of_document = |widening: &Widening| {
             let document = widening.document()?;
             let (policy, scope) = (Arc::clone(document.name()), document.scope().clone());
-            Some(Changed { policy, scope, change: self.change(&widening, cause) })
-        });
-        Changes { documents: documents.collect(), unrecorded }
+            Some(Changed { policy, scope, change: self.change(widening, cause) })
+        };
+        let of_secret = |widening: &Widening<Secret>| {
+            let secret = widening.document()?;
+            let scope = secret.group.clone().map_or(Scope::Global, Scope::Group);
+            let change = self.change_of_secret(widening, cause);
+            Some(Changed { policy: Arc::clone(&secret.name), scope, change })
+        };
+        let unrecorded = (documents.len() + secrets.len()).saturating_sub(MOST);
+        // There are few secrets, and what is said of one matters most.
+        let kept = documents.iter().take(MOST.saturating_sub(secrets.len())).filter_map(of_document);
+        let mut all: Vec<Changed> = kept.chain(secrets.iter().take(MOST).filter_map(of_secret)).collect();
+        all.sort_by(|one, two| one.scope.cmp(&two.scope));
+        Changes { documents: all, unrecorded }
     }
 
-    /// One change, as it is recorded.
+    /// One change of a document, as it is recorded.
     fn change(&self, widening: &Widening, cause: &Cause) -> DocumentChange {
         let digest = |document: Option<&Arc<Compiled>>| self.digest_of(document?);
-        DocumentChange {
-            actor: self.actor(widening, cause),
-            before: digest(widening.before.as_ref()),
-            after: digest(widening.after.as_ref()),
-            widened: widening.widened.iter().map(|sentence| Text::new(sentence)).collect(),
-        }
+        let digests = [&widening.before, &widening.after].map(|own| digest(own.as_ref()));
+        recorded(self.actor(widening, cause), digests, &widening.widened)
+    }
+
+    /// One change of a secret, as it is recorded.
+    fn change_of_secret(&self, widening: &Widening<Secret>, cause: &Cause) -> DocumentChange {
+        let digest = |secret: Option<&Arc<Secret>>| self.digest_of_secret(secret?);
+        let digests = [&widening.before, &widening.after].map(|own| digest(own.as_ref()));
+        recorded(self.actor_of_secret(widening, cause), digests, &widening.widened)
     }
 
     /// The digest of the text that a document was compiled from.
     fn digest_of(&self, document: &Arc<Compiled>) -> Option<Digest> {
-        if let Some((_, digest)) = self.kept.0.get(&key(document)) {
+        if let Some((_, digest)) = self.kept.documents.get(&key(document)) {
             return Some(*digest);
         }
         // A file that was not read anew: also where its documents were compiled once more.
         self.files.get(Path::new(&*document.place().file)).map(|file| file.sha256)
     }
 
-    /// Who made a change.
+    /// The digest of the text that a secret stands in.
+    fn digest_of_secret(&self, secret: &Arc<Secret>) -> Option<Digest> {
+        let file = self.files.get(Path::new(&*secret.place.file));
+        let mut there = file.and_then(|file| file.rare.as_ref()).into_iter().flat_map(|rare| &rare.secrets);
+        if there.any(|own| own == secret) {
+            return file.map(|file| file.sha256);
+        }
+        let known = self.kept.secrets.get(&(secret.group.clone(), Arc::clone(&secret.name)))?;
+        known.iter().find(|(own, _)| own == secret).map(|(_, digest)| *digest)
+    }
+
+    /// Who made a change of a document.
     fn actor(&self, widening: &Widening, cause: &Cause) -> Actor {
-        let file = |name: &str| Actor::File { name: Text::new(name) };
         let Some(after) = &widening.after else {
             let removal = widening.before.as_ref().and_then(|gone| self.removal_of(gone.scope()));
             return removal.map_or(Actor::Configuration, |path| file(&path.display().to_string()));
@@ -122,10 +172,27 @@ impl Store {
         } else if cause.recast {
             Actor::Configuration
         } else {
-            // Something that it refers to, or another document in its place, was mended or taken away.
-            let other = cause.touched.iter().min().map(|path| path.display().to_string());
-            other.map_or_else(|| file(&own), |other| file(&other))
+            // Something that it refers to, or another document in its place or above it, was changed or taken away.
+            file(&cause.first().unwrap_or_else(|| own.to_string()))
         }
+    }
+
+    /// Who made a change of a secret.
+    fn actor_of_secret(&self, widening: &Widening<Secret>, cause: &Cause) -> Actor {
+        let removal = widening.before.as_ref().and_then(|gone| self.removal_of_secret(gone));
+        match &widening.after {
+            None => removal.map_or(Actor::Configuration, |path| file(&path.display().to_string())),
+            Some(after) if cause.touched.contains(Path::new(&*after.place.file)) => file(&after.place.file),
+            // Another one in its place was taken away.
+            Some(after) => file(&cause.first().unwrap_or_else(|| after.place.file.to_string())),
+        }
+    }
+
+    /// The file that says that a secret is removed.
+    fn removal_of_secret(&self, gone: &Secret) -> Option<&PathBuf> {
+        let is = |own: &Arc<Secret>| own.removed && own.group == gone.group && own.name == gone.name;
+        let removes = |file: &Held| file.rare.iter().flat_map(|rare| &rare.secrets).any(is);
+        self.files.iter().find(|(_, file)| removes(file)).map(|(path, _)| path)
     }
 
     /// The file that says that the document of a scope is removed.
@@ -136,6 +203,16 @@ impl Store {
         };
         self.files.iter().find(|(_, file)| removes(file)).map(|(path, _)| path)
     }
+}
+
+/// Whoever wrote a file.
+fn file(name: &str) -> Actor {
+    Actor::File { name: Text::new(name) }
+}
+
+/// A change as it is recorded, with the digests of the texts before and after.
+fn recorded(actor: Actor, [before, after]: [Option<Digest>; 2], widened: &[String]) -> DocumentChange {
+    DocumentChange { actor, before, after, widened: widened.iter().map(|text| Text::new(text)).collect() }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn written(document: &Compiled, action: Action) -> impl Iterator<Item = (String,
 }
 
 /// The texts of the hosts that a document allows, each with its rule.
-fn granted(document: &Compiled) -> impl Iterator<Item = (String, RuleId)> {
+pub(super) fn granted(document: &Compiled) -> impl Iterator<Item = (String, RuleId)> {
     written(document, Action::Allow)
         .chain(document.category_hosts().map(|(pattern, entry)| (pattern, RuleId::Category(entry))))
 }
@@ -32,6 +32,8 @@ fn covering(texts: impl Iterator<Item = (String, RuleId)>) -> Covering {
 }
 
 /// Hosts that are allowed, and were not: before by no pattern of the same port, nor by the default on the same ports.
+///
+/// SECURITY: the default does not stand for the Allow of a literal, which lets TLS to it pass that names no server.
 pub(super) fn allowed(before: Option<&Compiled>, after: &Compiled, told: &mut Told) {
     let known: HashSet<String> = before.into_iter().flat_map(granted).map(|(text, _)| text).collect();
     let mut new = granted(after).filter(|(text, _)| !known.contains(text)).peekable();
@@ -47,7 +49,10 @@ pub(super) fn allowed(before: Option<&Compiled>, after: &Compiled, told: &mut To
     let mut seen = HashSet::new();
     for (text, rule) in new {
         let pattern = text.parse::<Pattern>().ok();
-        let is_known = |pattern: &Pattern| was_open(pattern.port()) || wide.find(pattern, true).is_some();
+        let is_literal = |pattern: &Pattern| matches!(pattern.kind(), PatternKind::Ip(_));
+        let is_known = |pattern: &Pattern| {
+            (was_open(pattern.port()) && !is_literal(pattern)) || wide.find(pattern, true).is_some()
+        };
         if pattern.as_ref().is_some_and(is_known) || !seen.insert(text.clone()) {
             continue;
         }

@@ -7,8 +7,13 @@ use super::Told;
 use crate::policy::compile::{Compiled, RuleEntry};
 use crate::policy::decision::RuleId;
 use crate::policy::document::{Changes, HeaderChange, HeaderValue, RuleAction};
-use crate::policy::mode::Action;
-use crate::policy::pattern::Pattern;
+use crate::policy::mode::{Action, Enforcement, Inspection};
+use crate::policy::pattern::{Pattern, PatternKind};
+
+/// So many patterns are compared with each Allow of `rules` that is gone.
+const MOST_COMPARED: usize = 256;
+/// So many of those are compared.
+const MOST_LINES: usize = 1_000;
 
 /// One of `rules`, as it is compared.
 struct Line {
@@ -18,8 +23,8 @@ struct Line {
     /// It in words.
     said: String,
     action: RuleAction,
-    /// Its host has a port of its own, so that `ports` do not bound it.
-    own_port: bool,
+    /// Its host.
+    host: Option<Pattern>,
     /// The place of its twin in the other version.
     twin: Option<usize>,
 }
@@ -32,17 +37,16 @@ pub(super) fn rules(before: Option<&Compiled>, after: &Compiled, told: &mut Told
         told.say(|| format!("{} is new: {} ({})", line.rule, line.said, after.place_of(Some(line.rule))));
     }
     let Some(before) = before else { return };
-    let beyond_ports = after.has_own_ports() || after.cidr_rules().any(|entry| entry.action == Action::Allow);
-    for line in old.iter().filter(|line| line.twin.is_none()) {
-        let keeps_back = match line.action {
-            RuleAction::Deny | RuleAction::Transform | RuleAction::Rewrite => true,
-            // What `ports` kept from it may be let through by what comes after it.
-            RuleAction::Allow => !line.own_port && beyond_ports,
+    let gone: Vec<&Line> = old.iter().filter(|line| line.twin.is_none()).collect();
+    let rest = Rest::of(after, &gone);
+    for line in gone {
+        let why = match line.action {
+            RuleAction::Deny | RuleAction::Transform | RuleAction::Rewrite => "",
+            RuleAction::Allow if rest.asks_less(line) => ", and what else allows it asks for less",
+            RuleAction::Allow => continue,
         };
-        if keeps_back {
-            let place = before.place_of(Some(line.rule));
-            told.say(|| format!("{} is gone: {} (it was at {place})", line.rule, line.said));
-        }
+        let place = before.place_of(Some(line.rule));
+        told.say(|| format!("{} is gone: {}{why} (it was at {place})", line.rule, line.said));
     }
     moved(&new, |line| {
         let place = after.place_of(Some(line.rule));
@@ -53,6 +57,48 @@ pub(super) fn rules(before: Option<&Compiled>, after: &Compiled, told: &mut Told
         };
         told.say(|| format!("{} {order}: {} ({place})", line.rule, line.said));
     });
+}
+
+/// What a document allows by else than the `rules` that are gone.
+struct Rest<'c> {
+    after: &'c Compiled,
+    /// It allows addresses.
+    addresses: bool,
+    /// What it allows by; None: everything, or too much to compare.
+    granting: Option<Vec<Pattern>>,
+}
+
+impl<'c> Rest<'c> {
+    /// What `after` allows, for these lines to be asked of.
+    fn of(after: &'c Compiled, gone: &[&Line]) -> Self {
+        let addresses = after.cidr_rules().any(|entry| entry.action == Action::Allow);
+        let lets_all = after.default_action() == Action::Allow || after.enforcement() == Enforcement::Report;
+        let is_all = lets_all || gone.len() > MOST_LINES;
+        let granting = || {
+            let hosts = super::host::granted(after).map(|(text, _)| text);
+            let rules = after.rules().filter(|entry| entry.action != RuleAction::Deny);
+            hosts.chain(rules.map(|entry| entry.host)).map(|text| text.parse().ok()).collect()
+        };
+        let is_all = is_all || after.rule_count() > MOST_COMPARED;
+        Self { after, addresses, granting: if is_all { None } else { granting() } }
+    }
+
+    /// Whether it may allow what a line that is gone allowed, and asks for less of it: for no port of `ports`, for no server
+    /// name of TLS to an address, or for no TLS that is decrypted.
+    fn asks_less(&self, line: &Line) -> bool {
+        let Some(host) = &line.host else { return true };
+        let is_literal = |pattern: &Pattern| matches!(pattern.kind(), PatternKind::Ip(_));
+        // A rule about an address is about those that carry it inside too.
+        let meets = |own: &Pattern| own.may_meet(host) || (is_literal(own) && is_literal(host));
+        let allows = || {
+            let named = self.granting.as_ref().is_none_or(|all| all.iter().any(meets));
+            named || (self.addresses && is_literal(host))
+        };
+        let unruled = self.after.default_action() == Action::Allow && !self.after.has_rules();
+        let unread = self.after.inspection() < Inspection::Legacy;
+        let beyond_ports = self.after.has_own_ports() || self.addresses;
+        (beyond_ports && host.port().is_none()) || unruled || (unread && allows())
+    }
 }
 
 /// Whether two versions have the same `rules` in the same order.
@@ -66,13 +112,12 @@ fn lines(document: &Compiled) -> Vec<Line> {
     let all = document.rules().zip(0_u32..);
     all.map(|(entry, id)| {
         let said = said(&entry);
-        let port = entry.host.parse::<Pattern>().ok().and_then(|host| host.port());
         Line {
             rule: RuleId::Rule(id),
             key: format!("{said}{}", entry.changes.map(changed).unwrap_or_default()),
             said,
             action: entry.action,
-            own_port: port.is_some(),
+            host: entry.host.parse().ok(),
             twin: None,
         }
     })

@@ -82,7 +82,7 @@ fn an_older_version_in_force_keeps_the_digest_of_its_text() {
     assert!(bench.load().documents.is_empty());
     bench.write("b.yaml", WIDE);
     assert_eq!(bench.change(), (Some(Digest::of(NARROW)), Some(Digest::of(WIDE)), bench.file("b.yaml")));
-    assert!(bench.store.kept.0.is_empty(), "what is not in force is forgotten");
+    assert!(bench.store.kept.documents.is_empty(), "what is not in force is forgotten");
 }
 
 #[test]
@@ -138,4 +138,39 @@ fn of_many_documents_the_first_are_told_and_the_others_counted() {
     let changes = bench.load();
     assert_eq!((changes.documents.len(), changes.unrecorded), (MOST, 30));
     assert!(changes.documents.iter().zip(0..).all(|(changed, n)| *changed.policy == *format!("d{n}")));
+}
+
+#[test]
+fn s1_a_secret_that_may_be_sent_to_more_hosts_is_told_by_its_own_name_with_its_file_and_both_texts() {
+    let secret = |hosts: &str, more: &str| {
+        format!(
+            "kind: Secret\nmetadata: {{name: key{more}}}\nspec: {{keys: {{a: {{env: A}}}}, hosts: [{hosts}]}}\n"
+        )
+    };
+    let (narrow, wide) = (secret("a.test", ""), secret("a.test, b.test", ""));
+    let mut bench = Bench::new(&[("a.yaml", WIDE), ("s.yaml", &narrow)], None);
+    bench.write("s.yaml", &wide);
+    let all = bench.load().documents;
+    assert_eq!(all.len(), 1, "{all:?}");
+    let changed = &all[0];
+    assert_eq!((&*changed.policy, &changed.scope), ("key", &Scope::Global));
+    let DocumentChange { actor, before, after, widened } = &changed.change;
+    assert_eq!((*before, *after), (Some(Digest::of(&narrow)), Some(Digest::of(&wide))));
+    assert_eq!(*actor, bench.file("s.yaml"));
+    assert!(format!("{widened:?}").contains("may be sent to `b.test`"), "{widened:?}");
+    // What stays as it was while its text is another one, or is broken, has the digest of the last text that had it.
+    let (again, more) = (format!("{wide}# a line\n"), secret("a.test, b.test, c.test", ""));
+    for text in [&again, "kind: Secret\n"] {
+        bench.write("s.yaml", text);
+        assert!(bench.load().documents.is_empty(), "{text}");
+    }
+    bench.write("s.yaml", &more);
+    assert_eq!(bench.change(), (Some(Digest::of(&again)), Some(Digest::of(&more)), bench.file("s.yaml")));
+    assert!(bench.store.kept.secrets.is_empty(), "what is not in force is forgotten");
+    // A group's own hides the one for everybody.
+    let own = secret("d.test", ", group: g");
+    bench.write("t.yaml", &own);
+    assert_eq!(bench.change(), (None, Some(Digest::of(&own)), bench.file("t.yaml")));
+    bench.write("t.yaml", "kind: Secret\nmetadata: {name: key, group: g, removed: true}\n");
+    assert_eq!(bench.change(), (Some(Digest::of(&own)), None, bench.file("t.yaml")));
 }
