@@ -54,7 +54,7 @@ async fn a_network_that_is_not_there_or_not_for_them_or_resolves_elsewhere_is_an
         (
             "mode: VNet, vnet: {network: far}",
             "mode: VNet, cidrRules: [{cidr: 10.0.0.0/8, action: Deny}], vnet: {network: far}",
-            "7:83",
+            "7:32",
             ["`b` has cidrRules, and network `far`", "write `resolve: Local` at the network `far`"],
         ),
     ] {
