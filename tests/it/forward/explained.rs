@@ -114,13 +114,13 @@ impl Dice {
             "{name: d, priority: 400, action: Allow, destination: '*'}",
         ];
         let drawn: Vec<_> = rules.into_iter().filter(|_| !self.once_in(2)).collect();
-        let ruled = if drawn.is_empty() || self.once_in(3) {
+        let security = if drawn.is_empty() || self.once_in(3) {
             String::new()
         } else {
             format!("securityRules: [{}], ", drawn.join(", "))
         };
         format!(
-            "mode: VNet\nvnet: {{network: {}, {ruled}managedPath: {{additionalHosts: [{}]}}}}\n",
+            "mode: VNet\nvnet: {{network: {}, {security}managedPath: {{additionalHosts: [{}]}}}}\n",
             self.pick(&["lab", "prod"]),
             self.some(2, &hosts),
         )
