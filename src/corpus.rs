@@ -27,8 +27,13 @@
 //! | `security_rule` | the entry of `securityRules` that allows the address: `securityRules[0] web` |
 //! | `skip` | whether no rule is asked |
 //!
-//! Beside `policy` and `questions`, `operator: {platformHosts: […], skipEgressProxy: Permitted}` is what the process
-//! configuration says.
+//! Beside `policy` and `questions`, `operator` is what the process configuration says:
+//!
+//! | of `operator` | means |
+//! |---|---|
+//! | `platformHosts` | the hosts that take the managed path whatever a document says |
+//! | `skipEgressProxy` | `Permitted`: documents may say that no rule is asked |
+//! | `networks` | `managed` and those that may be delegated to, each `{resolve: Remote, groups: […]}`; without it any may be |
 
 use std::fmt;
 use std::net::IpAddr;
@@ -42,9 +47,11 @@ use crate::explain::{Answer, Question, answer};
 use crate::live::store::Store;
 use crate::policy::category::CategoryLists;
 use crate::policy::document::{self, Inline};
-use crate::policy::{Draft, Guards, Networks, PolicySet, Reason, SecretSet};
+use crate::policy::{Draft, Guards, PolicySet, Reason, SecretSet};
 use crate::source::{self, Decoder, Place, Problem, Spot};
 use crate::wire::path;
+
+mod operator;
 
 /// What a question must get.
 #[derive(Debug, Clone, Default)]
@@ -123,23 +130,12 @@ pub fn run(name: &str, text: &str) -> Result<Vec<Outcome>, Vec<Problem>> {
         let (Some(policy), Some(questions)) = (fields.require("policy"), fields.require("questions")) else {
             continue;
         };
-        let guards = fields.get("operator").map(|spot| operator(&spot)).unwrap_or_default();
+        let guards = fields.get("operator").map(|spot| operator::guards(&spot)).unwrap_or_default();
         let policies = policies(&policy, guards);
         let Some(policies) = policies else { continue };
         outcomes.extend(questions.each(|question| ask(&policies, &question)));
     }
     if decoder.errors() > 0 { Err(decoder.into_problems()) } else { Ok(outcomes) }
-}
-
-/// What the process configuration says.
-fn operator(spot: &Spot<'_>) -> Guards {
-    let Some(fields) = spot.fields(&["platformHosts", "skipEgressProxy"]) else { return Guards::default() };
-    let platform = fields.get("platformHosts").map(|spot| {
-        spot.each(|item| item.text()?.parse().map_err(|_| item.error("this is not a host pattern")).ok())
-    });
-    let skip = fields.get("skipEgressProxy").and_then(|spot| spot.choice(&[("Permitted", ())]));
-    let networks = Networks { platform: platform.unwrap_or_default(), ..Networks::default() };
-    Guards { networks, skip_permitted: skip.is_some(), ..Guards::default() }
 }
 
 /// The policies that the questions are about.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -136,8 +136,21 @@ struct Seen {
     rewritten: Option<String>,
     /// The path, and what puts the name on the managed one.
     path: Option<(Route, Option<String>)>,
+    leads: Leads,
     security_rule: Option<String>,
     skip: bool,
+}
+
+/// What becomes of the name at last.
+#[derive(Debug, Clone, Copy, Default)]
+enum Leads {
+    /// Its address is known, and judged.
+    #[default]
+    Judged,
+    /// It is resolved when the call is made, and what it leads to judged then.
+    Resolved,
+    /// The parent proxy of its path gets it as it is.
+    ByName,
 }
 
 impl Seen {
@@ -151,25 +164,25 @@ impl Seen {
 #[must_use]
 pub fn answer(policy: &Policy, question: &Question) -> Answer {
     let mut seen = Seen::default();
+    let judged = question.judged();
     let answer = match ask(policy, question, &mut seen) {
         Ok(cause) => {
             let reported = seen.would_deny.as_ref().map(|denial| Reported {
                 reason: denial.reason().as_str(),
-                message: denial.message(&question.target.to_string()),
+                message: denial.message(&judged.to_string()),
             });
             let open = open(question, &seen);
             Answer { would_deny: reported, open, ..described("allow", &question.target, Some(&cause)) }
         }
         Err(denial) => Answer {
             reason: Some(denial.reason().as_str()),
-            message: Some(denial.message(&question.target.to_string())),
-            hint: denial.hint(Some(&question.target)),
+            message: Some(denial.message(&judged.to_string())),
+            hint: denial.hint(Some(&judged)),
             ..described("deny", &question.target, denial.cause())
         },
     };
     let Seen { hangs_on, decrypted, headers, secrets, rewritten, path, security_rule, skip, .. } = seen;
-    let target = &question.target;
-    let (route, managed_by) = path.unwrap_or_else(|| (policy.route(target), policy.managed_by(target)));
+    let (route, managed_by) = path.unwrap_or_else(|| (policy.route(&judged), policy.managed_by(&judged)));
     let (route, network) = match &route {
         Route::Managed => ("managed", Arc::from(Route::MANAGED)),
         Route::Delegated(network) => ("delegated", Arc::clone(network)),
@@ -182,9 +195,10 @@ pub fn answer(policy: &Policy, question: &Question) -> Answer {
 fn open(question: &Question, seen: &Seen) -> Vec<Cow<'static, str>> {
     let mut open = Vec::new();
     let mut say = |text: &'static str| open.push(Cow::Borrowed(text));
-    let resolves = question.is_by_name() || question.target.host().ip().is_none() || seen.rewritten.is_some();
-    if question.address.is_none() && resolves {
-        say("address: each address the name resolves to is judged before it is dialled");
+    match seen.leads {
+        Leads::Judged => {}
+        Leads::Resolved => say("address: each address the name resolves to is judged before it is dialled"),
+        Leads::ByName => say("address: the parent proxy resolves the name, and no address is judged here"),
     }
     match (&question.request, seen.decrypted) {
         (None, Some(true)) => say(
@@ -206,7 +220,7 @@ fn open(question: &Question, seen: &Seen) -> Vec<Cow<'static, str>> {
     open
 }
 
-/// The questions in their order: A, then C or the tunnel, then B.
+/// The questions in their order: A, then C or the tunnel, then where it leads.
 fn ask(policy: &Policy, question: &Question, seen: &mut Seen) -> Result<Cause, Denial> {
     let permit =
         if question.redirected { redirected(policy, question)? } else { asked_for(policy, question)? };
@@ -233,21 +247,33 @@ fn ask(policy: &Policy, question: &Question, seen: &mut Seen) -> Result<Cause, D
         Some(_) | None if seen.decrypted == Some(true) => {}
         Some(_) | None => policy.admit_sealed(&permit)?,
     }
-    let given = question.address;
-    let (permit, address) = if let Some(new) = rewritten {
-        let address = new.permit.target().host().ip().or(given);
+    let permit = rewritten.map_or(permit, |new| {
         seen.goes(policy, &new.permit);
-        (new.permit, address)
-    } else {
-        let address = given.or_else(|| permit.target().host().ip());
-        (permit, address)
-    };
-    if let Some(address) = address {
-        let judged = policy.admit_address(&permit, address)?;
-        seen.security_rule = judged.network_rule().and_then(Cause::rule);
-        seen.would_deny = seen.would_deny.take().or_else(|| judged.would_deny().cloned());
-    }
+        new.permit
+    });
+    lead(policy, &permit, question.address, seen)?;
     Ok(cause)
+}
+
+/// What is asked before a connection is opened: whether a parent proxy gets the name, else question B of the address.
+fn lead(
+    policy: &Policy,
+    permit: &TargetPermit,
+    given: Option<IpAddr>,
+    seen: &mut Seen,
+) -> Result<(), Denial> {
+    if policy.admit_by_name(permit)?.is_some() {
+        seen.leads = Leads::ByName;
+        return Ok(());
+    }
+    let Some(address) = permit.target().host().ip().or(given) else {
+        seen.leads = Leads::Resolved;
+        return Ok(());
+    };
+    let judged = policy.admit_address(permit, address)?;
+    seen.security_rule = judged.network_rule().and_then(Cause::rule);
+    seen.would_deny = seen.would_deny.take().or_else(|| judged.would_deny().cloned());
+    Ok(())
 }
 
 /// Question A for what a client of the proxy asks for, and for the TLS inside.

@@ -15,10 +15,10 @@ use std::sync::Arc;
 use super::network::{is_mapped, servers};
 use super::{NetworkSettings, Networks, ProxySettings, identity};
 use crate::addr::{Host, Name};
-use crate::policy::Route;
+use crate::policy::document::LONGEST_NAME;
 use crate::policy::document::secret::source;
-use crate::policy::document::{LONGEST_NAME, pattern};
-use crate::policy::pattern::{Pattern, PatternKind};
+use crate::policy::pattern::Pattern;
+use crate::policy::{Route, platform_host};
 use crate::source::{Fields, Kind, Spot, quoted};
 use crate::upstream::parent::Protocol;
 use crate::upstream::{Mark, SocketOptions, Sources};
@@ -76,19 +76,6 @@ fn managed(fields: &Fields<'_>, servers: bool) -> Vec<Pattern> {
         spot.error_cure("nobody would ask the servers of `dns.servers`", "leave one of them out");
     }
     fields.get("platformHosts").map(|spot| spot.each(|item| platform_host(&item))).unwrap_or_default()
-}
-
-/// One of `platformHosts`.
-fn platform_host(item: &Spot<'_>) -> Option<Pattern> {
-    let host = pattern(item)?;
-    if matches!(host.kind(), PatternKind::Ip(_)) {
-        item.error_cure(
-            format!("{host} is an address, and a call to an address always takes the delegated path"),
-            "name the host, or remove it",
-        );
-        return None;
-    }
-    Some(host)
 }
 
 /// What the others must and must not have.

@@ -1,8 +1,9 @@
 //! What is asked, and how it is written.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
-use crate::addr::{HostError, Name, Port, Target, TargetError};
+use crate::addr::{Host, HostError, Name, Port, Target, TargetError};
 use crate::wire::path::{self, PathError};
 
 /// The ports that a URL leaves out.
@@ -90,9 +91,14 @@ impl Question {
         Ok(Self { secure: self.secure || tls.is_some(), tls, redirected, ..self })
     }
 
-    /// Whether the name in the TLS inside is all that is judged.
-    pub(super) const fn is_by_name(&self) -> bool {
-        self.redirected && matches!(self.tls, Some(Some(_)))
+    /// What question A is about: the target, or the name in the TLS inside where the client was redirected to an address.
+    pub(super) fn judged(&self) -> Cow<'_, Target> {
+        match &self.tls {
+            Some(Some(name)) if self.redirected && self.target.host().ip().is_some() => {
+                Cow::Owned(Target::new(Host::Name(name.clone()), self.target.port()))
+            }
+            Some(_) | None => Cow::Borrowed(&self.target),
+        }
     }
 }
 

@@ -63,7 +63,7 @@ pub use draft::{Draft, lists};
 pub use guard::{Authority, Guards, Interception};
 pub use limit::{Limit, Limits};
 pub use mode::{Action, Enforcement, Inspection, Mode, Scope};
-pub use network::{NetworkFacts, Networks};
+pub use network::{NetworkFacts, Networks, platform_host};
 pub use plan::{Plan, SecretUse};
 pub use query::QueryPermit;
 pub use reason::Reason;

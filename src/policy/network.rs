@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::pattern::Pattern;
+use super::document::pattern;
+use super::pattern::{Pattern, PatternKind};
 use super::route::Route;
 use crate::addr::Target;
+use crate::source::Spot;
 
 /// The networks of the process configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,4 +53,18 @@ impl Networks {
     pub(super) fn is_platform(&self, target: &Target) -> bool {
         self.platform.iter().any(|pattern| pattern.matches(target.host(), target.port()))
     }
+}
+
+/// One of `platformHosts`: a host pattern, and no address, as a call to an address always takes the delegated path.
+#[must_use]
+pub fn platform_host(item: &Spot<'_>) -> Option<Pattern> {
+    let host = pattern(item)?;
+    if matches!(host.kind(), PatternKind::Ip(_)) {
+        item.error_cure(
+            format!("{host} is an address, and a call to an address always takes the delegated path"),
+            "name the host, or remove it",
+        );
+        return None;
+    }
+    Some(host)
 }

@@ -43,6 +43,27 @@ fn an_expectation_that_is_not_met_is_told_with_what_was_found() {
 }
 
 #[test]
+fn what_an_operator_says_is_refused_as_the_process_configuration_refuses_it() {
+    let network = "policy: [{kind: EgressPolicy, metadata: {name: g, group: others}, spec: {mode: VNet, vnet: {network: prod}}}]\n";
+    for (policy, operator, parts) in [
+        ("", "{platformHosts: [192.0.2.7]}", ["always takes the delegated path", "name the host"]),
+        ("", "{platformHosts: ['https://a.test']}", ["a.test", "write `a.test`"]),
+        ("", "{platformHosts: [10.0.0.0/8]}", ["is a network, not a host pattern", "cidrRules"]),
+        ("", "{networks: {managed: {groups: [a]}}}", ["operator.networks.managed", "groups"]),
+        ("", "{networks: {prod: {resolve: Everywhere}}}", ["operator.networks.prod.resolve", "Remote"]),
+        ("", "{networks: [prod]}", ["operator.networks", "mapping"]),
+        (network, "{networks: {}}", ["network `prod`", "column: 102"]),
+        (network, "{networks: {prod: {groups: [agents]}}}", ["kept to other groups: agents", "column: 102"]),
+    ] {
+        let policy = if policy.is_empty() { "policy: [{mode: Limited}]\n" } else { policy };
+        let problems = corpus::run("inline.yaml", &format!("{policy}operator: {operator}\nquestions: []\n"))
+            .unwrap_err();
+        let told = format!("{problems:#?}");
+        assert!(parts.iter().all(|part| told.contains(part)), "{operator}: {told}");
+    }
+}
+
+#[test]
 fn every_shipped_policy_loads() {
     let mut loaded = 0;
     for path in files("policies").into_iter().filter(|path| !path.ends_with("categories.yaml")) {

@@ -99,6 +99,47 @@ async fn the_path_of_a_call_is_explained_with_the_network_and_what_puts_it_there
 }
 
 #[tokio::test]
+async fn where_a_parent_proxy_resolves_names_explain_judges_the_name_as_a_call_is_and_no_address() {
+    let place = Place::with(GOOD);
+    place.write("gate.yaml", CONFIG);
+    let words = ["explain", "--config", "gate.yaml", "--policy", "policy.yaml", "--sandbox"];
+    let by_name = "address: the parent proxy resolves the name, and no address is judged here";
+    for (arguments, code, part) in [
+        (&["two", "a.test"][..], 0, by_name),
+        (&["two", "--address", "169.254.169.254", "a.test"], 0, by_name),
+        (&["one", "--address", "169.254.169.254", "a.test"], 3, "deny guard_metadata"),
+        (&["one", "a.test"], 0, "address: each address the name resolves to is judged"),
+        (&["two", "localhost"], 3, "deny guard_self"),
+        (&["two", "http://metadata.google.internal/"], 3, "deny guard_metadata"),
+        (&["two", "169.254.169.254"], 3, "deny guard_metadata"),
+    ] {
+        let ran = ran(&place, &[&words[..], arguments].concat()).await;
+        assert_eq!(ran.code, code, "{arguments:?}: {}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains(part), "{arguments:?}: {}", ran.stdout);
+        assert_eq!(ran.stdout.matches("open     address").count(), usize::from(code == 0), "{}", ran.stdout);
+    }
+}
+
+#[tokio::test]
+async fn redirected_tls_that_is_denied_by_its_name_is_explained_by_that_name() {
+    let denied = "hostRules: [{pattern: near.test, action: Deny}], vnet: {network: prod";
+    let place = Place::with(&GOOD.replace("vnet: {network: prod", denied));
+    place.write("gate.yaml", CONFIG);
+    let words = ["explain", "--config", "gate.yaml", "--policy", "policy.yaml", "--json", "--sandbox", "one"];
+    let mut answers = Vec::new();
+    for arguments in [&["near.test"][..], &["--redirected", "--sni", "near.test", "8.8.8.8"]] {
+        let ran = ran(&place, &[&words[..], arguments].concat()).await;
+        assert_eq!(ran.code, 3, "{arguments:?}: {}{}", ran.stdout, ran.stderr);
+        answers.push(serde_json::from_str::<serde_json::Value>(&ran.stdout).unwrap());
+    }
+    let [by_name, redirected] = &answers[..] else { panic!("{answers:#?}") };
+    assert_eq!([&by_name["route"], &redirected["target"]], ["managed", "8.8.8.8:443"]);
+    for field in ["route", "network", "managedBy", "uplink", "reason", "message", "hint"] {
+        assert_eq!(redirected[field], by_name[field], "{field}: {redirected:#}");
+    }
+}
+
+#[tokio::test]
 async fn every_shipped_policy_is_free_of_errors_where_nobody_said_which_networks_there_are() {
     let place = Place::with("");
     let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");

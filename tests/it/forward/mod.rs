@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sluicegate::config::InterceptSettings;
 use sluicegate::explain::{Question, answer};
 use sluicegate::live::store::Store;
 
 use crate::kit::client::{Client, Response};
 use crate::kit::dns::Answer;
-use crate::kit::gateway::{EXEMPT, Gateway};
+use crate::kit::gateway::Gateway;
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, End, Origin};
 use crate::kit::within;
