@@ -159,7 +159,7 @@
 //! `skipEgressProxy: true` takes a document and those above it out of every question, where each of these and the process
 //! configuration says `Permitted`; else its sandboxes are denied everything. Documents below are asked as ever. Hard guards, the
 //! path, `securityRules` and limits hold; names must agree, and messages be well formed; TLS is not decrypted, and no header or
-//! secret is put in. Such a call is recorded with `decision: skip`.
+//! secret of theirs is put in. What is allowed where a document was not asked is recorded with `decision: skip`.
 //!
 //! # A change
 //!
