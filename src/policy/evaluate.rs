@@ -277,10 +277,14 @@ pub(super) fn hold(
     rule: Option<RuleId>,
     would_deny: &mut Option<Denial>,
 ) -> Result<(), Denial> {
-    let denial = Denial::by(reason, Cause { document: Arc::clone(document), rule });
-    match document.enforcement {
-        Enforcement::Enforce => Err(denial),
-        Enforcement::Report => {
+    carry_out(Denial::by(reason, Cause { document: Arc::clone(document), rule }), would_deny)
+}
+
+/// Carries the denial by a document out, or only notes it when that reports.
+pub(super) fn carry_out(denial: Denial, would_deny: &mut Option<Denial>) -> Result<(), Denial> {
+    match denial.cause.as_ref().map(|cause| cause.document.enforcement) {
+        None | Some(Enforcement::Enforce) => Err(denial),
+        Some(Enforcement::Report) => {
             would_deny.get_or_insert(denial);
             Ok(())
         }

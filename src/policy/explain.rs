@@ -167,9 +167,12 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
             "use https:// and a host that the secret of {rule} of {at} is for: its `hosts`, or without them the host of the rule"
         ),
         Reason::SecretUnavailable => format!("add or mend the secret that {rule} of {at} refers to"),
-        Reason::NetworkRuleDenied if rule.is_empty() => {
-            format!("add an Allow for the address and port to securityRules of {at}")
-        }
+        Reason::NetworkRuleDenied if rule.is_empty() => match denial.near {
+            Some(Near::Inner(inner)) => format!(
+                "add an Allow for {inner}, or for the prefix that carries it (as 64:ff9b::/96), and the port to securityRules of {at}"
+            ),
+            _ => format!("add an Allow for the address and port to securityRules of {at}"),
+        },
         Reason::NetworkRuleDenied => {
             format!("change {rule} of {at}, or put an Allow with a lower priority number before it")
         }
@@ -201,7 +204,7 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
 fn beside(cause: &Cause, near: Near, port: &str) -> String {
     let id = match near {
         Near::Request(id) | Near::Port(id) => id,
-        Near::Delegated { .. } | Near::Remote => return String::new(),
+        Near::Delegated { .. } | Near::Remote | Near::Inner(_) => return String::new(),
     };
     let rule = Some(RuleId::Rule(id));
     let at = format!("policy `{}` ({})", cause.policy(), cause.document.place_of(rule));
@@ -210,7 +213,7 @@ fn beside(cause: &Cause, near: Near, port: &str) -> String {
         Near::Request(_) => format!(
             "let {label} of {at} fit this method and path, or add a rule that does; an entry in hostRules would open every path"
         ),
-        Near::Port(_) | Near::Delegated { .. } | Near::Remote => {
+        Near::Port(_) | Near::Delegated { .. } | Near::Remote | Near::Inner(_) => {
             format!("add {port} to ports of the policy, or to the host of {label} of {at}")
         }
     }
@@ -227,7 +230,7 @@ fn beside_guard(near: Near, reason: Reason) -> String {
         Near::Delegated { lifts: false } => {
             "the name takes the managed path: take it out of `managedPath` if the address is the delegated network's".to_owned()
         }
-        Near::Remote | Near::Request(_) | Near::Port(_) => {
+        Near::Remote | Near::Request(_) | Near::Port(_) | Near::Inner(_) => {
             "no policy can lift this where a parent proxy resolves names; the operator may set guards.exempt".to_owned()
         }
     }

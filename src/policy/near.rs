@@ -1,5 +1,7 @@
 //! What was denied by default beside a rule that names its host: the rule is what to change, and no line for the whole host.
 
+use std::net::Ipv4Addr;
+
 use super::compile::Compiled;
 use super::decision::{Denial, RequestFacts};
 use super::evaluate::Asked;
@@ -21,6 +23,8 @@ pub(super) enum Near {
     },
     /// No rule, and `cidrRules` may not be written, as a parent proxy of a path resolves names.
     Remote,
+    /// No rule of a network, about the IPv4 address inside of one that they allow.
+    Inner(Ipv4Addr),
 }
 
 impl Policy {

@@ -18,15 +18,16 @@
 //! | soft guards hold | they do not: what is private there is the network's own |
 //! | `securityRules` are not asked | those of every document in mode `VNet` must allow |
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::compile::{Compiled, Delegation};
 use super::decision::{AddressPermit, Cause, Denial, NamePermit, RuleId, TargetPermit};
-use super::evaluate::hold;
+use super::evaluate::carry_out;
 use super::guard::SMTP;
 use super::host_set::HostKey;
 use super::mode::Action;
+use super::near::Near;
 use super::reason::Reason;
 use super::scope::Policy;
 use crate::addr::special;
@@ -69,6 +70,16 @@ pub struct Way {
     pub route: Route,
     /// The address that was dialled; None: a parent proxy was given the name.
     pub address: Option<IpAddr>,
+}
+
+/// What the `securityRules` of one document say, by the place of the rule.
+enum Ruled {
+    /// The rule lets it through.
+    Allow(u32),
+    /// The rule does not, or there is none.
+    Deny(Option<u32>),
+    /// It is let through itself, and there is no rule about this address inside.
+    Unsaid(Ipv4Addr),
 }
 
 impl Policy {
@@ -130,9 +141,6 @@ impl Policy {
 
     /// What `securityRules` say of an address on the delegated path: every document that has some must allow it. The rule of
     /// the lowest that did.
-    ///
-    /// An address that carries IPv4 inside is denied by an explicit Deny of any form of it, and allowed as itself only. A
-    /// mapped one leaves as IPv4, so that what no rule says of that is denied too.
     pub(super) fn ask_network(
         &self,
         address: IpAddr,
@@ -140,29 +148,53 @@ impl Policy {
         would_deny: &mut Option<Denial>,
     ) -> Result<Option<Cause>, Denial> {
         let mut allowed = None;
-        for (document, vnet) in self.delegating() {
-            if !vnet.is_ruled() {
-                continue;
-            }
-            let own = vnet.first(address, port);
-            let inner = || {
-                let mut forms = self.guards().views(address).skip(1);
-                forms.find_map(|form| vnet.first(form, port).filter(|(_, action)| *action == Action::Deny))
-            };
-            // SECURITY: the network sees a packet to 192.0.2.7 of what is sent to [::ffff:192.0.2.7].
-            let sent = || own.filter(|_| vnet.first(address.to_canonical(), port).is_some());
-            match own.filter(|(_, action)| *action == Action::Deny).or_else(inner).or_else(sent) {
-                Some((id, Action::Allow)) => {
-                    let rule = Some(RuleId::Security(id));
-                    allowed = Some(Cause { document: Arc::clone(document), rule });
-                }
-                denied @ (Some((_, Action::Deny)) | None) => {
-                    let rule = denied.map(|(id, _)| RuleId::Security(id));
-                    hold(document, Reason::NetworkRuleDenied, rule, would_deny)?;
+        for (document, vnet) in self.delegating().filter(|(_, vnet)| vnet.is_ruled()) {
+            let cause =
+                |id: Option<u32>| Cause { document: Arc::clone(document), rule: id.map(RuleId::Security) };
+            match self.ask_one_network(vnet, address, port) {
+                Ruled::Allow(id) => allowed = Some(cause(Some(id))),
+                Ruled::Deny(id) => carry_out(Denial::by(Reason::NetworkRuleDenied, cause(id)), would_deny)?,
+                Ruled::Unsaid(inner) => {
+                    let detail = format!(
+                        "{address} carries {inner}, which no entry of securityRules of {} policy `{}` allows",
+                        document.scope.kind(),
+                        document.name
+                    );
+                    let denial = Denial::by(Reason::NetworkRuleDenied, cause(None));
+                    let denial = Denial { detail: detail.into(), near: Some(Near::Inner(inner)), ..denial };
+                    carry_out(denial, would_deny)?;
                 }
             }
         }
         Ok(allowed)
+    }
+
+    /// What the `securityRules` of one document say of an address, which may carry IPv4 inside.
+    ///
+    /// | the address | the IPv4 inside | said |
+    /// |---|---|---|
+    /// | is denied by a rule, or by none allowed | any | Deny |
+    /// | is allowed | is denied by a rule | Deny |
+    /// | is allowed | is allowed by a rule | Allow |
+    /// | is allowed, by rules without a destination within the prefix that carries it | no rule is about it | Deny |
+    /// | is allowed, and an Allow before any Deny has a destination within that prefix, as `64:ff9b::/96` | no rule is about it | Allow |
+    /// | is a mapped one (`::ffff:0:0/96`), whatever allows it | no rule is about it | Deny |
+    fn ask_one_network(&self, vnet: &Delegation, address: IpAddr, port: Port) -> Ruled {
+        let first = |form: IpAddr| vnet.first(form, port);
+        let denied = |form| first(form).filter(|(_, action)| *action == Action::Deny);
+        if let Some((id, _)) = self.guards().views(address).find_map(denied) {
+            return Ruled::Deny(Some(id));
+        }
+        let Some((id, _)) = first(address) else { return Ruled::Deny(None) };
+        // SECURITY: the network sees a packet to 192.0.2.7 of what is sent to [::ffff:192.0.2.7].
+        if first(address.to_canonical()).is_none() {
+            return Ruled::Deny(None);
+        }
+        // SECURITY: a translator of the network makes 192.0.2.7 of [64:ff9b::192.0.2.7], and `::/0` says nothing of that.
+        let mut inside = special::carried(address, &self.guards().nat64);
+        let unsaid = inside
+            .find(|inner| first(inner.address.into()).is_none() && !vnet.names(address, port, inner.length));
+        unsaid.map_or(Ruled::Allow(id), |inner| Ruled::Unsaid(inner.address))
     }
 
     /// The permit to give a name to the parent proxy of its path; None where names are resolved and addresses judged here.
