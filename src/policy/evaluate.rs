@@ -26,6 +26,12 @@
 //! `securityRules` are the network's and hold all the same, and so do hard guards; soft ones are lifted when every document that
 //! is asked lifts them, so that none holds where none is asked. Then nothing is decrypted, edited or put in.
 //!
+//! | documents | a permit [counts as skipped](TargetPermit::is_skipped) | it names |
+//! |---|---|---|
+//! | none skips | no | the lowest that allowed |
+//! | one skips, and others are below it | yes | the lowest of those below that allowed; the skipping one where all of them only report |
+//! | one skips, and none is below it | yes | the skipping one, and no rule |
+//!
 //! `Transform` and `Rewrite` are Allow in c. Where a `Rewrite` may decide, A is open: its place is judged with the request.
 
 use std::net::{IpAddr, SocketAddr};

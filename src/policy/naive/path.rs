@@ -95,9 +95,9 @@ impl Naive {
         first
     }
 
-    /// Whether none is asked.
+    /// Whether some document is not asked.
     pub(in crate::policy) fn is_skipped(&self) -> bool {
-        self.first_asked() > 0 && self.first_asked() == self.documents.len()
+        self.documents.iter().any(|own| own.document.spec.skip.is_some())
     }
 
     /// What the network's rules say of an address.
