@@ -108,7 +108,7 @@ pub struct Denial {
     /// The guard that would hold the address if every document allowed it.
     pub(super) guard: Option<Reason>,
     /// The rule of the document that came near to allowing it.
-    pub(super) near: Option<Near>,
+    pub(super) near: Option<Box<Near>>,
     /// The limit that was reached.
     pub(super) limit: Option<Limit>,
 }

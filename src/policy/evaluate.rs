@@ -138,7 +138,7 @@ impl Policy {
         } else {
             format!("{view} is a private or special-purpose address").into()
         };
-        Denial { detail, near: self.beside_guard(target), ..Denial::new(reason, "") }
+        Denial { detail, near: self.beside_guard(target).map(Box::new), ..Denial::new(reason, "") }
     }
 
     /// The soft guard that holds an address, unless every document that is asked lifts it, and the form of the address that it holds.
@@ -160,7 +160,7 @@ impl Policy {
     pub(super) fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
         let answer = self.ask_documents(target, facts);
         answer.map_err(|mut denial| {
-            denial.near = self.near(target, facts, &denial);
+            denial.near = self.near(target, facts, &denial).map(Box::new);
             denial.guard = self.guard_of(target);
             denial
         })

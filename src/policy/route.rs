@@ -109,8 +109,14 @@ impl Policy {
         if self.is_platform(target) {
             return Some("platform".to_owned());
         }
+        Some(vnet.label(self.managing(target)?.2))
+    }
+
+    /// The lowest of the documents that delegate, where it lists a target, and the place of what lists it.
+    pub(super) fn managing(&self, target: &Target) -> Option<(&Arc<Compiled>, &Delegation, u32)> {
+        let (document, vnet) = self.delegating().last()?;
         let place = vnet.manages(self.pool(), &HostKey::new(target.host()), target.port())?;
-        Some(vnet.label(place))
+        Some((document, vnet, place))
     }
 
     /// The documents that delegate, Global first, whether their rules are asked or not: the path is the network's.
@@ -161,7 +167,8 @@ impl Policy {
                         document.name
                     );
                     let denial = Denial::by(Reason::NetworkRuleDenied, cause(None));
-                    let denial = Denial { detail: detail.into(), near: Some(Near::Inner(inner)), ..denial };
+                    let denial =
+                        Denial { detail: detail.into(), near: Some(Box::new(Near::Inner(inner))), ..denial };
                     carry_out(denial, would_deny)?;
                 }
             }
@@ -227,10 +234,10 @@ impl Policy {
     /// # Errors
     /// `policy_change` where the path is another one, or the denial of the address.
     pub fn admit_way(&self, permit: &TargetPermit, way: &Way) -> Result<Option<AddressPermit>, Denial> {
-        if way.route != permit.route {
-            return Err(other_path(&way.route, &permit.route));
-        }
         self.admit_route(permit)?;
+        if way.route != permit.route {
+            return Err(self.other_path(&way.route, &permit.target));
+        }
         way.address.map(|address| self.admit_address(permit, address)).transpose()
     }
 
@@ -242,14 +249,48 @@ impl Policy {
         if !self.has_paths() && permit.route == Route::Managed {
             return Ok(());
         }
-        let right = self.route(&permit.target);
-        if permit.route == right { Ok(()) } else { Err(other_path(&permit.route, &right)) }
+        if permit.route == self.route(&permit.target) {
+            Ok(())
+        } else {
+            Err(self.other_path(&permit.route, &permit.target))
+        }
     }
-}
 
-/// The denial of what took one path where another is right.
-fn other_path(taken: &Route, right: &Route) -> Denial {
-    let (taken, right) = (taken.network(), right.network());
-    let detail = format!("it went by network `{taken}`, and a call like this takes `{right}`");
-    Denial::new(Reason::PolicyChange, detail)
+    /// The denial of what took one path where another is right, by the document that delegates.
+    ///
+    /// | the right path | the document | the words |
+    /// |---|---|---|
+    /// | delegated | the highest that keeps the target off the managed path | that it delegates |
+    /// | managed, as documents list the target | the lowest of them | its entry |
+    /// | managed, as a platform host | none | that |
+    /// | managed, as no document delegates | none | that |
+    #[cold]
+    fn other_path(&self, taken: &Route, target: &Target) -> Denial {
+        let named = |document: &Compiled| format!("{} `{}`", document.scope.kind(), document.name);
+        let host = HostKey::new(target.host());
+        let is_off = |vnet: &Delegation| {
+            target.host().ip().is_some() || vnet.manages(self.pool(), &host, target.port()).is_none()
+        };
+        let right = self.route(target);
+        let (document, why) = match (&right, self.managing(target)) {
+            (Route::Delegated(_), _) => {
+                let document = self.delegating().find(|(_, vnet)| is_off(vnet)).map(|(document, _)| document);
+                (
+                    document,
+                    document.map(|by| format!(", to which {} delegates", named(by))).unwrap_or_default(),
+                )
+            }
+            (Route::Managed, _) if self.has_paths() && self.is_platform(target) => {
+                (None, ", as one of the operator's platform hosts".to_owned())
+            }
+            (Route::Managed, Some((document, vnet, place))) => {
+                (Some(document), format!(" by {} of {}", vnet.label(place), named(document)))
+            }
+            (Route::Managed, None) => (None, ", as no document delegates".to_owned()),
+        };
+        let (taken, right) = (taken.network(), right.network());
+        let detail = format!("it went by network `{taken}`, and a call like this takes `{right}`{why}");
+        let cause = document.map(|document| Cause { document: Arc::clone(document), rule: None });
+        Denial { cause, ..Denial::new(Reason::PolicyChange, detail) }
+    }
 }

@@ -135,6 +135,19 @@ impl Delegation {
         }
     }
 
+    /// Where that is written.
+    pub(in crate::policy) fn place_of(&self, place: u32) -> Place {
+        let position = match at(&self.parts, place) {
+            Some(Part::Toggle(toggle)) => {
+                self.toggles.iter().find(|(own, _)| own == toggle).map(|(_, position)| *position)
+            }
+            Some(Part::Server(id)) => at(&self.servers, *id).map(|own| own.position),
+            Some(Part::Host(id)) => at(&self.hosts, *id).map(|own| own.position),
+            None => None,
+        };
+        position.map_or_else(|| self.place.clone(), |position| Place::new(&self.place.file, position))
+    }
+
     /// The network's name.
     #[must_use]
     pub const fn network(&self) -> &Arc<str> {

@@ -130,12 +130,87 @@ fn a_permit_for_another_path_than_a_call_takes_is_refused() {
 }
 
 #[test]
+fn the_denial_of_another_path_names_the_document_that_delegates_and_what_it_says() {
+    let open = policy(OPEN);
+    let vnet = policy(&delegating("additionalHosts: [m.example]"));
+    let both = |own: &str| {
+        let text = layers(&[("Global", &delegating("additionalHosts: [m.example]")), ("Sandbox", own)]);
+        policy_over(&text, Guards::default())
+    };
+    let other = both(&delegating("additionalHosts: [d.example]"));
+    let mut platform = operator(&[("prod", &[], false)]);
+    platform.networks.platform = vec!["d.example".parse().unwrap()];
+    let platform = policy_over(&layers(&[("Global", &delegating(""))]), platform);
+    for (from, to, host, document, words) in [
+        (
+            &open,
+            &vnet,
+            "d.example:443",
+            Some("global-doc"),
+            "takes `prod`, to which Global `global-doc` delegates",
+        ),
+        (
+            &open,
+            &vnet,
+            "8.8.8.8:443",
+            Some("global-doc"),
+            "takes `prod`, to which Global `global-doc` delegates",
+        ),
+        (
+            &vnet,
+            &other,
+            "m.example:443",
+            Some("sandbox-doc"),
+            "takes `prod`, to which Sandbox `sandbox-doc` delegates",
+        ),
+        (
+            &other,
+            &vnet,
+            "m.example:443",
+            Some("global-doc"),
+            "takes `managed` by managedPath.additionalHosts[0] m.example of Global `global-doc`",
+        ),
+        (
+            &vnet,
+            &open,
+            "d.example:443",
+            None,
+            "went by network `prod`, and a call like this takes `managed`, as no document delegates",
+        ),
+        (&vnet, &platform, "d.example:443", None, "takes `managed`, as one of the operator's platform hosts"),
+    ] {
+        let permit = admit(from, host).unwrap();
+        let way = Way { route: permit.route().clone(), address: Some(ip("8.8.8.8")) };
+        let again = admit(to, host).unwrap();
+        for denial in
+            [to.admit_way(&again, &way).unwrap_err(), to.admit_address(&permit, ip("8.8.8.8")).unwrap_err()]
+        {
+            assert_eq!(denial.reason(), Reason::PolicyChange);
+            assert_eq!(denial.cause().map(|cause| &**cause.policy()), document, "{host} {denial:?}");
+            assert!(denial.message(host).contains(words), "{}", denial.message(host));
+            assert!(denial.hint(Some(&target(host))).unwrap().contains("policy was changed"));
+        }
+    }
+}
+
+#[test]
 fn a_hint_says_what_would_help_on_the_path_that_the_call_takes() {
     let managed = policy(&delegating("additionalHosts: [m.example]"));
     let hint = |policy: &Policy, host: &str| {
         address(policy, host, "10.0.0.5").unwrap_err().hint(Some(&target(host))).unwrap()
     };
-    assert!(hint(&managed, "m.example:443").contains("take it out of `managedPath`"));
+    let told = hint(&managed, "m.example:443");
+    assert!(
+        told.contains("by managedPath.additionalHosts[0] m.example of policy `global-doc` (p.yaml:3:"),
+        "{told}"
+    );
+    assert!(told.contains("take it out of there"), "{told}");
+    let npm = policy(&delegating("packageRegistries: {npm: true}"));
+    let told = hint(&npm, "registry.npmjs.org:443");
+    assert!(
+        told.contains("by managedPath.packageRegistries.npm of policy `global-doc` (p.yaml:3:"),
+        "{told}"
+    );
     assert!(hint(&managed, "m.example:443").contains("cidrRules Allow"));
     let by_name = policy_over(
         &layers(&[("Global", &delegating("additionalHosts: [m.example]"))]),
