@@ -207,7 +207,8 @@ impl Policy {
     /// The permit to give a name to the parent proxy of its path; None where names are resolved and addresses judged here.
     ///
     /// SECURITY: what a name leads to is not seen here then: it is for the parent proxy to keep its own host from others. The
-    /// guards that need no address hold all the same: port 25 of the managed path, and names that lead to one place only.
+    /// guards that need no address hold all the same: names that lead to one place only, and port 25 of the managed path where
+    /// some document is asked.
     ///
     /// # Errors
     /// There is no policy to ask, or a call like this takes another path; a guard.
@@ -222,7 +223,7 @@ impl Policy {
             let detail = format!("{name} is {address}, which is never reached through this gateway");
             return Err(Denial::new(reason, detail));
         }
-        if !self.delegates(route) && target.port().get() == SMTP {
+        if !self.delegates(route) && target.port().get() == SMTP && !self.asks_none() {
             return Err(Denial::new(Reason::GuardPort, "port 25 is closed"));
         }
         Ok(Some(NamePermit { target: target.clone(), route: route.clone() }))

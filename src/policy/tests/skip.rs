@@ -155,6 +155,26 @@ fn hard_guards_hold_and_soft_ones_where_a_document_below_does_not_lift_them() {
 }
 
 #[test]
+fn port_25_of_a_managed_path_that_gets_names_is_closed_only_where_a_document_is_asked() {
+    let mut guards = permitting();
+    guards.networks.managed_by_name = true;
+    let skip = "{mode: Limited, skipEgressProxy: true}";
+    let said = |all: &[(&str, &str)], text: &str| {
+        let policy = policy_over(&layers(all), guards.clone());
+        let given = policy.admit_by_name(&admit(&policy, text).unwrap());
+        given.map_or_else(
+            |denial| denial.reason().as_str(),
+            |permit| if permit.is_some() { "given" } else { "judged" },
+        )
+    };
+    let any = "{mode: Unrestricted, ports: [1-65535]}";
+    assert_eq!(said(&[("Global", skip)], "mail.example:25"), "given");
+    assert_eq!(said(&[("Global", skip)], "localhost:25"), "guard_local");
+    assert_eq!(said(&[("Global", skip), ("Sandbox", any)], "mail.example:25"), "guard_port");
+    assert_eq!(said(&[("Global", any)], "mail.example:25"), "guard_port");
+}
+
+#[test]
 fn names_must_still_agree() {
     let policy = skipping(&[("Global", "{mode: Limited, skipEgressProxy: true}")]);
     let permit = admit(&policy, "a.example:443").unwrap();
