@@ -25,7 +25,7 @@
 //! | `route`, `network` | the path: `managed` or `delegated`, and the name of its network |
 //! | `managed_by` | what puts the name on the managed path: `managedPath.packageRegistries.pypi`, `platform` |
 //! | `security_rule` | the entry of `securityRules` that allows the address: `securityRules[0] web` |
-//! | `skip` | whether no rule is asked |
+//! | `skip` | whether some document that applies is not asked |
 //!
 //! Beside `policy` and `questions`, `operator` is what the process configuration says:
 //!

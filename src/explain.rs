@@ -66,9 +66,12 @@ pub struct Answer {
     /// The entry of `securityRules` that allows the address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub security_rule: Option<String>,
-    /// Whether no rule is asked (`skipEgressProxy`).
+    /// Whether some document that applies is not asked (`skipEgressProxy`).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip: bool,
+    /// The document that says so: it and those above it are not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped_by: Option<String>,
     /// What happened, as a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -187,7 +190,9 @@ pub fn answer(policy: &Policy, question: &Question) -> Answer {
         Route::Managed => ("managed", Arc::from(Route::MANAGED)),
         Route::Delegated(network) => ("delegated", Arc::clone(network)),
     };
-    let answer = Answer { route, network, managed_by, security_rule, skip, ..answer };
+    let skipped_by =
+        policy.skipping().filter(|_| skip).map(|by| format!("{} `{}`", by.scope().kind(), by.name()));
+    let answer = Answer { route, network, managed_by, security_rule, skip, skipped_by, ..answer };
     Answer { hangs_on, decrypted, headers, secrets, rewritten, ..answer }
 }
 
@@ -318,6 +323,7 @@ fn described(verdict: &'static str, target: &Target, cause: Option<&Cause>) -> A
         managed_by: None,
         security_rule: None,
         skip: false,
+        skipped_by: None,
         message: None,
         hint: None,
         would_deny: None,

@@ -247,9 +247,23 @@ pub enum PrefixError {
     HostBits,
 }
 
+/// An IPv4 address inside another address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inner {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The length of the prefix by which the outer address carries it.
+    pub length: u32,
+}
+
 /// Names every IPv4 address that an address carries inside; none for IPv4 itself.
+pub fn embedded(ip: IpAddr, nat64: &[Ipv6Prefix]) -> impl Iterator<Item = Ipv4Addr> + use<'_> {
+    carried(ip, nat64).map(|inner| inner.address)
+}
+
+/// The same, each with the prefix that carries it.
 ///
-/// | form | IPv4 inside |
+/// | prefix | IPv4 inside |
 /// |---|---|
 /// | `::ffff:0:0/96` (mapped), `::ffff:0:0:0/96` (translated) | the last 32 bits |
 /// | `::/96` (compatible), without `::` and `::1` | the last 32 bits |
@@ -258,54 +272,59 @@ pub enum PrefixError {
 /// | `2002::/16` (6to4) | bits 16 to 47 |
 /// | `2001::/32` (Teredo) | the server in bits 32 to 63, and the client in the last 32 bits, inverted |
 #[must_use]
-pub fn embedded(ip: IpAddr, nat64: &[Ipv6Prefix]) -> Embedded<'_> {
+pub fn carried(ip: IpAddr, nat64: &[Ipv6Prefix]) -> Carried<'_> {
     match ip {
         IpAddr::V4(_) => {
-            Embedded { address: Ipv6Addr::UNSPECIFIED, fixed: [None; 2].into_iter(), nat64: [].iter() }
+            Carried { address: Ipv6Addr::UNSPECIFIED, fixed: [None; 2].into_iter(), nat64: [].iter() }
         }
         IpAddr::V6(address) => {
-            Embedded { address, fixed: fixed_forms(address, nat64).into_iter(), nat64: nat64.iter() }
+            Carried { address, fixed: fixed_forms(address, nat64).into_iter(), nat64: nat64.iter() }
         }
     }
 }
 
-/// The IPv4 addresses inside one address, made by [`embedded`].
+/// The IPv4 addresses inside one address, made by [`carried`].
 #[derive(Debug, Clone)]
-pub struct Embedded<'a> {
+pub struct Carried<'a> {
     /// The address looked into.
     address: Ipv6Addr,
     /// What the forms that everybody knows carry: no two of them overlap, and none carries more than two.
-    fixed: std::array::IntoIter<Option<Ipv4Addr>, 2>,
+    fixed: std::array::IntoIter<Option<Inner>, 2>,
     /// The operator's prefixes not asked yet.
     nat64: std::slice::Iter<'a, Ipv6Prefix>,
 }
 
-impl Iterator for Embedded<'_> {
-    type Item = Ipv4Addr;
+impl Iterator for Carried<'_> {
+    type Item = Inner;
 
-    fn next(&mut self) -> Option<Ipv4Addr> {
-        let address = self.address;
-        self.fixed.by_ref().flatten().next().or_else(|| self.nat64.find_map(|prefix| prefix.extract(address)))
+    fn next(&mut self) -> Option<Inner> {
+        let outer = self.address;
+        self.fixed.by_ref().flatten().next().or_else(|| {
+            self.nat64
+                .find_map(|prefix| Some(Inner { address: prefix.extract(outer)?, length: prefix.length }))
+        })
     }
 }
 
 /// What an address carries by the forms that need no configuration.
-fn fixed_forms(address: Ipv6Addr, nat64: &[Ipv6Prefix]) -> [Option<Ipv4Addr>; 2] {
+fn fixed_forms(address: Ipv6Addr, nat64: &[Ipv6Prefix]) -> [Option<Inner>; 2] {
     let bits = address.to_bits();
     let tail = low(bits);
     if address.is_unspecified() || address.is_loopback() {
         return [None, None];
     }
+    let by = |length: u32| move |address: Ipv4Addr| Inner { address, length };
     match address.segments() {
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
-            [Some(tail), None]
+            [Some(by(96)(tail)), None]
         }
         // An operator who says how the local prefix is used knows better than a guess.
         [0x64, 0xff9b, 1, ..] if !nat64.iter().any(|prefix| prefix.contains(address)) => {
-            [Ipv6Prefix::LOCAL_USE.extract(address), (!tail.is_unspecified()).then_some(tail)]
+            let last = (!tail.is_unspecified()).then_some(tail);
+            [Ipv6Prefix::LOCAL_USE.extract(address).map(by(48)), last.map(by(48))]
         }
-        [0x2002, ..] => [Some(low(bits >> 80)), None],
-        [0x2001, 0, ..] => [Some(low(bits >> 64)), Some(low(!bits))],
+        [0x2002, ..] => [Some(by(16)(low(bits >> 80))), None],
+        [0x2001, 0, ..] => [Some(by(32)(low(bits >> 64))), Some(by(32)(low(!bits)))],
         _ => [None, None],
     }
 }
@@ -459,6 +478,25 @@ mod tests {
             ("192.0.2.7", vec![]),
         ] {
             assert_eq!(inside(text, &[]), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_that_carries_it_is_told_of_every_form() {
+        let nat64 = ["2001:db8:122:344::/96", "2001:db8::/32"].map(|prefix| prefix.parse().unwrap());
+        for (text, expected) in [
+            ("::ffff:127.0.0.1", vec![96]),
+            ("::ffff:0:10.0.0.1", vec![96]),
+            ("::127.0.0.1", vec![96]),
+            ("64:ff9b::169.254.169.254", vec![96]),
+            ("64:ff9b:1::169.254.169.254", vec![48, 48]),
+            ("2002:7f00:1::", vec![16]),
+            ("2001:0:a00:1:0:0:80ff:fffe", vec![32, 32]),
+            ("2001:db8:122:344::192.0.2.33", vec![96, 32]),
+        ] {
+            let lengths: Vec<u32> =
+                carried(text.parse().unwrap(), &nat64).map(|inner| inner.length).collect();
+            assert_eq!(lengths, expected, "{text}");
         }
     }
 

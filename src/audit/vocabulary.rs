@@ -68,7 +68,7 @@ closed! {
         Allow = "allow",
         /// It may not.
         Deny = "deny",
-        /// The rules were not asked (`skipEgressProxy`).
+        /// It may pass, and some document that applies was not asked (`skipEgressProxy`).
         Skip = "skip",
     }
 }

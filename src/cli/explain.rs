@@ -94,15 +94,19 @@ fn text(answer: &Answer, sandbox: &str) -> String {
     line("sandbox", sandbox);
     if let (Some(policy), Some(scope)) = (&answer.policy, answer.scope) {
         line("policy", &format!("{policy} ({scope})"));
-        let none = match (answer.skip, answer.reason) {
-            (true, _) => "skipEgressProxy: no rule is asked",
-            (false, Some("network_rule_denied")) => "the end of securityRules",
+        let by_skipping = answer.skipped_by.as_deref() == Some(&*format!("{scope} `{policy}`"));
+        let none = match (by_skipping, answer.reason) {
+            (_, Some("network_rule_denied")) => "the end of securityRules",
+            (true, _) => "skipEgressProxy: its rules are not asked",
             (false, _) => "defaultAction",
         };
         line("rule", answer.rule.as_deref().unwrap_or(none));
     }
     if let Some(place) = &answer.place {
         line("place", place);
+    }
+    if let Some(by) = &answer.skipped_by {
+        line("skip", &format!("by {by}: it and those above it are not asked"));
     }
     match (answer.route, &answer.managed_by) {
         ("delegated", _) => line("route", &format!("delegated: network {}", answer.network)),

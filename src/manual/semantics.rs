@@ -151,8 +151,9 @@
 //! | `guard_private`, `guard_port` | hold | do not |
 //! | `securityRules` | are not asked | the lowest `priority` that matches decides; when none does, `network_rule_denied` |
 //!
-//! An address that carries IPv4 inside is denied by an explicit Deny of any form, and allowed as itself only. A `vnet` in
-//! another mode is checked and kept: one word puts it in force.
+//! An address that carries IPv4 inside (NAT64, 6to4 and the like) is denied by an explicit Deny of any form. An Allow of the
+//! address itself lets it through where the IPv4 inside is allowed too, or where an Allow names a network within the prefix that
+//! carries it, as `64:ff9b::/96`: `::/0` alone does not. A `vnet` in another mode is checked and kept: one word puts it in force.
 //!
 //! # Rules that are not asked
 //!

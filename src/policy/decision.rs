@@ -108,7 +108,7 @@ pub struct Denial {
     /// The guard that would hold the address if every document allowed it.
     pub(super) guard: Option<Reason>,
     /// The rule of the document that came near to allowing it.
-    pub(super) near: Option<Near>,
+    pub(super) near: Option<Box<Near>>,
     /// The limit that was reached.
     pub(super) limit: Option<Limit>,
 }
@@ -213,7 +213,8 @@ impl TargetPermit {
         &self.route
     }
 
-    /// The lowest document that allowed it, and the rule; the highest one when all of them only report.
+    /// The lowest document that allowed it, and the rule. Where none did, as all of them only report or none is asked: the one
+    /// that skips the rules, or the highest.
     #[must_use]
     pub const fn cause(&self) -> &Cause {
         &self.cause
@@ -231,7 +232,7 @@ impl TargetPermit {
         self.would_deny.as_ref()
     }
 
-    /// Whether no document was asked, as one says `skipEgressProxy` and none is below it.
+    /// Whether some document was not asked, as it or one below it says `skipEgressProxy`.
     #[must_use]
     pub const fn is_skipped(&self) -> bool {
         self.skipped
@@ -313,13 +314,14 @@ pub struct RequestPermit {
 }
 
 impl RequestPermit {
-    /// The lowest document that allowed it, and the rule; the highest one when all of them only report.
+    /// The lowest document that allowed it, and the rule. Where none did, as all of them only report or none is asked: the one
+    /// that skips the rules, or the highest.
     #[must_use]
     pub const fn cause(&self) -> &Cause {
         &self.cause
     }
 
-    /// Whether no document was asked, as one says `skipEgressProxy` and none is below it.
+    /// Whether some document was not asked, as it or one below it says `skipEgressProxy`.
     #[must_use]
     pub const fn is_skipped(&self) -> bool {
         self.skipped

@@ -26,6 +26,12 @@
 //! `securityRules` are the network's and hold all the same, and so do hard guards; soft ones are lifted when every document that
 //! is asked lifts them, so that none holds where none is asked. Then nothing is decrypted, edited or put in.
 //!
+//! | documents | a permit [counts as skipped](TargetPermit::is_skipped) | it names |
+//! |---|---|---|
+//! | none skips | no | the lowest that allowed |
+//! | one skips, and others are below it | yes | the lowest of those below that allowed; the skipping one where all of them only report |
+//! | one skips, and none is below it | yes | the skipping one, and no rule |
+//!
 //! `Transform` and `Rewrite` are Allow in c. Where a `Rewrite` may decide, A is open: its place is judged with the request.
 
 use std::net::{IpAddr, SocketAddr};
@@ -132,7 +138,7 @@ impl Policy {
         } else {
             format!("{view} is a private or special-purpose address").into()
         };
-        Denial { detail, near: self.beside_guard(target), ..Denial::new(reason, "") }
+        Denial { detail, near: self.beside_guard(target).map(Box::new), ..Denial::new(reason, "") }
     }
 
     /// The soft guard that holds an address, unless every document that is asked lifts it, and the form of the address that it holds.
@@ -154,7 +160,7 @@ impl Policy {
     pub(super) fn ask(&self, target: &Target, facts: Option<&RequestFacts<'_>>) -> Result<Answer, Denial> {
         let answer = self.ask_documents(target, facts);
         answer.map_err(|mut denial| {
-            denial.near = self.near(target, facts, &denial);
+            denial.near = self.near(target, facts, &denial).map(Box::new);
             denial.guard = self.guard_of(target);
             denial
         })
@@ -277,10 +283,14 @@ pub(super) fn hold(
     rule: Option<RuleId>,
     would_deny: &mut Option<Denial>,
 ) -> Result<(), Denial> {
-    let denial = Denial::by(reason, Cause { document: Arc::clone(document), rule });
-    match document.enforcement {
-        Enforcement::Enforce => Err(denial),
-        Enforcement::Report => {
+    carry_out(Denial::by(reason, Cause { document: Arc::clone(document), rule }), would_deny)
+}
+
+/// Carries the denial by a document out, or only notes it when that reports.
+pub(super) fn carry_out(denial: Denial, would_deny: &mut Option<Denial>) -> Result<(), Denial> {
+    match denial.cause.as_ref().map(|cause| cause.document.enforcement) {
+        None | Some(Enforcement::Enforce) => Err(denial),
+        Some(Enforcement::Report) => {
             would_deny.get_or_insert(denial);
             Ok(())
         }

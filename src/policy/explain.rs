@@ -26,7 +26,7 @@ pub(super) fn message(denial: &Denial, target: &str) -> String {
         Reason::HostDenied | Reason::CidrDenied | Reason::RuleDenied | Reason::NetworkRuleDenied => {
             "is denied"
         }
-        Reason::DefaultDeny if matches!(denial.near, Some(Near::Request(_))) => {
+        Reason::DefaultDeny if matches!(denial.near.as_deref(), Some(Near::Request(_))) => {
             "has rules, and none of them fits this method and path: denied by default"
         }
         Reason::DefaultDeny => "is not on the allow-list: denied by default",
@@ -60,7 +60,7 @@ pub(super) fn hint(denial: &Denial, target: Option<&Target>) -> Option<String> {
     denial.cause.as_ref().and_then(|cause| in_document(denial, cause, target)).or_else(|| {
         let hint = match denial.reason {
             Reason::GuardPrivate | Reason::GuardPort if denial.near.is_some() => {
-                return denial.near.map(|near| beside_guard(near, denial.reason));
+                return denial.near.as_deref().map(|near| beside_guard(near, denial.reason));
             }
             Reason::SniMissing => "send a server name (SNI) that can be read",
             Reason::AuthorityMismatch => {
@@ -135,7 +135,7 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
         Reason::DefaultDeny | Reason::PortDenied | Reason::SniMissing if denial.guard.is_some() => {
             guarded(denial.guard, &host, &port, &at)
         }
-        Reason::DefaultDeny => match denial.near {
+        Reason::DefaultDeny => match denial.near.as_deref() {
             Some(near) => beside(cause, near, &port),
             None => format!("add \"{}\" to hostRules of {at}", if bare { full } else { host }),
         },
@@ -167,9 +167,12 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
             "use https:// and a host that the secret of {rule} of {at} is for: its `hosts`, or without them the host of the rule"
         ),
         Reason::SecretUnavailable => format!("add or mend the secret that {rule} of {at} refers to"),
-        Reason::NetworkRuleDenied if rule.is_empty() => {
-            format!("add an Allow for the address and port to securityRules of {at}")
-        }
+        Reason::NetworkRuleDenied if rule.is_empty() => match denial.near.as_deref() {
+            Some(Near::Inner(inner)) => format!(
+                "add an Allow for {inner}, or for the prefix that carries it (as 64:ff9b::/96), and the port to securityRules of {at}"
+            ),
+            _ => format!("add an Allow for the address and port to securityRules of {at}"),
+        },
         Reason::NetworkRuleDenied => {
             format!("change {rule} of {at}, or put an Allow with a lower priority number before it")
         }
@@ -198,10 +201,10 @@ fn in_document(denial: &Denial, cause: &Cause, target: Option<&Target>) -> Optio
 }
 
 /// What helps where a rule names the host, and an entry of hostRules would open every path of it.
-fn beside(cause: &Cause, near: Near, port: &str) -> String {
+fn beside(cause: &Cause, near: &Near, port: &str) -> String {
     let id = match near {
-        Near::Request(id) | Near::Port(id) => id,
-        Near::Delegated { .. } | Near::Remote => return String::new(),
+        Near::Request(id) | Near::Port(id) => *id,
+        Near::Delegated { .. } | Near::Remote | Near::Inner(_) => return String::new(),
     };
     let rule = Some(RuleId::Rule(id));
     let at = format!("policy `{}` ({})", cause.policy(), cause.document.place_of(rule));
@@ -210,25 +213,26 @@ fn beside(cause: &Cause, near: Near, port: &str) -> String {
         Near::Request(_) => format!(
             "let {label} of {at} fit this method and path, or add a rule that does; an entry in hostRules would open every path"
         ),
-        Near::Port(_) | Near::Delegated { .. } | Near::Remote => {
+        Near::Port(_) | Near::Delegated { .. } | Near::Remote | Near::Inner(_) => {
             format!("add {port} to ports of the policy, or to the host of {label} of {at}")
         }
     }
 }
 
 /// What helps where a guard holds an address on the managed path.
-fn beside_guard(near: Near, reason: Reason) -> String {
+fn beside_guard(near: &Near, reason: Reason) -> String {
     let ports = if reason == Reason::GuardPort { " with ports: [25]" } else { "" };
     let lift = format!("add a cidrRules Allow for it{ports} to every policy that applies");
     match near {
-        Near::Delegated { lifts: true } => format!(
-            "the name takes the managed path: take it out of `managedPath` if the address is the delegated network's, or {lift}"
-        ),
-        Near::Delegated { lifts: false } => {
-            "the name takes the managed path: take it out of `managedPath` if the address is the delegated network's".to_owned()
+        Near::Delegated { by, lifts } => {
+            let or = if *lifts { format!(", or {lift}") } else { String::new() };
+            format!(
+                "the name takes the managed path by {by}: take it out of there if the address is the delegated network's{or}"
+            )
         }
-        Near::Remote | Near::Request(_) | Near::Port(_) => {
-            "no policy can lift this where a parent proxy resolves names; the operator may set guards.exempt".to_owned()
+        Near::Remote | Near::Request(_) | Near::Port(_) | Near::Inner(_) => {
+            "no policy can lift this where a parent proxy resolves names; the operator may set guards.exempt"
+                .to_owned()
         }
     }
 }

@@ -109,7 +109,7 @@ impl Policy {
         secure: bool,
     ) -> Result<SecretUse, Denial> {
         self.check()?;
-        if self.is_skipped() {
+        if self.asks_none() {
             let detail = "no secret is sent where rules are not asked (`skipEgressProxy`)";
             return Err(Denial::new(Reason::SecretUnavailable, detail));
         }

@@ -1,5 +1,7 @@
 //! What was denied by default beside a rule that names its host: the rule is what to change, and no line for the whole host.
 
+use std::net::Ipv4Addr;
+
 use super::compile::Compiled;
 use super::decision::{Denial, RequestFacts};
 use super::evaluate::Asked;
@@ -8,19 +10,23 @@ use super::scope::Policy;
 use crate::addr::Target;
 
 /// The first rule that lets some requests to a host pass, and why it did not let this one pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Near {
     /// It does not fit the method and path.
     Request(u32),
     /// The port is not one of the document's.
     Port(u32),
-    /// No rule, but the delegated path, on which the guard does not hold. `lifts`: a `cidrRules` Allow can lift it too.
+    /// No rule, but the delegated path, on which the guard does not hold.
     Delegated {
-        /// Whether `cidrRules` may be written.
+        /// What puts the name on the managed path, of which document, and where that is written.
+        by: String,
+        /// Whether a `cidrRules` Allow can lift it too.
         lifts: bool,
     },
     /// No rule, and `cidrRules` may not be written, as a parent proxy of a path resolves names.
     Remote,
+    /// No rule of a network, about the IPv4 address inside of one that they allow.
+    Inner(Ipv4Addr),
 }
 
 impl Policy {
@@ -44,11 +50,15 @@ impl Policy {
         let remote = networks.managed_by_name
             || delegation.is_some_and(|vnet| networks.is_network_by_name(&vnet.network));
         // What the operator puts on the managed path no document takes away.
-        let delegation = delegation.filter(|_| !networks.is_platform(target));
-        match (delegation, remote) {
+        let managing = self.managing(target).filter(|_| !networks.is_platform(target));
+        match (managing, remote) {
             (None, false) => None,
             (None, true) => Some(Near::Remote),
-            (Some(_), remote) => Some(Near::Delegated { lifts: !remote }),
+            (Some((document, vnet, entry)), remote) => {
+                let (label, place) = (vnet.label(entry), vnet.place_of(entry));
+                let by = format!("{label} of policy `{}` ({place})", document.name);
+                Some(Near::Delegated { by, lifts: !remote })
+            }
         }
     }
 

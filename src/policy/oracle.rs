@@ -309,7 +309,7 @@ pub(super) fn routed(policy: &Policy, target: &Target) -> TargetPermit {
     TargetPermit { route: policy.route(target), ..free(target) }
 }
 
-/// The network of a call, and whether its rules are skipped.
+/// The network of a call, and whether it counts as skipped.
 fn way(policy: &Policy, target: &Target) -> String {
     let skipped = if policy.is_skipped() { ", skipped" } else { "" };
     format!("{}{skipped}", policy.route(target).network())

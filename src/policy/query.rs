@@ -41,7 +41,8 @@ impl QueryPermit {
         &self.route
     }
 
-    /// The lowest document that allowed it, and the rule; the highest one when all of them only report.
+    /// The lowest document that allowed it, and the rule. Where none did, as all of them only report or none is asked: the one
+    /// that skips the rules, or the highest.
     #[must_use]
     pub const fn cause(&self) -> &Cause {
         &self.cause
@@ -53,7 +54,7 @@ impl QueryPermit {
         self.would_deny.as_ref()
     }
 
-    /// Whether no document was asked, as one says `skipEgressProxy` and none is below it.
+    /// Whether some document was not asked, as it or one below it says `skipEgressProxy`.
     #[must_use]
     pub const fn is_skipped(&self) -> bool {
         self.skipped

@@ -113,8 +113,8 @@ impl Policy {
         taken.extend(new);
         let cause = Cause { document: Arc::clone(document), rule: Some(RuleId::Rule(rule)) };
         let route = self.route(&target);
-        let permit =
-            TargetPermit { target, alias, route, cause, open: None, would_deny: None, skipped: false };
+        let skipped = self.is_skipped();
+        let permit = TargetPermit { target, alias, route, cause, open: None, would_deny: None, skipped };
         Ok(Some(Rewritten { permit, path, secure }))
     }
 

@@ -18,15 +18,16 @@
 //! | soft guards hold | they do not: what is private there is the network's own |
 //! | `securityRules` are not asked | those of every document in mode `VNet` must allow |
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::compile::{Compiled, Delegation};
 use super::decision::{AddressPermit, Cause, Denial, NamePermit, RuleId, TargetPermit};
-use super::evaluate::hold;
+use super::evaluate::carry_out;
 use super::guard::SMTP;
 use super::host_set::HostKey;
 use super::mode::Action;
+use super::near::Near;
 use super::reason::Reason;
 use super::scope::Policy;
 use crate::addr::special;
@@ -71,6 +72,16 @@ pub struct Way {
     pub address: Option<IpAddr>,
 }
 
+/// What the `securityRules` of one document say, by the place of the rule.
+enum Ruled {
+    /// The rule lets it through.
+    Allow(u32),
+    /// The rule does not, or there is none.
+    Deny(Option<u32>),
+    /// It is let through itself, and there is no rule about this address inside.
+    Unsaid(Ipv4Addr),
+}
+
 impl Policy {
     /// The path of a call for this target, were it permitted.
     #[must_use]
@@ -98,8 +109,14 @@ impl Policy {
         if self.is_platform(target) {
             return Some("platform".to_owned());
         }
+        Some(vnet.label(self.managing(target)?.2))
+    }
+
+    /// The lowest of the documents that delegate, where it lists a target, and the place of what lists it.
+    pub(super) fn managing(&self, target: &Target) -> Option<(&Arc<Compiled>, &Delegation, u32)> {
+        let (document, vnet) = self.delegating().last()?;
         let place = vnet.manages(self.pool(), &HostKey::new(target.host()), target.port())?;
-        Some(vnet.label(place))
+        Some((document, vnet, place))
     }
 
     /// The documents that delegate, Global first, whether their rules are asked or not: the path is the network's.
@@ -130,9 +147,6 @@ impl Policy {
 
     /// What `securityRules` say of an address on the delegated path: every document that has some must allow it. The rule of
     /// the lowest that did.
-    ///
-    /// An address that carries IPv4 inside is denied by an explicit Deny of any form of it, and allowed as itself only. A
-    /// mapped one leaves as IPv4, so that what no rule says of that is denied too.
     pub(super) fn ask_network(
         &self,
         address: IpAddr,
@@ -140,35 +154,61 @@ impl Policy {
         would_deny: &mut Option<Denial>,
     ) -> Result<Option<Cause>, Denial> {
         let mut allowed = None;
-        for (document, vnet) in self.delegating() {
-            if !vnet.is_ruled() {
-                continue;
-            }
-            let own = vnet.first(address, port);
-            let inner = || {
-                let mut forms = self.guards().views(address).skip(1);
-                forms.find_map(|form| vnet.first(form, port).filter(|(_, action)| *action == Action::Deny))
-            };
-            // SECURITY: the network sees a packet to 192.0.2.7 of what is sent to [::ffff:192.0.2.7].
-            let sent = || own.filter(|_| vnet.first(address.to_canonical(), port).is_some());
-            match own.filter(|(_, action)| *action == Action::Deny).or_else(inner).or_else(sent) {
-                Some((id, Action::Allow)) => {
-                    let rule = Some(RuleId::Security(id));
-                    allowed = Some(Cause { document: Arc::clone(document), rule });
-                }
-                denied @ (Some((_, Action::Deny)) | None) => {
-                    let rule = denied.map(|(id, _)| RuleId::Security(id));
-                    hold(document, Reason::NetworkRuleDenied, rule, would_deny)?;
+        for (document, vnet) in self.delegating().filter(|(_, vnet)| vnet.is_ruled()) {
+            let cause =
+                |id: Option<u32>| Cause { document: Arc::clone(document), rule: id.map(RuleId::Security) };
+            match self.ask_one_network(vnet, address, port) {
+                Ruled::Allow(id) => allowed = Some(cause(Some(id))),
+                Ruled::Deny(id) => carry_out(Denial::by(Reason::NetworkRuleDenied, cause(id)), would_deny)?,
+                Ruled::Unsaid(inner) => {
+                    let detail = format!(
+                        "{address} carries {inner}, which no entry of securityRules of {} policy `{}` allows",
+                        document.scope.kind(),
+                        document.name
+                    );
+                    let denial = Denial::by(Reason::NetworkRuleDenied, cause(None));
+                    let denial =
+                        Denial { detail: detail.into(), near: Some(Box::new(Near::Inner(inner))), ..denial };
+                    carry_out(denial, would_deny)?;
                 }
             }
         }
         Ok(allowed)
     }
 
+    /// What the `securityRules` of one document say of an address, which may carry IPv4 inside.
+    ///
+    /// | the address | the IPv4 inside | said |
+    /// |---|---|---|
+    /// | is denied by a rule, or by none allowed | any | Deny |
+    /// | is allowed | is denied by a rule | Deny |
+    /// | is allowed | is allowed by a rule | Allow |
+    /// | is allowed, by rules without a destination within the prefix that carries it | no rule is about it | Deny |
+    /// | is allowed, and an Allow before any Deny has a destination within that prefix, as `64:ff9b::/96` | no rule is about it | Allow |
+    /// | is a mapped one (`::ffff:0:0/96`), whatever allows it | no rule is about it | Deny |
+    fn ask_one_network(&self, vnet: &Delegation, address: IpAddr, port: Port) -> Ruled {
+        let first = |form: IpAddr| vnet.first(form, port);
+        let denied = |form| first(form).filter(|(_, action)| *action == Action::Deny);
+        if let Some((id, _)) = self.guards().views(address).find_map(denied) {
+            return Ruled::Deny(Some(id));
+        }
+        let Some((id, _)) = first(address) else { return Ruled::Deny(None) };
+        // SECURITY: the network sees a packet to 192.0.2.7 of what is sent to [::ffff:192.0.2.7].
+        if first(address.to_canonical()).is_none() {
+            return Ruled::Deny(None);
+        }
+        // SECURITY: a translator of the network makes 192.0.2.7 of [64:ff9b::192.0.2.7], and `::/0` says nothing of that.
+        let mut inside = special::carried(address, &self.guards().nat64);
+        let unsaid = inside
+            .find(|inner| first(inner.address.into()).is_none() && !vnet.names(address, port, inner.length));
+        unsaid.map_or(Ruled::Allow(id), |inner| Ruled::Unsaid(inner.address))
+    }
+
     /// The permit to give a name to the parent proxy of its path; None where names are resolved and addresses judged here.
     ///
     /// SECURITY: what a name leads to is not seen here then: it is for the parent proxy to keep its own host from others. The
-    /// guards that need no address hold all the same: port 25 of the managed path, and names that lead to one place only.
+    /// guards that need no address hold all the same: names that lead to one place only, and port 25 of the managed path where
+    /// some document is asked.
     ///
     /// # Errors
     /// There is no policy to ask, or a call like this takes another path; a guard.
@@ -183,7 +223,7 @@ impl Policy {
             let detail = format!("{name} is {address}, which is never reached through this gateway");
             return Err(Denial::new(reason, detail));
         }
-        if !self.delegates(route) && target.port().get() == SMTP {
+        if !self.delegates(route) && target.port().get() == SMTP && !self.asks_none() {
             return Err(Denial::new(Reason::GuardPort, "port 25 is closed"));
         }
         Ok(Some(NamePermit { target: target.clone(), route: route.clone() }))
@@ -195,10 +235,10 @@ impl Policy {
     /// # Errors
     /// `policy_change` where the path is another one, or the denial of the address.
     pub fn admit_way(&self, permit: &TargetPermit, way: &Way) -> Result<Option<AddressPermit>, Denial> {
-        if way.route != permit.route {
-            return Err(other_path(&way.route, &permit.route));
-        }
         self.admit_route(permit)?;
+        if way.route != permit.route {
+            return Err(self.other_path(&way.route, &permit.target));
+        }
         way.address.map(|address| self.admit_address(permit, address)).transpose()
     }
 
@@ -210,14 +250,48 @@ impl Policy {
         if !self.has_paths() && permit.route == Route::Managed {
             return Ok(());
         }
-        let right = self.route(&permit.target);
-        if permit.route == right { Ok(()) } else { Err(other_path(&permit.route, &right)) }
+        if permit.route == self.route(&permit.target) {
+            Ok(())
+        } else {
+            Err(self.other_path(&permit.route, &permit.target))
+        }
     }
-}
 
-/// The denial of what took one path where another is right.
-fn other_path(taken: &Route, right: &Route) -> Denial {
-    let (taken, right) = (taken.network(), right.network());
-    let detail = format!("it went by network `{taken}`, and a call like this takes `{right}`");
-    Denial::new(Reason::PolicyChange, detail)
+    /// The denial of what took one path where another is right, by the document that delegates.
+    ///
+    /// | the right path | the document | the words |
+    /// |---|---|---|
+    /// | delegated | the highest that keeps the target off the managed path | that it delegates |
+    /// | managed, as documents list the target | the lowest of them | its entry |
+    /// | managed, as a platform host | none | that |
+    /// | managed, as no document delegates | none | that |
+    #[cold]
+    fn other_path(&self, taken: &Route, target: &Target) -> Denial {
+        let named = |document: &Compiled| format!("{} `{}`", document.scope.kind(), document.name);
+        let host = HostKey::new(target.host());
+        let is_off = |vnet: &Delegation| {
+            target.host().ip().is_some() || vnet.manages(self.pool(), &host, target.port()).is_none()
+        };
+        let right = self.route(target);
+        let (document, why) = match (&right, self.managing(target)) {
+            (Route::Delegated(_), _) => {
+                let document = self.delegating().find(|(_, vnet)| is_off(vnet)).map(|(document, _)| document);
+                (
+                    document,
+                    document.map(|by| format!(", to which {} delegates", named(by))).unwrap_or_default(),
+                )
+            }
+            (Route::Managed, _) if self.has_paths() && self.is_platform(target) => {
+                (None, ", as one of the operator's platform hosts".to_owned())
+            }
+            (Route::Managed, Some((document, vnet, place))) => {
+                (Some(document), format!(" by {} of {}", vnet.label(place), named(document)))
+            }
+            (Route::Managed, None) => (None, ", as no document delegates".to_owned()),
+        };
+        let (taken, right) = (taken.network(), right.network());
+        let detail = format!("it went by network `{taken}`, and a call like this takes `{right}`{why}");
+        let cause = document.map(|document| Cause { document: Arc::clone(document), rule: None });
+        Denial { cause, ..Denial::new(Reason::PolicyChange, detail) }
+    }
 }

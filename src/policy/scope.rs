@@ -78,9 +78,20 @@ impl Policy {
         self.delegates
     }
 
-    /// Whether none is asked, as one skips the rules and none is below it.
-    pub(super) fn is_skipped(&self) -> bool {
-        self.skipped > 0 && self.asked().next().is_none()
+    /// The document because of which it and those above it are not asked: the lowest that skips the rules.
+    #[must_use]
+    pub fn skipping(&self) -> Option<&Arc<Compiled>> {
+        self.document(self.skipped.checked_sub(1)?)
+    }
+
+    /// Whether some document that applies is not asked, so that what is allowed counts as skipped.
+    pub(super) const fn is_skipped(&self) -> bool {
+        self.skipped > 0
+    }
+
+    /// Whether none at all is asked, as one skips the rules and none is below it.
+    pub(super) fn asks_none(&self) -> bool {
+        self.is_skipped() && self.asked().next().is_none()
     }
 
     /// The secrets that documents refer to.
@@ -96,7 +107,7 @@ impl Policy {
     /// The strongest inspection that any document asks for, of those that are asked.
     #[must_use]
     pub fn inspection(&self) -> Inspection {
-        let weakest = if self.is_skipped() { Inspection::None } else { Inspection::default() };
+        let weakest = if self.asks_none() { Inspection::None } else { Inspection::default() };
         self.asked().map(|document| document.inspection).max().unwrap_or(weakest)
     }
 

@@ -215,7 +215,7 @@ impl Exchange {
         });
     }
 
-    /// Notes who allowed it, or who said that no rule is asked.
+    /// Notes who allowed it, and whether some document was not asked.
     pub(super) fn allowed(&mut self, cause: &Cause, would_deny: Option<&Denial>, skipped: bool) {
         self.note(|event| {
             event.decision = Some(if skipped { Decision::Skip } else { Decision::Allow });

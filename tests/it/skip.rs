@@ -240,7 +240,10 @@ async fn a_document_below_is_asked_all_the_same() {
     let gateway = gateway(&policy, [("ok.test", &echo), ("no.test", &echo)]).await;
     drop(Client::tunnel(gateway.proxy(), &format!("ok.test:{}", echo.port())).await);
     let record = gateway.record("connection", "ok.test").await;
-    assert_eq!((&record["decision"], &record["policy"]), (&"allow".into(), &"own".into()), "{record:#}");
+    let said = ["decision", "policy", "scope", "rule"].map(|key| record[key].as_str().unwrap_or_default());
+    let rule = format!("hostRules[0] ok.test:{}", echo.port());
+    assert_eq!(said, ["skip", "own", "Sandbox", rule.as_str()], "{record:#}");
+    assert_eq!(gateway.record("open", "ok.test").await["decision"], "skip");
     for place in ["no.test", "bad.test"] {
         let place = format!("{place}:{}", echo.port());
         assert_eq!(refused(&gateway, &place).await, (403, "default_deny".to_owned()));

@@ -135,6 +135,19 @@ impl Delegation {
         }
     }
 
+    /// Where that is written.
+    pub(in crate::policy) fn place_of(&self, place: u32) -> Place {
+        let position = match at(&self.parts, place) {
+            Some(Part::Toggle(toggle)) => {
+                self.toggles.iter().find(|(own, _)| own == toggle).map(|(_, position)| *position)
+            }
+            Some(Part::Server(id)) => at(&self.servers, *id).map(|own| own.position),
+            Some(Part::Host(id)) => at(&self.hosts, *id).map(|own| own.position),
+            None => None,
+        };
+        position.map_or_else(|| self.place.clone(), |position| Place::new(&self.place.file, position))
+    }
+
     /// The network's name.
     #[must_use]
     pub const fn network(&self) -> &Arc<str> {
@@ -180,13 +193,26 @@ impl Delegation {
 
     /// The first rule that matches an address as it stands, by its place.
     pub(in crate::policy) fn first(&self, address: IpAddr, port: Port) -> Option<(u32, Action)> {
-        let rules = self.rules.as_ref()?;
-        let mut asked = rules.order.iter().filter_map(|id| Some((*id, at(&rules.written, *id)?)));
-        let found = asked.find(|(_, rule)| {
+        self.matching(address, port).next().map(|(id, rule)| (id, rule.action))
+    }
+
+    /// Whether an Allow names a network of at least this length around an address, before any Deny matches that.
+    pub(in crate::policy) fn names(&self, address: IpAddr, port: Port, length: u32) -> bool {
+        let allowing = self.matching(address, port).take_while(|(_, rule)| rule.action == Action::Allow);
+        let mut nets = allowing.filter_map(|(_, rule)| rule.destination.as_deref()).flatten();
+        nets.any(|net| u32::from(net.prefix_len()) >= length && net.contains(&address))
+    }
+
+    /// The rules that match an address as it stands, in their order, each by its place.
+    fn matching(&self, address: IpAddr, port: Port) -> impl Iterator<Item = (u32, &SecurityRule)> {
+        let asked = self
+            .rules
+            .iter()
+            .flat_map(|rules| rules.order.iter().filter_map(|id| Some((*id, at(&rules.written, *id)?))));
+        asked.filter(move |(_, rule)| {
             rule.ports.as_ref().is_none_or(|ports| ports.contains(port))
                 && rule.destination.as_ref().is_none_or(|nets| nets.iter().any(|net| net.contains(&address)))
-        });
-        found.map(|(id, rule)| (id, rule.action))
+        })
     }
 }
 

@@ -20,6 +20,10 @@ const PARTS: [(&str, &str); 7] = [
     ("azureDevOps", "code-repositories/azure-devops"),
 ];
 
+/// The prefixes by which an address carries IPv4 inside, but for the mapped one, which leaves as IPv4; a narrower one first.
+const CARRIERS: [&str; 6] =
+    ["::ffff:0:0:0/96", "64:ff9b::/96", "::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16"];
+
 /// The patterns of a document's managed path, written out.
 pub(super) fn managed(document: &Document) -> Vec<String> {
     let Some(vnet) = &document.spec.vnet else { return Vec::new() };
@@ -91,9 +95,9 @@ impl Naive {
         first
     }
 
-    /// Whether none is asked.
+    /// Whether some document is not asked.
     pub(in crate::policy) fn is_skipped(&self) -> bool {
-        self.first_asked() > 0 && self.first_asked() == self.documents.len()
+        self.documents.iter().any(|own| own.document.spec.skip.is_some())
     }
 
     /// What the network's rules say of an address.
@@ -101,20 +105,43 @@ impl Naive {
         for own in self.delegating() {
             let rules = own.document.spec.vnet.as_ref().unwrap().security_rules.as_ref();
             let Some(rules) = rules else { continue };
-            let said = |form: IpAddr| {
-                let matching = rules.iter().filter(|rule| {
-                    let net = |net: &ipnet::IpNet| within(&net.to_string(), form);
-                    let ports = |(low, high): (u16, u16)| low <= port && port <= high;
-                    rule.protocol.as_str() != "Udp"
-                        && rule.protocol.as_str() != "Icmp"
-                        && rule.destination.as_ref().is_none_or(|nets| nets.iter().any(net))
-                        && rule.ports.as_ref().is_none_or(|all| all.ranges().any(ports))
-                });
-                matching.min_by_key(|rule| rule.priority).map(|rule| rule.action)
+            let matching = |form: IpAddr| {
+                let mut all: Vec<_> = rules
+                    .iter()
+                    .filter(|rule| {
+                        let net = |net: &ipnet::IpNet| within(&net.to_string(), form);
+                        let ports = |(low, high): (u16, u16)| low <= port && port <= high;
+                        rule.protocol.as_str() != "Udp"
+                            && rule.protocol.as_str() != "Icmp"
+                            && rule.destination.as_ref().is_none_or(|nets| nets.iter().any(net))
+                            && rule.ports.as_ref().is_none_or(|all| all.ranges().any(ports))
+                    })
+                    .collect();
+                all.sort_by_key(|rule| rule.priority);
+                all
             };
-            let carried = forms(address).into_iter().skip(1).any(|form| said(form) == Some(Action::Deny));
-            let unsaid = said(address.to_canonical()).is_none();
-            if said(address) == Some(Action::Allow) && !carried && !unsaid {
+            let said = |form: IpAddr| matching(form).first().map(|rule| rule.action);
+            // What names the prefix that carries the address means it.
+            let carrier = CARRIERS.iter().find(|net| within(net, address));
+            let mut allowing: Vec<&ipnet::IpNet> = Vec::new();
+            for rule in matching(address) {
+                if rule.action == Action::Deny {
+                    break;
+                }
+                allowing.extend(rule.destination.iter().flatten());
+            }
+            let named = carrier.is_some_and(|carrier| {
+                allowing.iter().any(|net| {
+                    within(&net.to_string(), address)
+                        && within(carrier, net.network())
+                        && within(carrier, net.broadcast())
+                })
+            });
+            let forms = forms(address);
+            let inside = &forms[1..];
+            let denied = forms.iter().any(|form| said(*form) == Some(Action::Deny));
+            let unsaid = inside.iter().any(|form| said(*form).is_none()) && !named;
+            if said(address) == Some(Action::Allow) && !denied && !unsaid {
                 continue;
             }
             let scope = own.document.scope.kind();

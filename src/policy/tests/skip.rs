@@ -59,8 +59,61 @@ fn documents_at_and_above_it_are_not_asked_and_those_below_are() {
         ("Sandbox", "{mode: Limited, hostRules: [ok.example]}"),
     ]);
     assert_eq!((a(&below, "no.example:443"), a(&below, "ok.example:443")), ("default_deny", "Allow"));
-    assert!(!admit(&below, "ok.example:443").unwrap().is_skipped());
+    let permit = admit(&below, "ok.example:443").unwrap();
+    assert_eq!(
+        (&**permit.cause().policy(), permit.cause().rule()),
+        ("sandbox-doc", Some("hostRules[0] ok.example".into()))
+    );
     assert_eq!(b(&below, "ok.example:443", "20.1.1.1"), "Allow", "the cidrRules above are not asked");
+}
+
+#[test]
+fn a_call_counts_as_skipped_wherever_a_document_that_applies_was_not_asked() {
+    let skip = "{mode: Limited, skipEgressProxy: true}";
+    let skip_permits = format!("{{mode: Limited, skipEgressProxy: true, {PERMITS}}}");
+    let permits = format!("{{mode: Unrestricted, {PERMITS}}}");
+    let reports = "{mode: Limited, enforcement: Report}";
+    let edits = "{mode: Unrestricted, trafficInspection: Full, rules: [{match: {host: a.example}, action: {type: Transform, headers: [{operation: Set, name: x-a, value: b}]}}]}";
+    // Each: whether it counts as skipped, whether nothing is asked at all, and the document that is named.
+    for (all, skipped, unasked, named) in [
+        (vec![("Global", OPEN)], false, false, "global-doc"),
+        (vec![("Global", permits.as_str()), ("Sandbox", OPEN)], false, false, "sandbox-doc"),
+        (vec![("Global", skip)], true, true, "global-doc"),
+        (vec![("Global", skip), ("Sandbox", edits)], true, false, "sandbox-doc"),
+        (vec![("Global", skip), ("Group", OPEN), ("Sandbox", reports)], true, false, "group-doc"),
+        (vec![("Global", skip), ("Sandbox", reports)], true, false, "global-doc"),
+        (vec![("Global", &permits), ("Group", skip), ("Sandbox", edits)], true, false, "sandbox-doc"),
+        (vec![("Global", &skip_permits), ("Group", skip)], true, true, "group-doc"),
+        (vec![("Global", &permits), ("Sandbox", skip)], true, true, "sandbox-doc"),
+    ] {
+        let policy = skipping(&all);
+        let permit = admit(&policy, "a.example:443").unwrap();
+        let query = policy.admit_query(target("a.example:443").host().name().unwrap()).unwrap();
+        let facts = RequestFacts { method: "GET", path: "/", secure: true };
+        let request = policy.admit_request(&permit, &facts).unwrap();
+        let found = [permit.is_skipped(), query.is_skipped(), request.is_skipped()];
+        assert_eq!((found, &**permit.cause().policy()), ([skipped; 3], named), "{all:?}");
+        assert_eq!(&**request.cause().policy(), named, "{all:?}");
+        let by =
+            all.iter().rfind(|(_, spec)| spec.contains("skipEgressProxy: true")).map(|(scope, _)| *scope);
+        assert_eq!(policy.skipping().map(|document| document.scope().kind()), by, "{all:?}");
+        // What hangs on nothing being asked hangs on nothing else.
+        let edited = all.iter().any(|(_, spec)| *spec == edits);
+        assert_eq!((policy.decrypts(&permit), request.plan().is_empty()), (edited, !edited), "{all:?}");
+        let placeholder = policy.admit_placeholder(&permit, "any", None, true).unwrap_err();
+        assert_eq!(placeholder.message("").contains("skipEgressProxy"), unasked, "{all:?}");
+        let lifted = if unasked { "Allow" } else { "guard_private" };
+        assert_eq!(b(&policy, "a.example:443", "10.0.0.5"), lifted, "{all:?}");
+    }
+}
+
+#[test]
+fn a_request_that_a_document_below_rewrites_counts_as_skipped_at_its_new_place_too() {
+    let rewrites =
+        "{mode: Unrestricted, rules: [{match: {host: a.example}, action: {type: Rewrite, host: b.example}}]}";
+    let policy = skipping(&[("Global", "{mode: Limited, skipEgressProxy: true}"), ("Sandbox", rewrites)]);
+    let mut request = request(&policy, "a.example:80", "GET", "/").unwrap();
+    assert!(request.is_skipped() && request.rewritten().unwrap().permit.is_skipped());
 }
 
 #[test]
@@ -99,6 +152,26 @@ fn hard_guards_hold_and_soft_ones_where_a_document_below_does_not_lift_them() {
     let lifting = "{mode: Unrestricted, cidrRules: [{cidr: 10.0.0.0/8, action: Allow}]}";
     let below = skipping(&[("Global", &global), ("Sandbox", lifting)]);
     assert_eq!(b(&below, "any.example:443", "10.0.0.5"), "Allow");
+}
+
+#[test]
+fn port_25_of_a_managed_path_that_gets_names_is_closed_only_where_a_document_is_asked() {
+    let mut guards = permitting();
+    guards.networks.managed_by_name = true;
+    let skip = "{mode: Limited, skipEgressProxy: true}";
+    let said = |all: &[(&str, &str)], text: &str| {
+        let policy = policy_over(&layers(all), guards.clone());
+        let given = policy.admit_by_name(&admit(&policy, text).unwrap());
+        given.map_or_else(
+            |denial| denial.reason().as_str(),
+            |permit| if permit.is_some() { "given" } else { "judged" },
+        )
+    };
+    let any = "{mode: Unrestricted, ports: [1-65535]}";
+    assert_eq!(said(&[("Global", skip)], "mail.example:25"), "given");
+    assert_eq!(said(&[("Global", skip)], "localhost:25"), "guard_local");
+    assert_eq!(said(&[("Global", skip), ("Sandbox", any)], "mail.example:25"), "guard_port");
+    assert_eq!(said(&[("Global", any)], "mail.example:25"), "guard_port");
 }
 
 #[test]

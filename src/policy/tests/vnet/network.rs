@@ -18,7 +18,7 @@ fn a_network_that_nobody_configured_is_an_error_and_any_will_do_where_nobody_has
 }
 
 #[test]
-fn t3_a_network_that_is_kept_to_other_groups_is_an_error() {
+fn a_network_that_is_kept_to_other_groups_is_an_error() {
     let own = delegating("");
     for (scope, groups, good) in [
         ("Group", ["grp"].as_slice(), true),

@@ -66,7 +66,7 @@ fn the_lowest_priority_that_matches_decides_and_what_none_allows_is_denied() {
 }
 
 #[test]
-fn an_address_that_carries_ipv4_is_denied_by_any_form_and_allowed_as_itself() {
+fn an_address_that_carries_ipv4_is_denied_by_any_form_and_not_allowed_by_that_alone() {
     let deny = policy(&ruled(
         "{name: no, priority: 100, action: Deny, destination: 20.0.0.0/8}, {name: any, priority: 200, action: Allow, destination: \"*\"}",
     ));
@@ -110,7 +110,7 @@ fn a_delegated_call_is_never_judged_by_soft_guards_and_a_managed_one_never_by_se
 }
 
 #[test]
-fn s5_a_permit_for_another_path_than_a_call_takes_is_refused() {
+fn a_permit_for_another_path_than_a_call_takes_is_refused() {
     let vnet = policy(&delegating("additionalHosts: [m.example]"));
     let other = policy("{mode: VNet, vnet: {network: other}}");
     let open = policy(OPEN);
@@ -130,12 +130,87 @@ fn s5_a_permit_for_another_path_than_a_call_takes_is_refused() {
 }
 
 #[test]
+fn the_denial_of_another_path_names_the_document_that_delegates_and_what_it_says() {
+    let open = policy(OPEN);
+    let vnet = policy(&delegating("additionalHosts: [m.example]"));
+    let both = |own: &str| {
+        let text = layers(&[("Global", &delegating("additionalHosts: [m.example]")), ("Sandbox", own)]);
+        policy_over(&text, Guards::default())
+    };
+    let other = both(&delegating("additionalHosts: [d.example]"));
+    let mut platform = operator(&[("prod", &[], false)]);
+    platform.networks.platform = vec!["d.example".parse().unwrap()];
+    let platform = policy_over(&layers(&[("Global", &delegating(""))]), platform);
+    for (from, to, host, document, words) in [
+        (
+            &open,
+            &vnet,
+            "d.example:443",
+            Some("global-doc"),
+            "takes `prod`, to which Global `global-doc` delegates",
+        ),
+        (
+            &open,
+            &vnet,
+            "8.8.8.8:443",
+            Some("global-doc"),
+            "takes `prod`, to which Global `global-doc` delegates",
+        ),
+        (
+            &vnet,
+            &other,
+            "m.example:443",
+            Some("sandbox-doc"),
+            "takes `prod`, to which Sandbox `sandbox-doc` delegates",
+        ),
+        (
+            &other,
+            &vnet,
+            "m.example:443",
+            Some("global-doc"),
+            "takes `managed` by managedPath.additionalHosts[0] m.example of Global `global-doc`",
+        ),
+        (
+            &vnet,
+            &open,
+            "d.example:443",
+            None,
+            "went by network `prod`, and a call like this takes `managed`, as no document delegates",
+        ),
+        (&vnet, &platform, "d.example:443", None, "takes `managed`, as one of the operator's platform hosts"),
+    ] {
+        let permit = admit(from, host).unwrap();
+        let way = Way { route: permit.route().clone(), address: Some(ip("8.8.8.8")) };
+        let again = admit(to, host).unwrap();
+        for denial in
+            [to.admit_way(&again, &way).unwrap_err(), to.admit_address(&permit, ip("8.8.8.8")).unwrap_err()]
+        {
+            assert_eq!(denial.reason(), Reason::PolicyChange);
+            assert_eq!(denial.cause().map(|cause| &**cause.policy()), document, "{host} {denial:?}");
+            assert!(denial.message(host).contains(words), "{}", denial.message(host));
+            assert!(denial.hint(Some(&target(host))).unwrap().contains("policy was changed"));
+        }
+    }
+}
+
+#[test]
 fn a_hint_says_what_would_help_on_the_path_that_the_call_takes() {
     let managed = policy(&delegating("additionalHosts: [m.example]"));
     let hint = |policy: &Policy, host: &str| {
         address(policy, host, "10.0.0.5").unwrap_err().hint(Some(&target(host))).unwrap()
     };
-    assert!(hint(&managed, "m.example:443").contains("take it out of `managedPath`"));
+    let told = hint(&managed, "m.example:443");
+    assert!(
+        told.contains("by managedPath.additionalHosts[0] m.example of policy `global-doc` (p.yaml:3:"),
+        "{told}"
+    );
+    assert!(told.contains("take it out of there"), "{told}");
+    let npm = policy(&delegating("packageRegistries: {npm: true}"));
+    let told = hint(&npm, "registry.npmjs.org:443");
+    assert!(
+        told.contains("by managedPath.packageRegistries.npm of policy `global-doc` (p.yaml:3:"),
+        "{told}"
+    );
     assert!(hint(&managed, "m.example:443").contains("cidrRules Allow"));
     let by_name = policy_over(
         &layers(&[("Global", &delegating("additionalHosts: [m.example]"))]),
@@ -164,8 +239,63 @@ fn a3_what_leaves_as_ipv4_is_not_allowed_by_a_rule_for_ipv6() {
         ("::ffff:20.1.1.1", "network_rule_denied"),
         ("::ffff:10.0.0.5", "network_rule_denied"),
         ("2001:db8::1", "Allow"),
-        ("64:ff9b::1401:101", "Allow"),
+        ("64:ff9b::1401:101", "network_rule_denied"),
     ] {
         assert_eq!(b(&six, "d.example:443", address), said, "{address}");
     }
+}
+
+#[test]
+fn a3_an_address_that_carries_ipv4_is_allowed_where_that_is_too_or_where_a_rule_names_its_prefix() {
+    // Each: what is allowed, in order of priority, and whether an address is by that.
+    let well_known = "64:ff9b::a09:909";
+    let (six_to_four, teredo) = ("2002:a09:909::1", "2001:0:a09:909::f5f6:f6f6");
+    let (compatible, translated, local) = ("::10.9.9.9", "::ffff:0:10.9.9.9", "64:ff9b:1:a09:9:900::");
+    let (all, none, ten) = (vec!["::/0"], vec!["10.1.0.0/16", "::/0"], vec!["10.9.0.0/16", "::/0"]);
+    for address in [well_known, six_to_four, teredo, compatible, translated, local, "2001:db8:f::10.9.9.9"] {
+        let allowed = |nets: &[&str]| allows(nets, address);
+        assert!(!allowed(&all) && !allowed(&none) && allowed(&ten) && allowed(&["*"]), "{address}");
+        assert!(!allowed(&["10.9.0.0/16"]), "{address}");
+    }
+    for (address, prefix, wider) in [
+        (well_known, "64:ff9b::/96", "64:ff9b::/95"),
+        (well_known, "64:ff9b::a09:909/128", "64:ff9b::/32"),
+        (six_to_four, "2002::/16", "2002::/15"),
+        (teredo, "2001::/32", "2001::/31"),
+        (compatible, "::/96", "::/95"),
+        (translated, "::ffff:0:0:0/96", "::fffe:0:0:0/95"),
+        (local, "64:ff9b:1::/48", "64:ff9b::/47"),
+        ("2001:db8:f::10.9.9.9", "2001:db8:f::/96", "2001:db8:f::/95"),
+    ] {
+        assert!(allows(&[prefix], address) && !allows(&[wider], address), "{address}");
+        // An Allow that is gone never opens what it was before.
+        assert!(allows(&[wider, prefix], address) && allows(&[prefix, wider], address), "{address}");
+    }
+    // The prefix that is named must be the one that the address is in.
+    assert!(!allows(&["64:ff9b::/96", "::/0"], six_to_four));
+    let denied = [
+        "{name: no, priority: 300, action: Deny, destination: 10.0.0.0/8}, {name: six, priority: 200, action: Allow, destination: '64:ff9b::/96'}",
+        "{name: no, priority: 150, action: Deny, destination: '64:ff9b::/96', ports: [443]}, {name: six, priority: 200, action: Allow, destination: '64:ff9b::/96'}, {name: wide, priority: 100, action: Allow, destination: '::/0'}",
+        "{name: six, priority: 200, action: Allow, destination: '64:ff9b::/96', ports: [80]}, {name: wide, priority: 100, action: Allow, destination: '::/0'}",
+        "{name: ten, priority: 200, action: Allow, destination: 10.0.0.0/8, ports: [80]}, {name: wide, priority: 100, action: Allow, destination: '::/0'}",
+    ];
+    for rules in denied {
+        assert_eq!(b(&policy(&ruled(rules)), "d.example:443", well_known), "network_rule_denied", "{rules}");
+    }
+    let wide = policy(&ruled("{name: wide, priority: 100, action: Allow, destination: '::/0'}"));
+    let denial = address(&wide, "d.example:443", well_known).unwrap_err();
+    let (message, hint) = (denial.message("d.example:443"), denial.hint(None).unwrap());
+    assert!(message.contains("10.9.9.9") && message.contains("`global-doc`"), "{message}");
+    assert!(hint.contains("10.9.9.9") && hint.contains("securityRules of policy `global-doc`"), "{hint}");
+}
+
+/// Whether a document that allows these destinations, the first of them first, allows an address.
+fn allows(nets: &[&str], address: &str) -> bool {
+    let rule = |(at, net): (usize, &&str)| {
+        format!("{{name: r{at}, priority: {}, action: Allow, destination: '{net}'}}", 100 + at)
+    };
+    let rules: Vec<_> = nets.iter().enumerate().map(rule).collect();
+    let guards = Guards { nat64: vec!["2001:db8:f::/96".parse().unwrap()], ..Guards::default() };
+    b(&policy_over(&layers(&[("Global", &ruled(&rules.join(", ")))]), guards), "d.example:443", address)
+        == "Allow"
 }
