@@ -10,7 +10,7 @@
 //! | an Allow of `rules` that is gone | where something else of the document may allow the same: without its port, unread, or with no server name |
 //! | `skipEgressProxy`; another network, or another path for a host; an Allow of `securityRules` that is new, a Deny that is gone | always |
 //! | it is taken away | where others stay that apply in its place: what it denied is left to them |
-//! | it is the first of its scope | what it grants, where its sandboxes were denied everything before |
+//! | it is the first of its scope | what it grants, where its sandboxes were denied everything before; else a `Rewrite`, whose new place no document below is asked about |
 //! | none, but that of a higher one because of which it was not in force | what it grants |
 //! | a Secret that may go to more places, or more may be had of | always, as a change of its own ([`SecretSet::widened_since`])
 //!
@@ -226,6 +226,7 @@ fn opened(was_there: bool, after: &Compiled) -> Vec<String> {
 fn joined(after: &Compiled) -> Vec<String> {
     let mut told = Told::default();
     always(None, after, &mut told);
+    rule::elsewhere(after, &mut told);
     told.finish()
 }
 

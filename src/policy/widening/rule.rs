@@ -7,7 +7,7 @@ use super::Told;
 use crate::policy::compile::{Compiled, RuleEntry};
 use crate::policy::decision::RuleId;
 use crate::policy::document::{Changes, HeaderChange, HeaderValue, RuleAction};
-use crate::policy::mode::{Action, Enforcement, Inspection};
+use crate::policy::mode::{Action, Enforcement, Inspection, Scope};
 use crate::policy::pattern::{Pattern, PatternKind};
 
 /// So many patterns are compared with each Allow of `rules` that is gone.
@@ -57,6 +57,16 @@ pub(super) fn rules(before: Option<&Compiled>, after: &Compiled, told: &mut Told
         };
         told.say(|| format!("{} {order}: {} ({place})", line.rule, line.said));
     });
+}
+
+/// The places that a document sends requests to which those below it may deny, as they are not asked about them.
+pub(super) fn elsewhere(after: &Compiled, told: &mut Told) {
+    if matches!(after.scope(), Scope::Sandbox { .. }) {
+        return;
+    }
+    for line in lines(after).iter().filter(|line| line.action == RuleAction::Rewrite) {
+        told.say(|| format!("{} is new: {} ({})", line.rule, line.said, after.place_of(Some(line.rule))));
+    }
 }
 
 /// What a document allows by else than the `rules` that are gone.

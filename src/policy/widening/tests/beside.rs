@@ -7,6 +7,9 @@ use crate::policy::{Draft, Guards, Reason};
 
 #[test]
 fn each_change_of_a_path_or_of_skipping_is_told_with_its_place() {
+    const DENYING: &str = "{mode: Unrestricted, hostRules: [{pattern: y.test, action: Deny}]}";
+    const REWRITING: &str =
+        "{mode: Unrestricted, rules: [{match: {host: x.test}, action: {type: Rewrite, host: y.test}}]}";
     const VNET: &str = "mode: VNet\nvnet: {network: prod, managedPath: {additionalHosts: [a.test]}, securityRules: [{name: r, priority: 100, action: Deny, destination: 10.0.0.0/8}]}";
     let changed = |from: &str, to: &str| VNET.replace(from, to);
     for (before, after, expected) in [
@@ -76,6 +79,16 @@ fn each_change_of_a_path_or_of_skipping_is_told_with_its_place() {
                 document("Sandbox", "{mode: VNet, vnet: {network: prod}}")
             ),
             &["calls take network `prod`, in which no private address is guarded (p.yaml:8:36)"],
+        ),
+        (
+            format!("{}{}", document("Global", "{mode: Unrestricted}"), document("Sandbox", DENYING)),
+            format!(
+                "{}{}{}",
+                document("Global", "{mode: Unrestricted}"),
+                document("Sandbox", DENYING),
+                document("Group", REWRITING)
+            ),
+            &["rules[0] is new: Rewrite of `x.test` (p.yaml:12:36)"],
         ),
         (
             "mode: Limited".to_owned(),
