@@ -1,8 +1,9 @@
 //! Connects to permitted addresses, and to nothing else (RFC 8305, "happy eyeballs").
 //!
 //! An attempt starts every [`DialSettings::stagger`], and at once when one fails; the first
-//! connection wins and the others are closed. Through a parent proxy it is the same, a little slower. Only the addresses of the permits are tried, in their
-//! order, so there is nothing to fall back to that was not judged.
+//! connection wins and the others are closed. Through a parent proxy it is the same, a little slower.
+//! Only the addresses of the permits are tried, in their order, so there is nothing to fall back to
+//! that was not judged.
 
 use std::future::{Future, poll_fn};
 use std::io;
