@@ -71,7 +71,8 @@ async fn l3_every_connection_leaves_exactly_one_end_and_the_metrics_say_the_same
                 assert_eq!(answer.status, 400);
             }
         }
-        expected.insert(client.local().to_string(), ends);
+        // A port that was reset is free at once, and may be that of a later client too.
+        *expected.entry(client.local().to_string()).or_default() += ends;
         if number % 12 == 1 || number % 24 == 6 {
             client.reset();
         }
