@@ -1,8 +1,6 @@
 //! Files that speak of networks, over the command line: `check` and `explain` with and without a configuration.
 
-use crate::kit::process::{BINARY, Place, command};
-use crate::kit::tool::Ran;
-use crate::kit::within;
+use crate::kit::process::{Place, ran};
 
 /// Two networks, of which one is for a group and one resolves names elsewhere, and two sandboxes.
 const CONFIG: &str = "policy: {path: good.yaml}
@@ -24,18 +22,6 @@ kind: EgressPolicy
 metadata: {name: b, sandbox: two}
 spec: {mode: VNet, vnet: {network: far}}
 ";
-
-/// Runs the binary to its end in a place.
-async fn ran(place: &Place, arguments: &[&str]) -> Ran {
-    let mut command = command(BINARY);
-    let output = command.args(arguments).current_dir(place.path("")).output();
-    let output = within("the binary to end", output).await.expect("the binary runs");
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
-        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
-    }
-}
 
 #[tokio::test]
 async fn a_network_that_is_not_there_or_not_for_them_or_resolves_elsewhere_is_an_error_with_its_place_and_cure()
@@ -69,7 +55,7 @@ async fn a_network_that_is_not_there_or_not_for_them_or_resolves_elsewhere_is_an
             assert!(said && ran.stderr.contains(&format!("policy.yaml:{at}")), "{parts:?}: {}", ran.stderr);
         }
         // Where nobody said which networks there are, any will do.
-        let alone = self::ran(&place, &["check", "policy.yaml"]).await;
+        let alone = crate::kit::process::ran(&place, &["check", "policy.yaml"]).await;
         assert_eq!(alone.code, 0, "{}", alone.stderr);
     }
 }

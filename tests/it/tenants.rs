@@ -1,27 +1,13 @@
 //! Several sandboxes behind one gateway, and rules about names that nobody has resolved.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-
-use sluicegate::config::SandboxSettings;
 
 use crate::kit::client::Client;
 use crate::kit::dns::Answer;
-use crate::kit::gateway::Gateway;
+use crate::kit::gateway::{Gateway, by_source};
 use crate::kit::http::Reply;
 use crate::kit::origin::Origin;
 use crate::kit::within;
-
-/// A sandbox that is known by its address.
-fn sandbox(id: &str, source: &str) -> SandboxSettings {
-    SandboxSettings {
-        id: Arc::from(id),
-        group: None,
-        sources: vec![format!("{source}/32").parse().unwrap()],
-        token: None,
-        require_policy: false,
-    }
-}
 
 #[tokio::test]
 async fn p1_no_origin_connection_carries_requests_of_two_clients() {
@@ -29,7 +15,7 @@ async fn p1_no_origin_connection_carries_requests_of_two_clients() {
     let origin = Origin::http([Reply::ok("x")]).await;
     let port = origin.port();
     let gateway = Gateway::with(&format!("mode: Limited\nhostRules: ['good.test:{port}']\n"), |config| {
-        config.sandboxes = vec![sandbox("one", "127.0.0.2"), sandbox("two", "127.0.0.3")];
+        config.sandboxes = vec![by_source("one", "127.0.0.2"), by_source("two", "127.0.0.3")];
     })
     .await;
     gateway.dns.says("good.test", Answer::addresses(["127.0.0.8"]));
@@ -89,7 +75,7 @@ async fn p1_two_sandboxes_with_opposite_policies_never_see_each_others_verdicts(
     let origin = Origin::http([Reply::ok("x")]).await;
     let port = origin.port();
     let gateway = Gateway::with("mode: Unrestricted\n", |config| {
-        config.sandboxes = vec![sandbox("one", "127.0.0.2"), sandbox("two", "127.0.0.3")];
+        config.sandboxes = vec![by_source("one", "127.0.0.2"), by_source("two", "127.0.0.3")];
     })
     .await;
     for (id, other) in [("one", "two"), ("two", "one")] {
@@ -147,7 +133,7 @@ async fn p1_two_sandboxes_with_opposite_policies_never_see_each_others_verdicts(
 #[tokio::test]
 async fn p5_a_sandbox_reads_no_records_of_another_nor_its_own() {
     let gateway = Gateway::with("mode: Unrestricted\n", |config| {
-        config.sandboxes = vec![sandbox("one", "127.0.0.2"), sandbox("two", "127.0.0.3")];
+        config.sandboxes = vec![by_source("one", "127.0.0.2"), by_source("two", "127.0.0.3")];
     })
     .await;
     let admin = gateway.admin();

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use sluicegate::app::{self, ConfigFile, Running, StartError};
-use sluicegate::config::{Config, ListenerKind, ListenerSettings, SinkSettings};
+use sluicegate::config::{Config, ListenerKind, ListenerSettings, SandboxSettings, SinkSettings};
 use tempfile::TempDir;
 
 use super::client::Client;
@@ -16,6 +17,12 @@ use super::{PATIENCE, background, within};
 
 /// The prefix that test origins live in, exempt from the guards.
 pub const EXEMPT: &str = "127.0.0.8/29";
+
+/// A sandbox that is known by its address.
+pub fn by_source(id: &str, source: &str) -> SandboxSettings {
+    let sources = vec![format!("{source}/32").parse().expect("an IPv4 address")];
+    SandboxSettings { id: Arc::from(id), group: None, sources, token: None, require_policy: false }
+}
 
 /// A running gateway.
 pub struct Gateway {

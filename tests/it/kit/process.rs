@@ -20,10 +20,23 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
+use super::tool::Ran;
 use super::{Seen, background, within};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_sluicegate");
+
+/// Runs the binary to its end in a place.
+pub async fn ran(place: &Place, arguments: &[&str]) -> Ran {
+    let mut command = command(BINARY);
+    let output = command.args(arguments).current_dir(place.path("")).output();
+    let output = within("the binary to end", output).await.expect("the binary runs");
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
 
 /// A directory with the files of one gateway.
 pub struct Place(TempDir);

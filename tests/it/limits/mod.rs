@@ -1,7 +1,6 @@
 //! The limits of sandboxes, over real sockets (issue 4 point 6, threat R2).
 
 use std::io::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -13,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::handshake::{hello, record};
 use crate::kit::client::{Client, Response};
-use crate::kit::gateway::Gateway;
+use crate::kit::gateway::{Gateway, by_source};
 use crate::kit::http::Reply;
 use crate::kit::origin::{Behaviour, Origin};
 use crate::kit::within;
@@ -22,17 +21,6 @@ mod bandwidth;
 mod connections;
 mod rates;
 mod skipped;
-
-/// A sandbox that is known by its address.
-fn by_source(id: &str, source: &str) -> SandboxSettings {
-    SandboxSettings {
-        id: Arc::from(id),
-        group: None,
-        sources: vec![format!("{source}/32").parse().unwrap()],
-        token: None,
-        require_policy: false,
-    }
-}
 
 /// A sandbox that is known by its token, which is in a file.
 fn by_token(id: &str, token: &NamedTempFile) -> SandboxSettings {

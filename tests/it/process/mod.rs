@@ -10,26 +10,14 @@ use serde_json::Value;
 use crate::kit::client::Client;
 use crate::kit::dns::{Answer, Dns};
 use crate::kit::origin::{End, Origin};
-use crate::kit::process::{BINARY, Place, Process, command, parsed};
-use crate::kit::tool::{self, Ran};
+use crate::kit::process::{BINARY, Place, Process, command, parsed, ran};
+use crate::kit::tool;
 use crate::kit::within;
 
 mod said;
 mod signals;
 mod start;
 mod starved;
-
-/// Runs the binary to its end in a place.
-async fn ran(place: &Place, arguments: &[&str]) -> Ran {
-    let mut command = command(BINARY);
-    let output = command.args(arguments).current_dir(place.path("")).output();
-    let output = within("the binary to end", output).await.expect("the binary runs");
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
-        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
-    }
-}
 
 /// A configuration whose name server and origins are the test's; `more` is added to it.
 fn configuration(place: &Place, dns: &Dns, more: &str) -> String {
